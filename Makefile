@@ -1,0 +1,80 @@
+# The commands of this repository; `make` alone lists them. Targets that need programs install
+# them first, so each works in a fresh clone.
+
+# Where `cargo install` and rustup put programs, in case the shell does not know yet.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+FUZZ_SECONDS ?= 600
+FUZZ_FLAGS ?= -timeout=25
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r name text; do printf '  %-18s %s\n' "$$name" "$$text"; done
+
+.PHONY: setup
+setup: ## Install what is missing to build, test and demonstrate
+	@scripts/setup.sh
+
+.PHONY: demo
+demo: setup ## Make a small video, convert it, show what came out
+	@scripts/demo.sh
+
+.PHONY: test
+test: setup ## Run the tests
+	cargo test --workspace --locked
+
+.PHONY: lint
+lint: setup ## Check format, clippy and rustdoc; warnings fail
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+.PHONY: test-long
+test-long: setup-fuzz ## Run the long tests, and each fuzz target for a minute
+	TONEMILL_LONG=1 cargo test --release --locked -p tonemill --test long
+	$(call fuzz_each,60)
+
+.PHONY: fuzz
+fuzz: setup-fuzz ## Run each fuzz target for FUZZ_SECONDS (default 600)
+	$(call fuzz_each,$(FUZZ_SECONDS))
+
+.PHONY: bench
+bench: setup-bench ## Run the benchmarks of the codec (ARGS='-- FILTER')
+	cargo bench --locked -p tonemill-benches $(ARGS)
+
+.PHONY: peers
+peers: setup-bench ## Compare with ffmpeg, lame and moviepy (ARGS='…')
+	cargo build --release --locked -p tonemill
+	cargo run --release --locked -p tonemill-benches --bin peers -- $(ARGS)
+
+.PHONY: audit
+audit: setup-audit ## Check licences, bans and sources of the dependencies
+	cargo deny --locked check licenses bans sources
+
+.PHONY: audit-advisories
+audit-advisories: setup-audit ## Check for known vulnerabilities (downloads their database)
+	cargo deny --locked check advisories
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	cargo clean
+	rm -rf fuzz/target
+
+.PHONY: setup-bench setup-fuzz setup-audit
+setup-bench setup-fuzz setup-audit: setup-%:
+	@scripts/setup.sh $*
+
+# fuzz_each SECONDS. RUSTC_BOOTSTRAP lets stable Rust build with AddressSanitizer, which cargo-fuzz
+# asks for and which needs a nightly toolchain otherwise. cargo-fuzz has no --locked, so a fetch
+# with it fails first if the lock file is out of date.
+define fuzz_each
+	cargo fetch --locked --manifest-path fuzz/Cargo.toml
+	@targets=$$(cargo fuzz list) && [ -n "$$targets" ] || exit 1; \
+	for target in $$targets; do \
+		echo "fuzz: $$target for $(1) s"; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(1) $(FUZZ_FLAGS) || exit 1; \
+	done
+endef

@@ -1,0 +1,95 @@
+//! Progress on a terminal: a bar per running file and one for all of them.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tonemill_codec::Progress;
+
+use crate::text::clock;
+
+/// All bars of a run; draws nothing unless standard error is a terminal.
+pub struct Bars {
+    all: MultiProgress,
+    total: Option<ProgressBar>,
+    started: Instant,
+}
+
+/// The bar of one file. Removed when dropped.
+pub struct FileBar {
+    bar: ProgressBar,
+    started: Instant,
+}
+
+impl Bars {
+    /// Bars for `files`; hidden if not `wanted`.
+    pub fn new(files: usize, wanted: bool) -> Self {
+        // indicatif draws only if its target is a terminal.
+        let target =
+            if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let all = MultiProgress::with_draw_target(target);
+        let total = (files > 1).then(|| {
+            let bar = all.add(ProgressBar::new(files as u64));
+            bar.set_style(style("{pos}/{len} files {wide_bar} {msg}"));
+            bar
+        });
+        Self { all, total, started: Instant::now() }
+    }
+
+    /// Starts the bar of one file.
+    pub fn file(&self, name: &str) -> FileBar {
+        let bar = ProgressBar::no_length();
+        let bar = match &self.total {
+            Some(total) => self.all.insert_before(total, bar),
+            None => self.all.add(bar),
+        };
+        bar.set_style(style("{prefix:30!} {spinner} {msg}"));
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(250));
+        FileBar { bar, started: Instant::now() }
+    }
+
+    /// Counts a file that has ended; `audio_seconds` of all so far give the speed.
+    pub fn file_ended(&self, audio_seconds: f64) {
+        if let Some(total) = &self.total {
+            total.inc(1);
+            total.set_message(speed(audio_seconds, self.started));
+        }
+    }
+
+    /// Prints a line above the bars, or plainly where there are none.
+    pub fn suspend(&self, print: impl FnOnce()) {
+        self.all.suspend(print);
+    }
+}
+
+impl FileBar {
+    pub fn update(&self, progress: Progress) {
+        let speed = speed(progress.encoded_seconds, self.started);
+        let done = clock(progress.encoded_seconds);
+        match progress.declared_seconds.filter(|s| *s > 0.0) {
+            Some(declared) => {
+                if self.bar.length().is_none() {
+                    self.bar.set_style(style("{prefix:30!} {percent:>3}% {wide_bar} {msg}"));
+                }
+                self.bar.set_length(declared.max(progress.encoded_seconds).ceil() as u64);
+                self.bar.set_position(progress.encoded_seconds as u64);
+                self.bar.set_message(format!("{done}/{} {speed}", clock(declared)));
+            }
+            None => self.bar.set_message(format!("{done} {speed}")),
+        }
+    }
+}
+
+impl Drop for FileBar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn speed(audio_seconds: f64, since: Instant) -> String {
+    format!("{:.0}x", audio_seconds / since.elapsed().as_secs_f64().max(0.001))
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,344 @@
+//! The Symphonia decoder: the common formats in memory-safe Rust.
+//!
+//! Symphonia trims encoder delay of MP3, Vorbis and FLAC itself, but plays an MP4's media from its
+//! first sample to its last; the edit list is applied here.
+
+use std::io;
+
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::common::Limit;
+use symphonia::core::errors::Error;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackFlags, TrackType};
+use symphonia::core::audio::Channels;
+use symphonia::core::io::{MediaSource, MediaSourceStream};
+use symphonia::core::meta::{ChapterGroup, ChapterGroupItem, MetadataOptions, StandardTag, Tag};
+use symphonia::core::units::{Duration, TimeBase};
+
+use crate::decode::{Decoder, Facts, Health};
+use crate::envelope;
+use crate::error::{CodecError, Result};
+use crate::isobmff::Edit;
+use crate::limits::Limits;
+use crate::metadata::{Chapter, Metadata};
+use crate::pcm::{ChannelLayout, PcmBlock, PcmFormat, SampleRate};
+use crate::probe::AudioTrack;
+use crate::source::{GuardedSource, SourceState, Stop};
+
+impl MediaSource for GuardedSource {
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        Some(self.len())
+    }
+}
+
+/// An opened container.
+pub(crate) struct Demuxer {
+    format: Box<dyn FormatReader>,
+    /// Symphonia's IDs of the audio tracks.
+    tracks: Vec<u32>,
+    edits: Vec<(u32, Edit)>,
+    stop: Stop,
+    state: std::sync::Arc<SourceState>,
+}
+
+impl Demuxer {
+    pub(crate) fn open(
+        source: GuardedSource,
+        limits: &Limits,
+        edits: Vec<(u32, Edit)>,
+    ) -> Result<(Self, Facts)> {
+        let (state, stop) = (source.state(), source.stop());
+        let mut again = source.clone();
+        let stream = MediaSourceStream::new(Box::new(source), Default::default());
+        let metadata_options = MetadataOptions::default()
+            .limit_tag_bytes(Limit::Maximum(1 << 20))
+            .limit_visual_bytes(Limit::Maximum(limits.picture_bytes));
+        let mut format = symphonia::default::get_probe()
+            .probe(&Hint::new(), stream, FormatOptions::default(), metadata_options)
+            .map_err(|error| state.take_error().unwrap_or_else(|| open_error(&error, &mut again)))?;
+        limits.check_streams(format.tracks().len())?;
+        let is_audio = |t: &&Track| t.track_type() == Some(TrackType::Audio);
+        let tracks = format.tracks().iter().filter(is_audio).map(|t| t.id).collect();
+        let facts = facts(format.as_mut(), limits);
+        Ok((Self { format, tracks, edits, stop, state }, facts))
+    }
+
+    pub(crate) fn decoder(self, track: &AudioTrack, limits: &Limits) -> Result<SymphoniaDecoder> {
+        let id = self.tracks[track.index];
+        let unsupported = || CodecError::UnsupportedCodec { codec: track.codec.clone() };
+        let info = self.format.tracks().iter().find(|t| t.id == id).ok_or_else(unsupported)?;
+        let parameters = audio_parameters(info).ok_or_else(unsupported)?;
+        let decoder = symphonia::default::get_codecs()
+            .make_audio_decoder(parameters, &AudioDecoderOptions::default())
+            .map_err(|_| unsupported())?;
+        let edit = self.edits.iter().find(|(track, _)| *track == id).map(|(_, edit)| *edit);
+        let is_mp4 = self.format.format_info().short_name == "isomp4";
+        Ok(SymphoniaDecoder {
+            time_base: info.time_base.filter(|_| is_mp4),
+            format: self.format,
+            track: id,
+            decoder,
+            edit,
+            position: 0,
+            health: Health::default(),
+            limits: limits.clone(),
+            stop: self.stop,
+            state: self.state,
+        })
+    }
+}
+
+fn open_error(error: &Error, source: &mut GuardedSource) -> CodecError {
+    let mut head = Vec::new();
+    let _ = io::Seek::rewind(source);
+    let _ = io::Read::read_to_end(&mut io::Read::take(source, 16), &mut head);
+    match (error, envelope::signature(&head)) {
+        (Error::Unsupported(_), None) => CodecError::UnknownFormat,
+        (_, Some(container)) => CodecError::DamagedContainer { container: container.to_owned() },
+        (_, None) => CodecError::UnknownFormat,
+    }
+}
+
+fn audio_parameters(track: &Track) -> Option<&AudioCodecParameters> {
+    track.codec_params.as_ref().and_then(CodecParameters::audio)
+}
+
+fn facts(format: &mut dyn FormatReader, limits: &Limits) -> Facts {
+    let mut warnings = Vec::new();
+    let mut metadata = Metadata::default();
+    if let Some(revision) = format.metadata().skip_to_latest() {
+        let tags = revision.media.tags.iter().chain(
+            revision.per_track.first().into_iter().flat_map(|track| &track.metadata.tags),
+        );
+        metadata.add_tags(&tags.filter_map(named).collect(), limits, &mut warnings);
+        for visual in &revision.media.visuals {
+            metadata.add_picture(&visual.data, limits, &mut warnings);
+        }
+    }
+    if let Some(group) = format.chapters() {
+        add_chapters(group, &mut metadata, limits, &mut warnings);
+    }
+    let of_type = |wanted| format.tracks().iter().filter(move |t| t.track_type() == Some(wanted));
+    let tracks: Vec<_> =
+        of_type(TrackType::Audio).enumerate().map(|(index, t)| audio_track(index, t)).collect();
+    let video_streams = of_type(TrackType::Video).count();
+    let info = format.media_info();
+    let duration = info.time_base.zip(info.duration).and_then(|(base, d)| base.calc_duration(d));
+    Facts {
+        container: format.format_info().short_name.to_owned(),
+        duration_seconds: duration.map(|time| time.as_secs_f64()),
+        other_streams: format.tracks().len() - tracks.len() - video_streams,
+        video_streams,
+        tracks,
+        metadata,
+        warnings,
+    }
+}
+
+fn audio_track(index: usize, track: &Track) -> AudioTrack {
+    let parameters = audio_parameters(track);
+    let registered =
+        parameters.and_then(|p| symphonia::default::get_codecs().get_audio_decoder(p.codec));
+    let decodable = registered.is_some_and(|_| {
+        let options = AudioDecoderOptions::default();
+        parameters.is_some_and(|p| symphonia::default::get_codecs().make_audio_decoder(p, &options).is_ok())
+    });
+    let unknown = || parameters.map_or("unknown".to_owned(), |p| p.codec.to_string());
+    let frames = track.num_frames.zip(parameters.and_then(|p| p.sample_rate));
+    AudioTrack {
+        index,
+        codec: registered.map_or_else(unknown, |r| r.codec.info.short_name.to_owned()),
+        decodable,
+        sample_rate_hz: parameters.and_then(|p| p.sample_rate).unwrap_or(0),
+        channels: parameters
+            .and_then(|p| p.channels.as_ref())
+            .map_or(0, |channels| channels.count() as u32),
+        duration_seconds: match (track.time_base, track.duration, frames) {
+            (Some(base), Some(duration), _) => base.calc_duration(duration).map(|t| t.as_secs_f64()),
+            (_, _, Some((frames, rate))) if rate > 0 => Some(frames as f64 / f64::from(rate)),
+            _ => None,
+        },
+        language: track.language.clone().filter(|language| language != "und"),
+        title: None,
+        default: track.flags.contains(TrackFlags::DEFAULT),
+    }
+}
+
+/// A tag under the name that FFmpeg would give it.
+fn named(tag: &Tag) -> Option<(String, String)> {
+    let (name, value) = match tag.std.as_ref()? {
+        StandardTag::TrackTitle(v) | StandardTag::MovieTitle(v) => ("title", v.to_string()),
+        StandardTag::Artist(v) => ("artist", v.to_string()),
+        StandardTag::Album(v) => ("album", v.to_string()),
+        StandardTag::AlbumArtist(v) => ("album_artist", v.to_string()),
+        StandardTag::TrackNumber(v) => ("track", v.to_string()),
+        StandardTag::DiscNumber(v) => ("disc", v.to_string()),
+        StandardTag::RecordingDate(v) | StandardTag::ReleaseDate(v) => ("date", v.to_string()),
+        StandardTag::RecordingYear(v) | StandardTag::ReleaseYear(v) => ("date", v.to_string()),
+        StandardTag::Genre(v) => ("genre", v.to_string()),
+        StandardTag::Composer(v) => ("composer", v.to_string()),
+        StandardTag::Comment(v) => ("comment", v.to_string()),
+        StandardTag::Description(v) => ("description", v.to_string()),
+        StandardTag::Copyright(v) => ("copyright", v.to_string()),
+        StandardTag::Label(v) => ("publisher", v.to_string()),
+        _ => return None,
+    };
+    Some((name.to_owned(), value))
+}
+
+fn add_chapters(
+    group: &ChapterGroup,
+    metadata: &mut Metadata,
+    limits: &Limits,
+    warnings: &mut Vec<String>,
+) {
+    for item in &group.items {
+        let ChapterGroupItem::Chapter(chapter) = item else { continue };
+        let title = chapter.tags.iter().find_map(|tag| match &tag.std {
+            Some(StandardTag::ChapterTitle(title) | StandardTag::TrackTitle(title)) => {
+                Some(title.to_string())
+            }
+            _ => None,
+        });
+        let start_seconds = chapter.start_time.as_secs_f64();
+        let end_seconds = chapter.end_time.map_or(start_seconds, |time| time.as_secs_f64());
+        metadata.add_chapter(Chapter { start_seconds, end_seconds, title }, limits, warnings);
+    }
+}
+
+/// Decodes one track of a format.
+pub(crate) struct SymphoniaDecoder {
+    format: Box<dyn FormatReader>,
+    track: u32,
+    decoder: Box<dyn AudioDecoder>,
+    /// Of an MP4, whose packets say to the sample how long they are.
+    time_base: Option<TimeBase>,
+    edit: Option<Edit>,
+    /// Samples decoded so far, before the edit.
+    position: u64,
+    health: Health,
+    limits: Limits,
+    stop: Stop,
+    state: std::sync::Arc<SourceState>,
+}
+
+impl SymphoniaDecoder {
+    fn read_packet(&mut self) -> Result<Option<symphonia::core::packet::Packet>> {
+        loop {
+            self.stop.check()?;
+            let outcome = self.format.next_packet();
+            if let (Err(_), Some(error)) = (&outcome, self.state.take_error()) {
+                return Err(error);
+            }
+            match outcome {
+                Ok(Some(packet)) if packet.track_id == self.track => {
+                    self.health.packets += 1;
+                    return Ok(Some(packet));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(None),
+                Err(Error::ResetRequired) if self.restart() => {}
+                Err(_) => {
+                    self.health.ended_early = true;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// The next link of a chained Ogg: its first audio track goes on with a new decoder.
+    fn restart(&mut self) -> bool {
+        let Some(track) = self.format.default_track(TrackType::Audio) else { return false };
+        let Some(parameters) = audio_parameters(track) else { return false };
+        let made = symphonia::default::get_codecs()
+            .make_audio_decoder(parameters, &AudioDecoderOptions::default());
+        let Ok(decoder) = made else { return false };
+        self.track = track.id;
+        self.decoder = decoder;
+        true
+    }
+
+    /// Cuts `block`, which starts at `self.position`, to its packet's duration and to the edit.
+    fn cut(&self, block: &mut PcmBlock, packet: Duration) {
+        let rate = u64::from(block.format.rate.hz());
+        if let Some(base) = self.time_base {
+            let ticks = packet.get().saturating_mul(u64::from(base.numer.get()));
+            let samples = ticks.saturating_mul(rate) / u64::from(base.denom.get());
+            if samples > 0 {
+                block.truncate(usize::try_from(samples).unwrap_or(usize::MAX));
+            }
+        }
+        let Some(edit) = self.edit.filter(|edit| edit.time_scale > 0) else { return };
+        let samples = |ticks: u64| ticks.saturating_mul(rate) / u64::from(edit.time_scale);
+        let start = samples(edit.start);
+        if let Some(length) = edit.length {
+            let end = start.saturating_add(samples(length));
+            let kept = end.saturating_sub(self.position);
+            block.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        }
+        let skipped = start.saturating_sub(self.position);
+        block.skip(usize::try_from(skipped).unwrap_or(usize::MAX));
+    }
+}
+
+impl Decoder for SymphoniaDecoder {
+    fn next_block(&mut self) -> Result<Option<PcmBlock>> {
+        while let Some(packet) = self.read_packet()? {
+            let decoded = match self.decoder.decode(&packet) {
+                Ok(decoded) => decoded,
+                Err(_) => {
+                    self.health.damaged += u64::from(self.position > 0);
+                    continue;
+                }
+            };
+            let spec = decoded.spec();
+            let layout = layout(spec.channels());
+            self.limits.check_shape(layout.channels, spec.rate())?;
+            let Some(rate) = SampleRate::new(spec.rate()) else { continue };
+            let mut planes = Vec::new();
+            decoded.copy_to_vecs_planar::<f32>(&mut planes);
+            let mut block = PcmBlock { format: PcmFormat { rate, layout }, planes };
+            let len = block.len() as u64;
+            self.cut(&mut block, packet.dur);
+            self.position += len;
+            if !block.is_empty() {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+
+    fn health(&self) -> Health {
+        self.health
+    }
+
+    fn measure(&mut self, enough_seconds: u64) -> Result<f64> {
+        let track = self.format.tracks().iter().find(|t| t.id == self.track);
+        let tick = track
+            .and_then(|t| t.time_base)
+            .map_or(0.0, |base| f64::from(base.numer.get()) / f64::from(base.denom.get()));
+        let mut seconds = 0.0;
+        while seconds <= enough_seconds as f64 {
+            let Some(packet) = self.read_packet()? else { break };
+            seconds += packet.dur.get() as f64 * tick;
+        }
+        Ok(seconds)
+    }
+}
+
+/// Symphonia's positions are bits in the order of `WAVEFORMATEXTENSIBLE`, as FFmpeg's are up to
+/// there.
+fn layout(channels: &Channels) -> ChannelLayout {
+    const SHARED: u64 = (1 << 18) - 1;
+    let mask = match channels {
+        Channels::Positioned(positions) => positions.bits(),
+        _ => 0,
+    };
+    let mask = if mask & !SHARED == 0 { mask } else { 0 };
+    ChannelLayout { channels: channels.count() as u32, mask }
+}

@@ -1,0 +1,273 @@
+//! The tag frame: Xing/Info header with LAME extension, written over the whole file.
+//!
+//! Layout and values follow LAME 3.100's `VbrTag.c` and the description at
+//! <http://gabriel.mp3-tech.org/mp3infotag.html>; unit tests hold every byte against LAME's own.
+//! Players take from it the length, the seek table, and how many samples to drop at both ends.
+
+use crate::mp3::header::FrameHeader;
+use crate::mp3::settings::{BitrateMode, Mp3Format};
+
+/// Bytes after the side information: "Xing", flags, frames, bytes, TOC, scale, LAME extension.
+const TAG_BYTES: usize = 4 + 4 + 4 + 4 + 100 + 4 + 36;
+/// FRAMES | BYTES | TOC | VBR SCALE: all fields are there.
+const ALL_FIELDS: u32 = 0x0f;
+/// The version field; some players honour delay and padding only if it starts with "LAME".
+const ENCODER: &[u8; 9] = b"LAME3.100";
+
+/// What a tag frame says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InfoTag {
+    /// Whether the bitrate is constant ("Info"), not variable ("Xing").
+    pub constant_bitrate: bool,
+    /// Audio frames, this one not counted.
+    pub frames: u32,
+    /// Bytes of this frame and all audio frames.
+    pub bytes: u32,
+    /// For each percent of the time, 256ths of the bytes.
+    pub toc: [u8; 100],
+    /// Samples to drop at the start.
+    pub delay: u16,
+    /// Samples to drop at the end.
+    pub padding: u16,
+    /// Lowpass in Hz, in steps of 100; 0 if unknown.
+    pub lowpass_hz: u32,
+    /// CRC-16 of the audio frames.
+    pub music_crc: u16,
+}
+
+impl InfoTag {
+    /// The header of the tag frame for `format`: LAME's choice of bitrate, or the lowest one that
+    /// has room for the tag where LAME would leave it out.
+    fn frame_header(format: &Mp3Format) -> FrameHeader {
+        let preferred = match format.mode {
+            BitrateMode::Cbr(kbps) => kbps.get(),
+            _ if format.is_mpeg1() => 128,
+            _ if format.rate.hz() < 16_000 => 32,
+            _ => 64,
+        };
+        let header = |bitrate_kbps| FrameHeader {
+            sample_rate_hz: format.rate.hz(),
+            bitrate_kbps,
+            padding: false,
+            channel_mode: if format.channels == 1 { 3 } else { 1 },
+        };
+        super::settings::BITRATES_KBPS
+            .into_iter()
+            .filter(|&kbps| kbps >= preferred)
+            .map(header)
+            .find(|h| {
+                h.encode().is_some() && h.frame_bytes() >= 4 + h.side_info_bytes() + TAG_BYTES
+            })
+            .unwrap_or(header(preferred))
+    }
+
+    /// Bytes of the tag frame for `format`. Known before the first sample.
+    #[must_use]
+    pub fn frame_bytes(format: &Mp3Format) -> usize {
+        Self::frame_header(format).frame_bytes()
+    }
+
+    /// The whole frame.
+    #[must_use]
+    pub fn encode(&self, format: &Mp3Format) -> Vec<u8> {
+        let header = Self::frame_header(format);
+        let mut frame = Vec::with_capacity(header.frame_bytes());
+        frame.extend(header.encode().unwrap_or_default());
+        frame.resize(4 + header.side_info_bytes(), 0);
+        frame.extend(if self.constant_bitrate { b"Info" } else { b"Xing" });
+        frame.extend(ALL_FIELDS.to_be_bytes());
+        frame.extend(self.frames.to_be_bytes());
+        frame.extend(self.bytes.to_be_bytes());
+        frame.extend(self.toc);
+        frame.extend(quality_indicator(format).to_be_bytes());
+        frame.extend(ENCODER);
+        frame.push(vbr_method(format.mode));
+        frame.push(((self.lowpass_hz + 50) / 100).min(255) as u8);
+        frame.extend([0; 8]); // peak amplitude and replay gains: not measured
+        frame.push(psycho_flags(format.mode));
+        frame.push(bitrate_field(format));
+        let gaps = u32::from(self.delay & 0xfff) << 12 | u32::from(self.padding & 0xfff);
+        frame.extend(&gaps.to_be_bytes()[1..]);
+        frame.push(misc_field(format));
+        frame.push(0); // MP3 gain
+        frame.extend(preset(format.mode).to_be_bytes());
+        frame.extend(self.bytes.to_be_bytes());
+        frame.extend(self.music_crc.to_be_bytes());
+        let crc = crc16(0, &frame);
+        frame.extend(crc.to_be_bytes());
+        frame.resize(header.frame_bytes(), 0);
+        frame
+    }
+
+    /// Reads a tag frame back. `None` if `frame` does not start with one that has all fields and a
+    /// LAME extension whose CRC is right.
+    #[must_use]
+    pub fn parse(frame: &[u8]) -> Option<Self> {
+        let header = FrameHeader::parse(*frame.first_chunk()?)?;
+        let start = 4 + header.side_info_bytes();
+        let tag = frame.get(start..start + TAG_BYTES)?;
+        let constant_bitrate = match &tag[..4] {
+            b"Info" => true,
+            b"Xing" => false,
+            _ => return None,
+        };
+        let int32 = |at: usize| tag[at..].first_chunk().map(|b| u32::from_be_bytes(*b));
+        let int16 = |at: usize| tag[at..].first_chunk().map(|b| u16::from_be_bytes(*b));
+        let crc_at = TAG_BYTES - 2;
+        if int32(4)? != ALL_FIELDS || int16(crc_at)? != crc16(0, &frame[..start + crc_at]) {
+            return None;
+        }
+        let gaps = u32::from_be_bytes([0, tag[141], tag[142], tag[143]]);
+        Some(Self {
+            constant_bitrate,
+            frames: int32(8)?,
+            bytes: int32(12)?,
+            toc: *tag[16..].first_chunk()?,
+            delay: (gaps >> 12) as u16,
+            padding: (gaps & 0xfff) as u16,
+            lowpass_hz: u32::from(tag[130]) * 100,
+            music_crc: int16(crc_at - 2)?,
+        })
+    }
+}
+
+/// LAME's "VBR scale": 100 − 10 · V − q. CBR and ABR have the default V of 4.
+fn quality_indicator(format: &Mp3Format) -> u32 {
+    let level = match format.mode {
+        BitrateMode::Vbr(level) => u32::from(level.get()),
+        _ => 4,
+    };
+    (100 - 10 * level).saturating_sub(u32::from(format.quality.get()))
+}
+
+fn vbr_method(mode: BitrateMode) -> u8 {
+    match mode {
+        BitrateMode::Cbr(_) => 1,
+        BitrateMode::Abr(_) => 2,
+        BitrateMode::Vbr(_) => 4, // "VBR-new": vbr_mtrh
+    }
+}
+
+/// Bits 0–3: ATH type; bit 4: nspsytune. LAME uses ATH type 5 in its new VBR, else 4.
+fn psycho_flags(mode: BitrateMode) -> u8 {
+    let ath = if matches!(mode, BitrateMode::Vbr(_)) { 5 } else { 4 };
+    1 << 4 | ath
+}
+
+/// The bitrate in kbit/s (CBR, ABR) or the lowest one used (VBR), at most 255.
+fn bitrate_field(format: &Mp3Format) -> u8 {
+    let kbps = match format.mode {
+        BitrateMode::Cbr(kbps) => kbps.get(),
+        BitrateMode::Abr(kbps) => kbps.get(),
+        BitrateMode::Vbr(_) if format.is_mpeg1() => 32,
+        BitrateMode::Vbr(_) => 8,
+    };
+    kbps.min(255) as u8
+}
+
+/// Bits 0–1: noise shaping; 2–4: stereo mode; 5: unwise settings; 6–7: source rate.
+fn misc_field(format: &Mp3Format) -> u8 {
+    let vbr = matches!(format.mode, BitrateMode::Vbr(_));
+    let noise_shaping = u8::from(vbr || format.quality.get() < 7);
+    let stereo_mode = if format.channels == 1 { 0 } else { 3 }; // mono, joint
+    let (low_rate, source_rate) = match format.rate.hz() {
+        ..=32_000 => (1, 0),
+        48_000 => (0, 2),
+        _ => (0, 1),
+    };
+    noise_shaping | stereo_mode << 2 | low_rate << 5 | source_rate << 6
+}
+
+/// LAME's preset number: the bitrate, or 500 − 10 · V.
+fn preset(mode: BitrateMode) -> u16 {
+    match mode {
+        BitrateMode::Cbr(kbps) => kbps.get(),
+        BitrateMode::Abr(kbps) => kbps.get(),
+        BitrateMode::Vbr(level) => 500 - 10 * u16::from(level.get()),
+    }
+}
+
+/// CRC-16/ARC (polynomial 0x8005, reflected), continued from `crc`.
+pub(crate) fn crc16(mut crc: u16, bytes: &[u8]) -> u16 {
+    for byte in bytes {
+        crc = crc >> 8 ^ CRC_TABLE[usize::from((crc ^ u16::from(*byte)) & 0xff)];
+    }
+    crc
+}
+
+const CRC_TABLE: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        let mut crc = i as u16;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xa001 } else { crc >> 1 };
+            bit += 1;
+        }
+        table[i] = crc;
+        i += 1;
+    }
+    table
+};
+
+/// Positions of frames in the file, for the table of contents: at most [`Self::CAPACITY`] whatever
+/// the length, evenly spaced, within one spacing of exact.
+#[derive(Debug)]
+pub(crate) struct SeekTable {
+    /// Byte offset, from the first audio frame, of every `spacing`th frame.
+    offsets: Vec<u64>,
+    spacing: u64,
+    frames: u64,
+    bytes: u64,
+}
+
+impl SeekTable {
+    const CAPACITY: usize = 4096;
+
+    pub(crate) fn new() -> Self {
+        Self { offsets: Vec::with_capacity(Self::CAPACITY), spacing: 1, frames: 0, bytes: 0 }
+    }
+
+    /// Adds a frame of `bytes`.
+    pub(crate) fn push(&mut self, bytes: usize) {
+        if self.frames.is_multiple_of(self.spacing) {
+            if self.offsets.len() == Self::CAPACITY {
+                let mut index = 0;
+                self.offsets.retain(|_| {
+                    index += 1;
+                    index % 2 == 1
+                });
+                self.spacing *= 2;
+            }
+            if self.frames.is_multiple_of(self.spacing) {
+                self.offsets.push(self.bytes);
+            }
+        }
+        self.frames += 1;
+        self.bytes += bytes as u64;
+    }
+
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Bytes of all frames.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// For each percent of the time, 256ths of the file, which starts with a tag frame of
+    /// `tag_bytes`.
+    pub(crate) fn toc(&self, tag_bytes: usize) -> [u8; 100] {
+        let total = (self.bytes + tag_bytes as u64).max(1);
+        std::array::from_fn(|percent| {
+            let frame = percent as u64 * self.frames / 100;
+            let nearest = (frame / self.spacing) as usize;
+            let offset = self.offsets.get(nearest).or(self.offsets.last()).copied().unwrap_or(0);
+            // The first entry stands for the start of the file, whatever is there.
+            let offset = if percent == 0 { 0 } else { offset + tag_bytes as u64 };
+            (offset * 256 / total).min(255) as u8
+        })
+    }
+}

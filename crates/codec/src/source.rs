@@ -1,0 +1,213 @@
+//! Where media comes from: anything that reads and seeks, behind a guard.
+//!
+//! The decoders call [`GuardedSource`] from inside C. It therefore never panics into its caller,
+//! polls cancellation and the deadline on every call (FFmpeg's own interrupt callback hardly fires
+//! under custom I/O), and keeps the first error, because FFmpeg hands back no more than a number
+//! and treats some errors as a quiet end of file.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::cancel::CancelToken;
+use crate::error::{CodecError, Result};
+use crate::limits::{Deadline, Limits};
+
+/// Media to read. It must block until it has bytes, an error or the end.
+pub trait MediaSource: Read + Seek + Send + 'static {}
+impl<T: Read + Seek + Send + 'static> MediaSource for T {}
+
+/// What the guard has seen, shared with the stage that drives the decoder.
+#[derive(Debug, Default)]
+pub(crate) struct SourceState {
+    bytes_read: AtomicU64,
+    first_error: Mutex<Option<CodecError>>,
+}
+
+impl SourceState {
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// The first thing that went wrong while reading, once.
+    pub(crate) fn take_error(&self) -> Option<CodecError> {
+        self.first_error.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn keep(&self, error: CodecError) {
+        self.first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+/// Stops every stage of one conversion.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop {
+    /// The caller's wish.
+    pub(crate) cancel: CancelToken,
+    /// Another stage has failed.
+    pub(crate) abort: CancelToken,
+    pub(crate) deadline: Deadline,
+}
+
+impl Stop {
+    pub(crate) fn check(&self) -> Result<()> {
+        self.cancel.check()?;
+        self.abort.check()?;
+        self.deadline.check()
+    }
+}
+
+/// A [`MediaSource`] that is safe to call from C. Clones share one source and its position, so that
+/// an input can be opened again after a first look at it.
+#[derive(Clone)]
+pub(crate) struct GuardedSource {
+    inner: Arc<Mutex<Box<dyn ReadSeek>>>,
+    len: u64,
+    stop: Stop,
+    state: Arc<SourceState>,
+}
+
+trait ReadSeek: Read + Seek + Send {}
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
+impl GuardedSource {
+    /// Measures the source, checks it against the limits and rewinds it.
+    pub(crate) fn new(mut source: impl MediaSource, limits: &Limits, stop: Stop) -> Result<Self> {
+        let len = source.seek(SeekFrom::End(0)).map_err(CodecError::Source)?;
+        if len == 0 {
+            return Err(CodecError::EmptyInput);
+        }
+        limits.check_input(len)?;
+        source.rewind().map_err(CodecError::Source)?;
+        let inner: Arc<Mutex<Box<dyn ReadSeek>>> = Arc::new(Mutex::new(Box::new(source)));
+        Ok(Self { inner, len, stop, state: Arc::default() })
+    }
+
+    pub(crate) fn state(&self) -> Arc<SourceState> {
+        Arc::clone(&self.state)
+    }
+
+    pub(crate) fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn guarded<T>(&mut self, call: impl FnOnce(&mut dyn ReadSeek) -> io::Result<T>) -> io::Result<T> {
+        if let Err(stopped) = self.stop.check() {
+            self.state.keep(stopped);
+            return Err(io::ErrorKind::Other.into());
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            call(self.inner.lock().unwrap_or_else(PoisonError::into_inner).as_mut())
+        }));
+        match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Ok(Err(error)) => {
+                let kind = error.kind();
+                self.state.keep(CodecError::Source(error));
+                Err(kind.into())
+            }
+            Err(_) => {
+                let detail = "the media source panicked".to_owned();
+                self.state.keep(CodecError::Bug { stage: "read", detail });
+                Err(io::ErrorKind::Other.into())
+            }
+        }
+    }
+}
+
+impl Read for GuardedSource {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.guarded(|inner| inner.read(buf))?;
+        self.state.bytes_read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+impl Seek for GuardedSource {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        // Seeking before the start is a question that demuxers of damaged files ask, not a failure
+        // of the source; it must not be remembered as one.
+        match to {
+            SeekFrom::Start(_) => self.guarded(|inner| inner.seek(to)),
+            SeekFrom::End(offset) => {
+                let Some(target) = self.len.checked_add_signed(offset) else {
+                    return Err(io::ErrorKind::InvalidInput.into());
+                };
+                self.guarded(|inner| inner.seek(SeekFrom::Start(target)))
+            }
+            SeekFrom::Current(offset) => {
+                let here = self.guarded(|inner| inner.stream_position())?;
+                let Some(target) = here.checked_add_signed(offset) else {
+                    return Err(io::ErrorKind::InvalidInput.into());
+                };
+                self.guarded(|inner| inner.seek(SeekFrom::Start(target)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+    use std::time::Duration;
+
+    fn stop() -> Stop {
+        Stop { cancel: CancelToken::new(), abort: CancelToken::new(), deadline: Deadline::starting_now(Duration::MAX) }
+    }
+
+    struct Panics;
+    impl Read for Panics {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            panic!("reader defect")
+        }
+    }
+    impl Seek for Panics {
+        fn seek(&mut self, _: SeekFrom) -> io::Result<u64> {
+            Ok(1)
+        }
+    }
+
+    #[test]
+    fn a_panic_in_the_source_becomes_an_error() {
+        let mut source = GuardedSource::new(Panics, &Limits::default(), stop()).unwrap();
+        assert!(source.read(&mut [0; 4]).is_err());
+        assert!(matches!(source.state().take_error(), Some(CodecError::Bug { .. })));
+    }
+
+    #[test]
+    fn cancellation_is_seen_by_the_next_read_and_kept() {
+        let stop = stop();
+        let mut source =
+            GuardedSource::new(Cursor::new(vec![1, 2, 3]), &Limits::default(), stop.clone())
+                .unwrap();
+        assert_eq!(source.read(&mut [0; 2]).unwrap(), 2);
+        stop.cancel.cancel();
+        assert!(source.read(&mut [0; 2]).is_err());
+        assert!(matches!(source.state().take_error(), Some(CodecError::Cancelled)));
+        assert_eq!(source.state().bytes_read(), 2);
+    }
+
+    #[test]
+    fn an_impossible_seek_is_no_failure_of_the_source() {
+        let mut source =
+            GuardedSource::new(Cursor::new(vec![0; 8]), &Limits::default(), stop()).unwrap();
+        assert!(source.seek(SeekFrom::Current(-1)).is_err());
+        assert!(source.seek(SeekFrom::End(-9)).is_err());
+        assert!(source.state().take_error().is_none());
+        assert_eq!(source.seek(SeekFrom::End(-8)).unwrap(), 0);
+    }
+
+    #[test]
+    fn an_empty_source_is_refused() {
+        let empty = GuardedSource::new(Cursor::new(vec![]), &Limits::default(), stop());
+        assert!(matches!(empty.err(), Some(CodecError::EmptyInput)));
+    }
+}

@@ -1,0 +1,172 @@
+#!/usr/bin/env bash
+# Installs what building, testing and demonstrating Tonemill needs, and says what it did.
+# It does nothing when everything is in place, so every make target calls it first.
+#
+#   scripts/setup.sh [bench] [audit] [fuzz]
+#
+# bench, audit and fuzz add what those make targets need beyond the common set.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root" # `rustup override` and `cargo` look at the working directory
+export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+
+done_something=no
+
+say() { echo "setup: $*"; }
+warn() { say "$*" >&2; }
+die() {
+    warn "$*"
+    exit 1
+}
+
+usage() {
+    sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+}
+
+want_bench=no want_audit=no want_fuzz=no
+for argument in "$@"; do
+    case $argument in
+        bench) want_bench=yes ;;
+        audit) want_audit=yes ;;
+        fuzz) want_fuzz=yes ;;
+        -h | --help) usage && exit ;;
+        *) usage >&2 && die "unknown argument: $argument" ;;
+    esac
+done
+
+# --- system packages ---------------------------------------------------------------------------
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "this needs root and there is no sudo; run as root: $*"
+    fi
+}
+
+apt() {
+    # `env` because sudo does not pass the variable on; the timeout waits for another apt to finish.
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@"
+}
+
+apt_update() {
+    apt update && return
+    warn "apt-get update failed; trying once more"
+    sleep 5
+    apt update
+}
+
+apt_installed() {
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# `apt-cache show` also succeeds for packages that others merely mention.
+apt_offers() {
+    command -v apt-cache >/dev/null && apt-cache policy "$1" | grep -q 'Candidate: [^(]'
+}
+
+setup_debian() {
+    local packages=(
+        # build: clang for LAME and (as libclang) for the FFmpeg bindings
+        clang libclang-dev pkg-config make git ca-certificates curl
+        libavcodec-dev libavformat-dev libavutil-dev libswresample-dev
+        # tests and demo
+        ffmpeg lame mp3val mediainfo strace sox espeak-ng
+    )
+    # The music of a game: long, varied, and freely licensed.
+    if [ $want_bench = yes ]; then packages+=(wesnoth-1.16-music python3-venv); fi
+
+    local missing=() package
+    for package in "${packages[@]}"; do
+        apt_installed "$package" || missing+=("$package")
+    done
+    if [ ${#missing[@]} -eq 0 ]; then return; fi
+
+    say "installing ${missing[*]}"
+    apt_update
+    # --no-remove: a set-up script may add packages, never take one away.
+    apt install --no-install-recommends --no-remove "${missing[@]}"
+    say "installed ${missing[*]}"
+    done_something=yes
+}
+
+# Untested: nobody has run Tonemill on macOS yet. strace does not exist there, and the music that
+# the benchmarks use is not in Homebrew.
+setup_macos() {
+    local missing=() formula
+    for formula in llvm pkgconf ffmpeg lame mp3val media-info sox espeak-ng; do
+        brew list --versions "$formula" >/dev/null || missing+=("$formula")
+    done
+    if [ ${#missing[@]} -eq 0 ]; then return; fi
+
+    brew install "${missing[@]}"
+    say "installed ${missing[*]}"
+    done_something=yes
+}
+
+# --- Rust --------------------------------------------------------------------------------------
+
+rust_is_new_enough() {
+    local have
+    have=$(cargo --version 2>/dev/null | cut -d' ' -f2) || return
+    [ -n "$have" ] && printf '%s\n%s\n' "$msrv" "$have" | sort -VC
+}
+
+setup_rust() {
+    msrv=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    if ! rust_is_new_enough; then
+        if ! command -v rustup >/dev/null && apt_offers rustup; then
+            say "installing rustup"
+            apt install --no-install-recommends --no-remove rustup || warn "cannot install rustup"
+        fi
+        if command -v rustup >/dev/null; then
+            say "installing stable Rust with rustup, for this directory only"
+            rustup toolchain install stable --profile minimal --component clippy,rustfmt
+            rustup override set stable
+            hash -r
+            done_something=yes
+        fi
+        rust_is_new_enough || die "Tonemill needs Rust $msrv or later, and \`cargo --version\` says" \
+            "\"$(cargo --version 2>&1 || true)\". Install it from https://rustup.rs and make sure" \
+            "that its directory comes first in PATH."
+    fi
+
+    local component missing=()
+    for component in clippy rustfmt; do
+        "cargo-${component/rust/}" --version >/dev/null 2>&1 || missing+=("$component")
+    done
+    if [ ${#missing[@]} -eq 0 ]; then return; fi
+    if command -v rustup >/dev/null && rustup component add "${missing[@]}"; then
+        say "installed ${missing[*]}"
+        done_something=yes
+    else
+        warn "\`make lint\` will fail: there is no ${missing[*]} for this cargo"
+    fi
+}
+
+# setup_cargo_tool NAME VERSION: versions are pinned because their options and files change.
+setup_cargo_tool() {
+    if command -v "$1" >/dev/null; then return; fi
+    say "building $1 $2"
+    cargo install "$1" --version "$2" --locked
+    say "installed $1 $2"
+    done_something=yes
+}
+
+# --- all of it ---------------------------------------------------------------------------------
+
+if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
+    setup_debian
+elif command -v brew >/dev/null; then
+    setup_macos
+else
+    warn "this script knows apt and Homebrew only; its package list says what to install yourself"
+fi
+setup_rust
+if [ $want_audit = yes ]; then setup_cargo_tool cargo-deny 0.20.2; fi
+if [ $want_fuzz = yes ]; then setup_cargo_tool cargo-fuzz 0.13.2; fi
+
+if [ $done_something = no ]; then say "nothing to do"; fi
