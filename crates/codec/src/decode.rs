@@ -45,10 +45,21 @@ pub enum TrackChoice {
 pub(crate) struct Health {
     /// Packets of the track.
     pub(crate) packets: u64,
-    /// Packets that could not be decoded, after the first that could.
+    /// Damaged packets after the first that could be decoded.
     pub(crate) damaged: u64,
+    /// Those of them that come after the last that could be decoded.
+    pub(crate) damaged_at_end: u64,
     /// The demuxer gave up before the end.
     pub(crate) ended_early: bool,
+}
+
+impl Health {
+    /// Counts a damaged packet, unless nothing could be decoded yet: a stream that was cut out of a
+    /// longer one starts in the middle of a frame.
+    fn count_damage(&mut self, decoded_any: bool) {
+        self.damaged += u64::from(decoded_any);
+        self.damaged_at_end += u64::from(decoded_any);
+    }
 }
 
 /// Gives the audio of one track, block by block.
@@ -102,17 +113,26 @@ impl Opened {
         let movie = Movie::read(&mut source, bytes).map_err(first_error)?;
         let envelope = envelope::inspect(&mut source, bytes, movie.as_ref()).map_err(first_error)?;
         std::io::Seek::rewind(&mut source).map_err(first_error)?;
-        if movie.as_ref().is_some_and(|movie| movie.encrypted_audio) {
+        let movie = movie.unwrap_or_default();
+        if movie.encrypted_audio {
             return Err(CodecError::Encrypted);
         }
+        if movie.external_audio {
+            return Err(CodecError::ExternalData);
+        }
+        // Demuxers stumble over what they cannot decrypt.
+        let explain = |error| match error {
+            CodecError::DamagedContainer { .. } if movie.encrypted => CodecError::Encrypted,
+            error => error,
+        };
         let (demuxer, facts) = match kind {
             DecoderKind::Ffmpeg => {
-                let (demuxer, facts) = ffmpeg::Demuxer::open(source, limits)?;
+                let (demuxer, facts) = ffmpeg::Demuxer::open(source, limits).map_err(explain)?;
                 (Demuxer::Ffmpeg(demuxer), facts)
             }
             DecoderKind::Symphonia => {
-                let edits = movie.map(|movie| movie.edits).unwrap_or_default();
-                let (demuxer, facts) = symphonia::Demuxer::open(source, limits, edits)?;
+                let (demuxer, facts) =
+                    symphonia::Demuxer::open(source, limits, &movie.edits).map_err(explain)?;
                 (Demuxer::Symphonia(demuxer), facts)
             }
         };
@@ -144,7 +164,7 @@ impl Opened {
     }
 
     /// The track to convert.
-    pub(crate) fn choose(&self, choice: &TrackChoice) -> Result<AudioTrack> {
+    pub(crate) fn choose(&self, choice: &TrackChoice, limits: &Limits) -> Result<AudioTrack> {
         let facts = &self.facts;
         if facts.tracks.is_empty() {
             let (video, other) = (facts.video_streams, facts.other_streams);
@@ -171,6 +191,7 @@ impl Opened {
             let available = facts.tracks.iter().map(describe).collect::<Vec<_>>().join(", ");
             return Err(CodecError::NoSuchTrack { wanted, available });
         };
+        limits.check_declared_shape(track.channels, track.sample_rate_hz)?;
         if !track.decodable {
             return Err(CodecError::UnsupportedCodec { codec: track.codec.clone() });
         }

@@ -108,6 +108,9 @@ pub enum CodecError {
     /// The media is encrypted (DRM).
     #[error("the audio is encrypted")]
     Encrypted,
+    /// The container refers to another file for its audio.
+    #[error("the audio is not in this file, which only refers to another one")]
+    ExternalData,
     /// The track decodes to nothing.
     #[error("the audio track holds no sound: not one sample could be decoded")]
     NoSamples,
@@ -178,6 +181,7 @@ impl CodecError {
             | Self::UnsupportedCodec { .. }
             | Self::UnknownLayout { .. }
             | Self::Encrypted
+            | Self::ExternalData
             | Self::NoSamples
             | Self::Undecodable { .. }
             | Self::Truncated { .. }
@@ -203,6 +207,7 @@ impl CodecError {
             Self::UnsupportedCodec { .. } => "convert the audio to a common codec, such as AAC, first",
             Self::UnknownLayout { .. } => "give the file a channel layout, or split its channels",
             Self::Encrypted => "use a file without copy protection",
+            Self::ExternalData => "export the file with its media inside",
             Self::Truncated { .. } => "fetch the file again, or convert without strict",
             Self::EmptyRange { .. } => "choose a start before the end of the audio",
             Self::Limit { .. } => "split the file or raise the limit",
@@ -239,6 +244,7 @@ mod tests {
             (E::UnsupportedCodec { codec: "ac4".into() }, K::BadInput),
             (E::UnknownLayout { channels: 12 }, K::BadInput),
             (E::Encrypted, K::BadInput),
+            (E::ExternalData, K::BadInput),
             (E::NoSamples, K::BadInput),
             (E::Undecodable { damaged: 9, packets: 10 }, K::BadInput),
             (E::Truncated { decoded_seconds: 1.0, declared_seconds: Some(2.0) }, K::BadInput),

@@ -20,6 +20,10 @@ pub(crate) struct Movie {
     pub(crate) complete: bool,
     /// An audio sample entry is `enca` or `drms`.
     pub(crate) encrypted_audio: bool,
+    /// There is encryption somewhere.
+    pub(crate) encrypted: bool,
+    /// The data of an audio track lies in another file.
+    pub(crate) external_audio: bool,
     /// Edits of the audio tracks, by track ID.
     pub(crate) edits: Vec<(u32, Edit)>,
 }
@@ -43,6 +47,7 @@ struct Track {
     hdlr: Vec<u8>,
     stsd: Vec<u8>,
     elst: Vec<u8>,
+    dref: Vec<u8>,
 }
 
 impl Movie {
@@ -84,6 +89,7 @@ impl Movie {
         for (kind, from, to) in children(source, from, to)? {
             match &kind {
                 b"mvhd" => movie_scale = time_scale(&read_body(source, from, to)?),
+                b"pssh" => self.encrypted = true,
                 b"trak" => {
                     let mut track = Track::default();
                     track.read(source, from, to)?;
@@ -96,12 +102,16 @@ impl Movie {
     }
 
     fn add(&mut self, track: &Track, movie_scale: Option<u32>) {
+        // stsd and dref start with version, flags and count; then come boxes, one per entry.
+        let entry = track.stsd.get(12..16);
+        let encrypted = matches!(entry, Some(b"enca" | b"encv" | b"drms"));
+        self.encrypted |= encrypted;
         if track.hdlr.get(8..12) != Some(b"soun") {
             return;
         }
-        // An stsd starts with version, flags and count; then come boxes, one per sample entry.
-        let entry = track.stsd.get(12..16);
-        self.encrypted_audio |= matches!(entry, Some(b"enca" | b"drms"));
+        self.encrypted_audio |= encrypted;
+        // Version and flags of the first entry; flag 1 is "in this file" (§8.7.2).
+        self.external_audio |= track.dref.get(16..20).is_some_and(|flags| flags[3] & 1 == 0);
         let edit = || {
             let media_scale = time_scale(&track.mdhd)?;
             Some((track_id(&track.tkhd)?, only_edit(&track.elst, movie_scale?, media_scale)?))
@@ -114,7 +124,7 @@ impl Track {
     fn read(&mut self, source: &mut (impl Read + Seek), from: u64, to: u64) -> io::Result<()> {
         for (kind, from, to) in children(source, from, to)? {
             let body = match &kind {
-                b"edts" | b"mdia" | b"minf" | b"stbl" => {
+                b"edts" | b"mdia" | b"minf" | b"stbl" | b"dinf" => {
                     self.read(source, from, to)?;
                     continue;
                 }
@@ -123,6 +133,7 @@ impl Track {
                 b"hdlr" => &mut self.hdlr,
                 b"stsd" => &mut self.stsd,
                 b"elst" => &mut self.elst,
+                b"dref" => &mut self.dref,
                 _ => continue,
             };
             // In QuickTime, minf has an hdlr of its own; the media's comes first.
@@ -238,6 +249,10 @@ mod tests {
 
     /// A movie of time scale 1,000 with one audio track of 44,100 and the edits given.
     fn movie(edits: &[(u32, i32)], entry: &[u8; 4]) -> Vec<u8> {
+        movie_with(edits, entry, 1)
+    }
+
+    fn movie_with(edits: &[(u32, i32)], entry: &[u8; 4], dref_flags: u8) -> Vec<u8> {
         let scale = |s: u32| [&[0; 12][..], &s.to_be_bytes(), &[0; 8]].concat();
         let mut elst = vec![0, 0, 0, 0];
         elst.extend((edits.len() as u32).to_be_bytes());
@@ -247,7 +262,10 @@ mod tests {
             elst.extend([0, 1, 0, 0]);
         }
         let stsd = [&[0, 0, 0, 0, 0, 0, 0, 1][..], &boxed(entry, &[0; 28])].concat();
-        let minf = boxed(b"minf", &boxed(b"stbl", &boxed(b"stsd", &stsd)));
+        let url = boxed(b"url ", &[0, 0, 0, dref_flags]);
+        let dref = boxed(b"dref", &[&[0, 0, 0, 0, 0, 0, 0, 1][..], &url].concat());
+        let stbl = boxed(b"stbl", &boxed(b"stsd", &stsd));
+        let minf = boxed(b"minf", &[boxed(b"dinf", &dref), stbl].concat());
         let hdlr = boxed(b"hdlr", b"\0\0\0\0\0\0\0\0soun");
         let mdia = boxed(b"mdia", &[boxed(b"mdhd", &scale(44_100)), hdlr, minf].concat());
         let tkhd = boxed(b"tkhd", &[&[0; 12][..], &7_u32.to_be_bytes()].concat());
@@ -277,6 +295,12 @@ mod tests {
     #[test]
     fn encryption_is_seen() {
         assert!(read(&movie(&[(1, 0)], b"enca")).unwrap().encrypted_audio);
+    }
+
+    #[test]
+    fn data_in_another_file_is_seen() {
+        assert!(!read(&movie(&[(1, 0)], b"mp4a")).unwrap().external_audio);
+        assert!(read(&movie_with(&[(1, 0)], b"mp4a", 0)).unwrap().external_audio);
     }
 
     #[test]

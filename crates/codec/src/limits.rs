@@ -76,6 +76,12 @@ impl Limits {
         at_most(LimitKind::SampleRate, self.max_sample_rate_hz.into(), sample_rate_hz.into())
     }
 
+    /// Checks the shape that a container declares, in which zeros mean "unknown".
+    pub fn check_declared_shape(&self, channels: u32, sample_rate_hz: u32) -> Result<()> {
+        let known_rate = if sample_rate_hz == 0 { self.max_sample_rate_hz } else { sample_rate_hz };
+        self.check_shape(channels, known_rate)
+    }
+
     /// Checks decoded audio: `samples` per channel at `sample_rate_hz`.
     pub fn check_decoded(&self, samples: u64, sample_rate_hz: u32) -> Result<()> {
         if samples > self.decoded_seconds.saturating_mul(sample_rate_hz.into()) {

@@ -275,7 +275,7 @@ impl Job {
     fn open(source: GuardedSource, options: &Options) -> Result<Self> {
         let limits = &options.limits;
         let mut opened = Opened::open(source.clone(), options.decoder, limits)?;
-        let track = opened.choose(&options.track)?;
+        let track = opened.choose(&options.track, limits)?;
         let declared_seconds = track.duration_seconds.or(opened.facts.duration_seconds);
         if declared_seconds.is_some_and(|s| s > limits.decoded_seconds as f64) {
             // Declarations are not believed: whether so much is really there is seen from the
@@ -394,9 +394,11 @@ impl Job {
         if health.ended_early {
             losses.push("the container's structure breaks off before its end".to_owned());
         }
-        if health.damaged > 0 {
-            let (damaged, packets) = (health.damaged, health.packets);
-            losses.push(format!("{damaged} of {packets} packets could not be decoded"));
+        // What follows the declared end is no audio: old tags, padding.
+        let at_end = self.declared_seconds.is_some_and(|s| decoded_seconds >= s);
+        let damaged = health.damaged - if at_end { health.damaged_at_end } else { 0 };
+        if damaged > 0 {
+            losses.push(format!("{damaged} of {} packets are damaged", health.packets));
         }
         let declared = self.declared_seconds.filter(|_| !cut && losses.is_empty());
         if let Some(declared) = declared {

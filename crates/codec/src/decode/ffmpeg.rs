@@ -322,10 +322,8 @@ impl FfmpegDecoder {
         }
     }
 
-    /// A stream that was cut out of a longer one starts with what cannot be decoded; that is not
-    /// damage.
     fn count_damage(&mut self) {
-        self.health.damaged += u64::from(self.decoded_any);
+        self.health.count_damage(self.decoded_any);
     }
 
     fn send(&mut self, packet: &Packet) -> Result<()> {
@@ -349,6 +347,7 @@ impl FfmpegDecoder {
                     match samples::to_block(&self.frame, layout) {
                         Some(block) if !block.is_empty() => {
                             self.decoded_any = true;
+                            self.health.damaged_at_end = 0;
                             return Ok(Some(block));
                         }
                         Some(_) => {}

@@ -50,7 +50,7 @@ impl Demuxer {
     pub(crate) fn open(
         source: GuardedSource,
         limits: &Limits,
-        edits: Vec<(u32, Edit)>,
+        edits: &[(u32, Edit)],
     ) -> Result<(Self, Facts)> {
         let (state, stop) = (source.state(), source.stop());
         let mut again = source.clone();
@@ -65,7 +65,7 @@ impl Demuxer {
         let is_audio = |t: &&Track| t.track_type() == Some(TrackType::Audio);
         let tracks = format.tracks().iter().filter(is_audio).map(|t| t.id).collect();
         let facts = facts(format.as_mut(), limits);
-        Ok((Self { format, tracks, edits, stop, state }, facts))
+        Ok((Self { format, tracks, edits: edits.to_vec(), stop, state }, facts))
     }
 
     pub(crate) fn decoder(self, track: &AudioTrack, limits: &Limits) -> Result<SymphoniaDecoder> {
@@ -292,7 +292,7 @@ impl Decoder for SymphoniaDecoder {
             let decoded = match self.decoder.decode(&packet) {
                 Ok(decoded) => decoded,
                 Err(_) => {
-                    self.health.damaged += u64::from(self.position > 0);
+                    self.health.count_damage(self.position > 0);
                     continue;
                 }
             };
@@ -307,6 +307,7 @@ impl Decoder for SymphoniaDecoder {
             self.cut(&mut block, packet.dur);
             self.position += len;
             if !block.is_empty() {
+                self.health.damaged_at_end = 0;
                 return Ok(Some(block));
             }
         }

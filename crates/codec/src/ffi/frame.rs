@@ -30,11 +30,15 @@ pub(crate) fn declared_rate_hz(parameters: &Parameters) -> u32 {
     u32::try_from(unsafe { (*parameters.as_ptr()).sample_rate }).unwrap_or(0)
 }
 
-/// The four characters by which a container names a codec that FFmpeg does not know.
+/// The four characters by which a container names a codec that FFmpeg does not know, or "unknown".
 pub(crate) fn codec_tag(parameters: &Parameters) -> String {
     // SAFETY: reads an integer field of live parameters.
     let tag = unsafe { (*parameters.as_ptr()).codec_tag };
-    tag.to_le_bytes().iter().map(|b| if b.is_ascii_graphic() { char::from(*b) } else { '?' }).collect()
+    let tag = tag.to_le_bytes();
+    match std::str::from_utf8(&tag) {
+        Ok(text) if tag.iter().all(u8::is_ascii_graphic) => text.to_owned(),
+        _ => "unknown".to_owned(),
+    }
 }
 
 fn read(layout: &AVChannelLayout) -> ChannelLayout {
