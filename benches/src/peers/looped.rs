@@ -1,9 +1,9 @@
 //! Inputs of ten minutes and of ten hours of the same kind, for memory.
 //!
-//! The ten hours are the ten minutes sixty times over. MP4 and Matroska are looped by copying
-//! packets; FLAC is encoded again, because a copied FLAC stream would repeat its frame numbers and
-//! keep the ten minutes' length in its header. At 48 kHz ten minutes are a whole number of AAC
-//! frames, Opus packets and pictures, so that the copies join without a gap.
+//! The ten hours are the ten minutes sixty times over. MP4 is looped by copying packets: at 48 kHz
+//! ten minutes are a whole number of AAC frames and of pictures, so the copies join without a gap.
+//! Opus and FLAC are encoded again: copies would carry Opus' pre-skip and padding into the middle,
+//! where decoders differ, and keep FLAC's frame numbers and its header's length of ten minutes.
 
 use super::error::PeersError;
 use super::media;
@@ -84,15 +84,21 @@ fn ten_minutes(place: &Place, kind: &Kind) -> Result<(), PeersError> {
 }
 
 fn ten_hours(place: &Place, kind: &Kind) -> Result<(), PeersError> {
-    let codec: &[&str] = match kind.encode {
-        [] => &["-c:a", "flac", "-compression_level", "0"],
-        _ => &["-c", "copy"],
+    let (video, audio) = (path("ten-minutes", kind.extension), path("ten-minutes", "flac"));
+    let (video, audio) = (format!("media/{video}"), format!("media/{audio}"));
+    let (more, length) = ((REPEATS - 1).to_string(), (REPEATS * MINUTES * 60).to_string());
+    let flac = ["-stream_loop", &more, "-i", &audio];
+    let file = ["-stream_loop", &more, "-i", &video];
+    let arguments = match kind.encode {
+        ["aac", _] => [&file[..], &["-c", "copy"]].concat(),
+        [codec, bitrate] => {
+            let pictures = ["-map", "0:v", "-map", "1:a", "-t", &length, "-c:v", "copy"];
+            let opus = ["-c:a", codec, "-b:a", bitrate, "-compression_level", "0"];
+            [&file[..], &flac, &pictures, &opus].concat()
+        }
+        _ => [&flac[..], &["-t", &length, "-c:a", "flac", "-compression_level", "0"]].concat(),
     };
     media::make(place, &path("ten-hours", kind.extension), |out| {
-        let source = format!("media/{}", path("ten-minutes", kind.extension));
-        let more = (REPEATS - 1).to_string();
-        media::ffmpeg(&["-stream_loop", &more, "-i", &source])
-            .with(codec.iter().map(|&option| option.to_owned()))
-            .with([out])
+        media::ffmpeg(&arguments).with([out])
     })
 }

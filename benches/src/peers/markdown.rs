@@ -25,7 +25,7 @@ pub fn report(report: &Report) -> String {
     for result in &report.results {
         let _ = write!(text, "\n## {}\n\n{}.\n\n", result.name, result.about);
         text.push_str(&usage_table(result));
-        let _ = writeln!(text, "\n{}", disturbance(result, report.machine.cores));
+        let _ = writeln!(text, "\n{}", remarks(result, report.machine.cores));
         text.push_str("\nEqual work:\n\n");
         text.push_str(&proof_table(result));
         text.push_str("\n```\n");
@@ -55,9 +55,10 @@ fn head(report: &Report) -> String {
         "# Tonemill and its peers, {}\n\n\
          {}, {} cores, {:.0} GiB; {}, Linux {}\n\n\
          - {}\n- {}\n{}{}- {}\n\n\
-         All encode MP3 at a constant 192 kbit/s, joint stereo, LAME quality 3. moviepy cannot be \
-         asked for a quality by the tutorial's call and gets ffmpeg's default, which here is {}. \
-         lame reads WAV that was made beforehand: its figures leave out reading the video.\n\n\
+         All are asked for MP3 at a constant 192 kbit/s, joint stereo, LAME quality 3. Only moviepy \
+         is given no quality, as in the tutorial, and so has ffmpeg's default, which here is {}. \
+         (The header that ffmpeg writes does not state the quality; lame's does.) lame reads WAV \
+         that was made beforehand: its figures leave out reading the video.\n\n\
          Figures are medians over the rounds. A ratio is Tonemill's figure divided by the \
          other's in the same round: median (lowest–highest); below 1, Tonemill used less. \
          CPU is user and system time with that of child processes; memory is the peak resident \
@@ -81,29 +82,42 @@ fn head(report: &Report) -> String {
 }
 
 fn usage_table(result: &CaseResult) -> String {
-    let mut text =
-        "| | wall s | CPU s | memory MiB | wall ratio | faster | CPU ratio | memory ratio \
-                    |\n|---|--:|--:|--:|--:|--:|--:|--:|\n"
-            .to_owned();
+    let alone = result.contenders.len() == 1;
+    let mut text = if alone {
+        "| | wall s | CPU s | memory MiB |\n|---|--:|--:|--:|\n".to_owned()
+    } else {
+        "| | wall s | CPU s | memory MiB | wall ratio | faster | CPU ratio | memory ratio |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|\n"
+            .to_owned()
+    };
     for &contender in &result.contenders {
         let median = |quantity| spread(result, contender, quantity).map_or(0.0, |s| s.median);
-        let _ = write!(
-            text,
-            "| {} | {:.2} | {:.2} | {:.1} |",
-            contender.name(),
-            median(WALL),
-            median(CPU),
-            median(RSS)
-        );
-        if contender == Contender::Tonemill {
-            text.push_str(" | | | |\n");
-            continue;
-        }
+        let (wall, cpu, rss) = (median(WALL), median(CPU), median(RSS));
+        let _ = write!(text, "| {} | {wall:.2} | {cpu:.2} | {rss:.1} |", contender.name());
         let cell = |quantity| ratio(result, contender, quantity).map_or(String::new(), range);
         let faster = ratio(result, contender, WALL).map_or(0.0, |wall| 1.0 / wall.median);
-        let _ = writeln!(text, " {} | {faster:.2}× | {} | {} |", cell(WALL), cell(CPU), cell(RSS));
+        let _ = match contender {
+            Contender::Tonemill if alone => writeln!(text),
+            Contender::Tonemill => writeln!(text, " | | | |"),
+            _ => {
+                writeln!(text, " {} | {faster:.2}× | {} | {} |", cell(WALL), cell(CPU), cell(RSS))
+            }
+        };
     }
     text
+}
+
+/// The share of Tonemill's CPU time that its own report does not put down to encoding.
+fn outside_encoder(result: &CaseResult) -> Option<Spread> {
+    let share = |measured: &Measurement| {
+        let encode_s = measured.own_report.iter().map(encode_cpu_s).sum::<Option<f64>>()?;
+        (encode_s > 0.0).then(|| 1.0 - encode_s / measured.usage.cpu_s())
+    };
+    Spread::of(result.of(Contender::Tonemill).filter_map(share))
+}
+
+fn encode_cpu_s(own_report: &serde_json::Value) -> Option<f64> {
+    own_report["timing"]["encode_cpu_seconds"].as_f64()
 }
 
 fn spread(result: &CaseResult, contender: Contender, quantity: Quantity) -> Option<Spread> {
@@ -123,12 +137,12 @@ fn range(spread: Spread) -> String {
     format!("{:.3} ({:.3}–{:.3})", spread.median, spread.low, spread.high)
 }
 
-/// How much the rest of the machine did during the worst measurement.
-fn disturbance(result: &CaseResult, cores: usize) -> String {
+/// How much the rest of the machine did during the worst measurement, and what LAME left over.
+fn remarks(result: &CaseResult, cores: usize) -> String {
     let share = |measured: &&Measurement| measured.usage.others_share(cores);
     let worst = result.measurements.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
     let rounds = result.of(Contender::Tonemill).count();
-    worst.map_or(String::new(), |worst| {
+    let mut text = worst.map_or(String::new(), |worst| {
         format!(
             "Rounds: {rounds}. Other processes used at most {:.0} % of the machine during a \
              measurement ({}, round {}).",
@@ -136,14 +150,27 @@ fn disturbance(result: &CaseResult, cores: usize) -> String {
             worst.contender.name(),
             worst.round
         )
-    })
+    });
+    if let Some(share) = outside_encoder(result) {
+        let _ = write!(
+            text,
+            " Work outside the encoder took {:.1} % of Tonemill's CPU time ({:.1}–{:.1}).",
+            share.median * 100.0,
+            share.low * 100.0,
+            share.high * 100.0
+        );
+    }
+    text
 }
 
 fn proof_table(result: &CaseResult) -> String {
     let samples: u64 = result.sources.iter().map(|source| source.samples).sum();
     let rate = result.sources.first().map_or(1, |source| source.audio.sample_rate);
+    let declared: Option<f64> = result.sources.iter().map(|source| source.declared_s).sum();
+    let declared = declared.map_or("no length".to_owned(), |seconds| format!("{seconds:.3} s"));
     let mut text = format!(
-        "Source: {samples} samples at {rate} Hz ({:.3} s), decoded by ffmpeg.\n\n\
+        "Source: {samples} samples at {rate} Hz ({:.3} s), decoded by ffmpeg; the container \
+         states {declared}.\n\n\
          | | settings read back | longer than its source by | bytes |\n|---|---|--:|--:|\n",
         samples as f64 / rate as f64
     );
@@ -169,7 +196,8 @@ fn settings(proof: &Proof) -> String {
         output.audio.sample_rate == audio.sample_rate
             && output.audio.channels == audio.channels
             && output.audio.bits_per_second.abs_diff(audio.bits_per_second) < 4_000
-            && output.header == *header
+            && output.header.mode == header.mode
+            && output.header.settings == header.settings
     });
     let words = [
         audio.codec.clone(),
@@ -250,4 +278,49 @@ pub fn summary(result: &CaseResult) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn measurement(round: u32, contender: Contender, wall_s: f64, cpu_s: f64) -> Measurement {
+        let usage = Usage { wall_s, user_s: cpu_s, peak_rss_bytes: 1 << 20, ..Usage::default() };
+        let own_report = vec![json!({ "timing": { "encode_cpu_seconds": 9.0 } })];
+        Measurement { round, contender, usage, bytes: 1, own_report }
+    }
+
+    fn two_rounds() -> CaseResult {
+        CaseResult {
+            name: "long".to_owned(),
+            about: String::new(),
+            contenders: vec![Contender::Tonemill, Contender::Ffmpeg],
+            commands: Vec::new(),
+            abridged_commands: Vec::new(),
+            sources: Vec::new(),
+            measurements: vec![
+                measurement(1, Contender::Tonemill, 1.0, 10.0),
+                measurement(1, Contender::Ffmpeg, 2.0, 10.0),
+                // A slow minute: both take twice as long, which no ratio shows.
+                measurement(2, Contender::Ffmpeg, 4.0, 20.0),
+                measurement(2, Contender::Tonemill, 2.0, 20.0),
+            ],
+            proofs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn ratios_are_of_one_round() {
+        let wall = ratio(&two_rounds(), Contender::Ffmpeg, WALL).unwrap();
+        assert_eq!(range(wall), "0.500 (0.500–0.500)");
+        let row = "| ffmpeg | 3.00 | 15.00 | 1.0 | 0.500 (0.500–0.500) | 2.00× |";
+        assert!(usage_table(&two_rounds()).contains(row));
+    }
+
+    #[test]
+    fn what_the_encoder_left_over() {
+        let share = outside_encoder(&two_rounds()).unwrap();
+        assert!((share.low - 0.1).abs() < 1e-9 && (share.high - 0.55).abs() < 1e-9, "{share:?}");
+    }
 }

@@ -69,7 +69,7 @@ pub fn music(place: &Place, name: &str, start: u32, seconds: u32) -> Result<(), 
         let settings = ["-map", "[a]", "-c:a", "flac", "-ar", "48000", "-sample_fmt", "s16"];
         Ok(ffmpeg(&[])
             .with(inputs)
-            .with(["-filter_complex".to_owned(), graph])
+            .with(["-t".to_owned(), seconds.to_string(), "-filter_complex".to_owned(), graph])
             .with(settings.map(str::to_owned))
             .with([out]))
     })

@@ -57,9 +57,11 @@ pub fn command(inputs: &[String], folder: &str) -> CommandLine {
 }
 
 /// The versions of moviepy and Python.
+///
+/// Asked of the package, for moviepy 2.2.1 calls itself 2.1.2.
 pub fn version(place: &Place) -> Result<String, PeersError> {
-    let show = "import moviepy, platform; \
-                print(f'moviepy {moviepy.__version__}, Python {platform.python_version()}')";
+    let show = "import importlib.metadata as m, platform as p; \
+                print('moviepy', m.version('moviepy') + ', Python', p.python_version())";
     let text = CommandLine::new("venv/bin/python", &["-c", show]).text(&place.run)?;
     Ok(text.trim().to_owned())
 }

@@ -51,7 +51,7 @@ pub fn audio(path: &str, folder: &Path) -> Result<Audio, PeersError> {
 pub struct EncoderHeader {
     /// "CBR" or "VBR"; empty where the file does not say.
     pub mode: String,
-    /// The library that made it.
+    /// The library that made it; mediainfo takes padding after the name for a part of it.
     pub library: String,
     /// Its settings, in the words of LAME's options.
     pub settings: String,
@@ -68,6 +68,16 @@ pub fn encoder_header(path: &str, folder: &Path) -> Result<EncoderHeader, PeersE
         library: text("Encoded_Library"),
         settings: text("Encoded_Library_Settings"),
     })
+}
+
+/// How long the container says that its first audio stream is, or else the whole file.
+pub fn declared_seconds(path: &str, folder: &Path) -> Result<Option<f64>, PeersError> {
+    let entries = "stream=duration:format=duration";
+    let arguments = ["-v", "error", "-select_streams", "a:0", "-show_entries", entries];
+    let command = CommandLine::new("ffprobe", &arguments).with(own(["-of", "json", path]));
+    let answer = json(&command, folder)?;
+    let seconds = |of: &Value| of["duration"].as_str()?.parse().ok();
+    Ok(seconds(&answer["streams"][0]).or_else(|| seconds(&answer["format"])))
 }
 
 /// Samples (of one channel) that ffmpeg decodes from the first audio stream.

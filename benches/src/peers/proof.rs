@@ -22,6 +22,8 @@ pub struct Source {
     pub audio: Audio,
     /// What ffmpeg decodes from it.
     pub samples: u64,
+    /// How long the container says it is; an AAC decoder may give up to a frame more.
+    pub declared_s: Option<f64>,
     /// Size.
     pub bytes: u64,
 }
@@ -32,7 +34,8 @@ impl Source {
         let read = |path: &String| {
             let audio = probe::audio(path, &place.run)?;
             let samples = probe::decoded_samples(path, &audio, &place.run)?;
-            Ok(Self { path: path.clone(), audio, samples, bytes: size(place, path)? })
+            let declared_s = probe::declared_seconds(path, &place.run)?;
+            Ok(Self { path: path.clone(), audio, samples, declared_s, bytes: size(place, path)? })
         };
         workload.inputs.iter().map(|input| read(&input.media)).collect()
     }
@@ -159,7 +162,7 @@ mod tests {
     #[test]
     fn lengths_are_compared_at_the_rate_of_the_output() {
         let (path, audio) = ("media/a.mkv".to_owned(), audio("opus", 0));
-        let source = Source { path, audio, samples: 441_000, bytes: 1 };
+        let source = Source { path, audio, samples: 441_000, declared_s: None, bytes: 1 };
         assert_eq!(difference(480_000, 48_000, &source), 0);
         assert_eq!(difference(441_007, 44_100, &source), 7);
     }

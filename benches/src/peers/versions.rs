@@ -13,7 +13,7 @@ use super::place::Place;
 /// Versions, each as the program itself gives it; `None` where it took no part.
 #[derive(Debug, Serialize)]
 pub struct Versions {
-    /// `tonemill --version`, and the commit it was built from, as far as the repository knows.
+    /// `tonemill --version`, and the commit that is checked out.
     pub tonemill: String,
     /// First line of `ffmpeg -version`.
     pub ffmpeg: String,
@@ -36,12 +36,10 @@ impl Versions {
         };
         let mut tonemill = CommandLine::new("tonemill", &["--version"]);
         tonemill.program.clone_from(&place.tonemill);
-        let commit = CommandLine::new("git", &["describe", "--always", "--dirty"]);
-        let commit = first(commit, here).map_or(String::new(), |commit| format!(" ({commit})"));
         let lame = options.peers.contains(&Peer::Lame);
         let moviepy = options.peers.contains(&Peer::Moviepy) && moviepy::is_installed(place);
         Ok(Self {
-            tonemill: first(tonemill, &place.run)? + &commit,
+            tonemill: first(tonemill, &place.run)? + &commit(here),
             ffmpeg: first(CommandLine::new("ffmpeg", &["-version"]), here)?,
             lame: lame
                 .then(|| first(CommandLine::new("lame", &["--version"]), here))
@@ -51,4 +49,13 @@ impl Versions {
             day: first(CommandLine::new("date", &["-u", "+%F"]), here)?,
         })
     }
+}
+
+/// In brackets; empty outside a repository. Changes count where they change the program.
+fn commit(repository: &Path) -> String {
+    let git = |arguments: &[&str]| CommandLine::new("git", arguments).text(repository);
+    let Ok(commit) = git(&["rev-parse", "--short", "HEAD"]) else { return String::new() };
+    let status = git(&["status", "--porcelain", "--", "crates", "Cargo.toml", "Cargo.lock"]);
+    let changed = if status.is_ok_and(|list| list.is_empty()) { "" } else { " with changes" };
+    format!(" ({}{changed})", commit.trim())
 }
