@@ -265,7 +265,8 @@ impl ConvertArgs {
             }
             if let Some(other) = outputs.insert(target.clone(), input) {
                 let names = (shown(other), shown(input));
-                let text = format!("{} and {} have the same output: use -d or -o", names.0, names.1);
+                let text =
+                    format!("{} and {} have the same output: use -d or -o", names.0, names.1);
                 return Err(usage(&text));
             }
             jobs.push((input.clone(), target));
@@ -282,9 +283,9 @@ impl ConvertArgs {
             (None, Some(_)) if is_dash(input) => Err(usage("standard input needs -o")),
             (None, dir) => {
                 let named = input.with_extension("mp3");
-                let name = named.file_name().ok_or_else(|| {
-                    usage(&format!("{} is no file", shown(input)))
-                })?;
+                let name = named
+                    .file_name()
+                    .ok_or_else(|| usage(&format!("{} is no file", shown(input))))?;
                 Ok(Target::File(match dir {
                     Some(dir) => dir.join(name),
                     None => named.clone(),
@@ -466,7 +467,17 @@ mod tests {
     #[test]
     fn options_are_understood() {
         let request = convert(&[
-            "a.mp4", "--vbr", "0", "--start", "1:00", "--title", "T", "--comment", "", "--track", "1",
+            "a.mp4",
+            "--vbr",
+            "0",
+            "--start",
+            "1:00",
+            "--title",
+            "T",
+            "--comment",
+            "",
+            "--track",
+            "1",
         ])
         .unwrap();
         let options = request.options;

@@ -54,7 +54,9 @@ impl Output {
         match rustix::fs::open(folder, flags, readable_by_umask) {
             Ok(file) => Ok(Self { file: file.into(), place: Place::Link(path.clone()) }),
             // Without O_TMPFILE the kernel sees an attempt to write to a folder.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
+            Err(
+                rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL,
+            ) => {
                 let (file, temporary) = named(folder)?.into_parts();
                 Ok(Self { file, place: Place::Rename(temporary, path.clone()) })
             }

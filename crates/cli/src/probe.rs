@@ -55,11 +55,8 @@ fn describe(name: &str, probe: &Probe) -> String {
     if probe.tracks.is_empty() {
         let _ = writeln!(text, "  no audio track");
     }
-    let _ = writeln!(
-        text,
-        "  {} video and {} other streams",
-        probe.video_streams, probe.other_streams
-    );
+    let _ =
+        writeln!(text, "  {} video and {} other streams", probe.video_streams, probe.other_streams);
     for (tag, value) in &probe.tags {
         let _ = writeln!(text, "  {tag}: {value}");
     }

@@ -6,7 +6,8 @@ use std::path::Path;
 pub fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |c: char| {
-        !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        !c.is_control()
+            && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     if text.chars().all(plain) {
         return text.into_owned();
@@ -64,6 +65,9 @@ mod tests {
     #[test]
     fn names_play_no_tricks() {
         assert_eq!(shown(Path::new("a b.mp4")), "a b.mp4");
-        assert_eq!(shown(Path::new("a\nb\u{1b}[2J\u{202e}.mp4")), "a\\u{a}b\\u{1b}[2J\\u{202e}.mp4");
+        assert_eq!(
+            shown(Path::new("a\nb\u{1b}[2J\u{202e}.mp4")),
+            "a\\u{a}b\\u{1b}[2J\\u{202e}.mp4"
+        );
     }
 }

@@ -174,8 +174,11 @@ mod tests {
 
     #[test]
     fn a_format_change_keeps_every_sample() {
-        let blocks =
-            vec![block(44_100, 1, 1000, 0.1), block(44_100, 2, 500, 0.2), block(22_050, 2, 100, 0.3)];
+        let blocks = vec![
+            block(44_100, 1, 1000, 0.1),
+            block(44_100, 2, 500, 0.2),
+            block(22_050, 2, 100, 0.3),
+        ];
         let out = run(format(44_100, 2), blocks);
         assert_eq!(out[0].len(), 1000 + 500 + 200);
         assert_eq!(out[1][0], 0.1);

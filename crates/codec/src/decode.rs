@@ -111,7 +111,8 @@ impl Opened {
         let state = source.state();
         let first_error = |e| state.take_error().unwrap_or(CodecError::Source(e));
         let movie = Movie::read(&mut source, bytes).map_err(first_error)?;
-        let envelope = envelope::inspect(&mut source, bytes, movie.as_ref()).map_err(first_error)?;
+        let envelope =
+            envelope::inspect(&mut source, bytes, movie.as_ref()).map_err(first_error)?;
         std::io::Seek::rewind(&mut source).map_err(first_error)?;
         let movie = movie.unwrap_or_default();
         if movie.encrypted_audio {

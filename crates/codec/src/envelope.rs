@@ -91,7 +91,9 @@ fn ebml_size(bytes: &[u8], at: usize) -> Option<(Option<u64>, usize)> {
         return None;
     }
     let rest = bytes.get(at + 1..at + length)?;
-    let value = rest.iter().fold(u64::from(first) & ((1 << (8 - length)) - 1), |v, b| v << 8 | u64::from(*b));
+    let value = rest
+        .iter()
+        .fold(u64::from(first) & ((1 << (8 - length)) - 1), |v, b| v << 8 | u64::from(*b));
     let unknown = value == (1 << (7 * length)) - 1;
     Some(((!unknown).then_some(value), at + length))
 }

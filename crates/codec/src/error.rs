@@ -198,13 +198,17 @@ impl CodecError {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::EmptyInput => "send the file again",
-            Self::UnknownFormat => "check that it is the media file itself, not a page or a playlist",
+            Self::UnknownFormat => {
+                "check that it is the media file itself, not a page or a playlist"
+            }
             Self::DamagedContainer { .. } | Self::NoSamples | Self::Undecodable { .. } => {
                 "fetch or export the file again"
             }
             Self::NoAudioTrack { .. } => "choose a file with sound",
             Self::NoSuchTrack { .. } => "run `tonemill probe` to see the tracks",
-            Self::UnsupportedCodec { .. } => "convert the audio to a common codec, such as AAC, first",
+            Self::UnsupportedCodec { .. } => {
+                "convert the audio to a common codec, such as AAC, first"
+            }
             Self::UnknownLayout { .. } => "give the file a channel layout, or split its channels",
             Self::Encrypted => "use a file without copy protection",
             Self::ExternalData => "export the file with its media inside",
@@ -265,9 +269,6 @@ mod tests {
     fn messages_name_the_numbers() {
         let limit =
             CodecError::Limit { limit: LimitKind::Channels, allowed: 32, found: Some(65528) };
-        assert_eq!(
-            limit.to_string(),
-            "the file goes over the limit of 32 channels (it has 65528)"
-        );
+        assert_eq!(limit.to_string(), "the file goes over the limit of 32 channels (it has 65528)");
     }
 }

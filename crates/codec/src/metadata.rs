@@ -159,8 +159,13 @@ pub fn clean(text: &str, max_bytes: usize) -> (String, bool) {
     let mut out = String::new();
     for c in text.chars() {
         let c = match c {
-            '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'
-            | '\u{2066}'..='\u{2069}' | '\u{feff}' => continue,
+            '\u{200b}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{feff}' => continue,
             c if c.is_whitespace() || c.is_control() => ' ',
             c => c,
         };

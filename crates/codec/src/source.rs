@@ -97,7 +97,10 @@ impl GuardedSource {
         self.len
     }
 
-    fn guarded<T>(&mut self, call: impl FnOnce(&mut dyn ReadSeek) -> io::Result<T>) -> io::Result<T> {
+    fn guarded<T>(
+        &mut self,
+        call: impl FnOnce(&mut dyn ReadSeek) -> io::Result<T>,
+    ) -> io::Result<T> {
         if let Err(stopped) = self.stop.check() {
             self.state.keep(stopped);
             return Err(io::ErrorKind::Other.into());
@@ -160,7 +163,11 @@ mod tests {
     use std::time::Duration;
 
     fn stop() -> Stop {
-        Stop { cancel: CancelToken::new(), abort: CancelToken::new(), deadline: Deadline::starting_now(Duration::MAX) }
+        Stop {
+            cancel: CancelToken::new(),
+            abort: CancelToken::new(),
+            deadline: Deadline::starting_now(Duration::MAX),
+        }
     }
 
     struct Panics;

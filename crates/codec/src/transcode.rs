@@ -312,11 +312,7 @@ impl Job {
     }
 
     /// Decodes to the end, or to `end_seconds`, and hands out segments.
-    fn feed(
-        mut self,
-        options: &Options,
-        submit: impl Fn(Segment) -> Result<()>,
-    ) -> Result<Fed> {
+    fn feed(mut self, options: &Options, submit: impl Fn(Segment) -> Result<()>) -> Result<Fed> {
         let rate = self.format.rate;
         let channels = u32::from(self.format.channels);
         let mut converter =
@@ -456,7 +452,8 @@ mod tests {
     #[test]
     fn ranges_cut_to_the_sample() {
         let samples: Vec<f32> = (0..100).map(|n| n as f32).collect();
-        for (start, end) in [(0, None), (7, Some(93)), (30, Some(30)), (99, None), (5, Some(1000))] {
+        for (start, end) in [(0, None), (7, Some(93)), (30, Some(30)), (99, None), (5, Some(1000))]
+        {
             let mut range = Range::new(start, end);
             let mut kept = Vec::new();
             for block in samples.chunks(13) {
@@ -480,8 +477,7 @@ mod tests {
             chapters: vec![chapter(0.0, 5.0), chapter(5.0, 9.0), chapter(9.0, 20.0)],
             ..Metadata::default()
         };
-        let options =
-            Options { start_seconds: 6.0, end_seconds: Some(9.0), ..Options::default() };
+        let options = Options { start_seconds: 6.0, end_seconds: Some(9.0), ..Options::default() };
         assert_eq!(options.metadata(found).chapters, [chapter(0.0, 3.0)]);
         assert!((options.clip(8.0) - 2.0).abs() < 1e-9);
     }

@@ -72,9 +72,8 @@ impl Demuxer {
         options.set("protocol_whitelist", "");
         options.set("max_streams", &limits.streams.to_string());
         options.set("fpsprobesize", "0"); // nobody asks for the frame rate
-        let input = ffi::demux::open(io, options).map_err(|error| {
-            state.take_error().unwrap_or_else(|| open_error(error, &mut again))
-        })?;
+        let input = ffi::demux::open(io, options)
+            .map_err(|error| state.take_error().unwrap_or_else(|| open_error(error, &mut again)))?;
         limits.check_streams(input.nb_streams() as usize)?;
 
         let is_audio = |s: &Stream<'_>| s.parameters().medium() == Type::Audio;
@@ -93,8 +92,9 @@ impl Demuxer {
         }
         let parameters = stream.parameters();
         let unsupported = |_| CodecError::UnsupportedCodec { codec: track.codec.clone() };
-        let library_decoder =
-            codec::decoder::find(parameters.id()).ok_or(Error::DecoderNotFound).map_err(unsupported)?;
+        let library_decoder = codec::decoder::find(parameters.id())
+            .ok_or(Error::DecoderNotFound)
+            .map_err(unsupported)?;
         let time_base = stream.time_base();
         let mut exact = ExactLength::unknown(time_base);
         if self.input.format().name().starts_with("mov") {
@@ -354,14 +354,16 @@ impl FfmpegDecoder {
                         None => self.count_damage(),
                     }
                 }
-                Err(Error::Other { errno: EAGAIN }) if !self.draining => match self.read_packet()? {
-                    Some(packet) => self.send(&packet)?,
-                    None => {
-                        self.draining = true;
-                        // Refused only if already draining.
-                        let _ = self.decoder.send_eof();
+                Err(Error::Other { errno: EAGAIN }) if !self.draining => {
+                    match self.read_packet()? {
+                        Some(packet) => self.send(&packet)?,
+                        None => {
+                            self.draining = true;
+                            // Refused only if already draining.
+                            let _ = self.decoder.send_eof();
+                        }
                     }
-                },
+                }
                 Err(Error::Eof | Error::Other { errno: EAGAIN }) => return Ok(None),
                 Err(_) if self.draining => {
                     self.count_damage();

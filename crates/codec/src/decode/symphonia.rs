@@ -5,13 +5,13 @@
 
 use std::io;
 
+use symphonia::core::audio::Channels;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::common::Limit;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackFlags, TrackType};
-use symphonia::core::audio::Channels;
 use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::{ChapterGroup, ChapterGroupItem, MetadataOptions, StandardTag, Tag};
 use symphonia::core::units::{Duration, TimeBase};
@@ -60,7 +60,9 @@ impl Demuxer {
             .limit_visual_bytes(Limit::Maximum(limits.picture_bytes));
         let mut format = symphonia::default::get_probe()
             .probe(&Hint::new(), stream, FormatOptions::default(), metadata_options)
-            .map_err(|error| state.take_error().unwrap_or_else(|| open_error(&error, &mut again)))?;
+            .map_err(|error| {
+                state.take_error().unwrap_or_else(|| open_error(&error, &mut again))
+            })?;
         limits.check_streams(format.tracks().len())?;
         let is_audio = |t: &&Track| t.track_type() == Some(TrackType::Audio);
         let tracks = format.tracks().iter().filter(is_audio).map(|t| t.id).collect();
@@ -112,9 +114,10 @@ fn facts(format: &mut dyn FormatReader, limits: &Limits) -> Facts {
     let mut warnings = Vec::new();
     let mut metadata = Metadata::default();
     if let Some(revision) = format.metadata().skip_to_latest() {
-        let tags = revision.media.tags.iter().chain(
-            revision.per_track.first().into_iter().flat_map(|track| &track.metadata.tags),
-        );
+        let tags =
+            revision.media.tags.iter().chain(
+                revision.per_track.first().into_iter().flat_map(|track| &track.metadata.tags),
+            );
         metadata.add_tags(&tags.filter_map(named).collect(), limits, &mut warnings);
         for visual in &revision.media.visuals {
             metadata.add_picture(&visual.data, limits, &mut warnings);
@@ -146,7 +149,9 @@ fn audio_track(index: usize, track: &Track) -> AudioTrack {
         parameters.and_then(|p| symphonia::default::get_codecs().get_audio_decoder(p.codec));
     let decodable = registered.is_some_and(|_| {
         let options = AudioDecoderOptions::default();
-        parameters.is_some_and(|p| symphonia::default::get_codecs().make_audio_decoder(p, &options).is_ok())
+        parameters.is_some_and(|p| {
+            symphonia::default::get_codecs().make_audio_decoder(p, &options).is_ok()
+        })
     });
     let unknown = || parameters.map_or("unknown".to_owned(), |p| p.codec.to_string());
     let frames = track.num_frames.zip(parameters.and_then(|p| p.sample_rate));
@@ -159,7 +164,9 @@ fn audio_track(index: usize, track: &Track) -> AudioTrack {
             .and_then(|p| p.channels.as_ref())
             .map_or(0, |channels| channels.count() as u32),
         duration_seconds: match (track.time_base, track.duration, frames) {
-            (Some(base), Some(duration), _) => base.calc_duration(duration).map(|t| t.as_secs_f64()),
+            (Some(base), Some(duration), _) => {
+                base.calc_duration(duration).map(|t| t.as_secs_f64())
+            }
             (_, _, Some((frames, rate))) if rate > 0 => Some(frames as f64 / f64::from(rate)),
             _ => None,
         },

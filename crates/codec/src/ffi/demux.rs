@@ -74,7 +74,8 @@ pub(crate) fn discard_all_but(
     let kept: Vec<bool> =
         input.streams().map(|s| keep(s.parameters().medium(), s.index())).collect();
     for (mut stream, kept) in input.streams_mut().zip(kept) {
-        let discard = if kept { ffi::AVDiscard::AVDISCARD_DEFAULT } else { ffi::AVDiscard::AVDISCARD_ALL };
+        let discard =
+            if kept { ffi::AVDiscard::AVDISCARD_DEFAULT } else { ffi::AVDiscard::AVDISCARD_ALL };
         // SAFETY: the stream belongs to `input`, which is borrowed mutably; `discard` is a field
         // that callers of libavformat own.
         unsafe { (*stream.as_mut_ptr()).discard = discard };
@@ -135,7 +136,8 @@ unsafe fn read_dictionary(dictionary: *const ffi::AVDictionary) -> BTreeMap<Stri
             return tags;
         }
         // SAFETY: an entry's key and value are NUL-terminated strings that live with it.
-        let (key, value) = unsafe { (CStr::from_ptr((*entry).key), CStr::from_ptr((*entry).value)) };
+        let (key, value) =
+            unsafe { (CStr::from_ptr((*entry).key), CStr::from_ptr((*entry).value)) };
         tags.insert(
             key.to_string_lossy().to_ascii_lowercase(),
             value.to_string_lossy().into_owned(),

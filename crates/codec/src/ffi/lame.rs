@@ -153,10 +153,7 @@ impl Lame {
 }
 
 /// Sets mode and quality through the raw object; returns each call's name and code.
-fn configure(
-    raw: *mut sys::lame_global_flags,
-    format: &Mp3Format,
-) -> Vec<(&'static str, c_int)> {
+fn configure(raw: *mut sys::lame_global_flags, format: &Mp3Format) -> Vec<(&'static str, c_int)> {
     let quality = c_int::from(format.quality.get());
     // SAFETY: `raw` is a live object before `lame_init_params`, when these setters are allowed; they
     // store integers.
@@ -178,7 +175,8 @@ fn configure(
         BitrateMode::Vbr(level) => {
             let level = c_int::from(level.get());
             // SAFETY: as above.
-            calls.push(("lame_set_VBR", unsafe { sys::lame_set_VBR(raw, sys::vbr_mode::vbr_mtrh) }));
+            calls
+                .push(("lame_set_VBR", unsafe { sys::lame_set_VBR(raw, sys::vbr_mode::vbr_mtrh) }));
             // SAFETY: as above.
             calls.push(("lame_set_VBR_q", unsafe { sys::lame_set_VBR_q(raw, level) }));
         }

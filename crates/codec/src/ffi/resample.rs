@@ -24,8 +24,8 @@ impl Resampler {
     /// full scale.
     pub(crate) fn new(from: PcmFormat, to: PcmFormat) -> Result<Self, Error> {
         // SAFETY: takes no arguments; the result is checked.
-        let context = NonNull::new(unsafe { ffi::swr_alloc() })
-            .ok_or(Error::Other { errno: ffi::ENOMEM })?;
+        let context =
+            NonNull::new(unsafe { ffi::swr_alloc() }).ok_or(Error::Other { errno: ffi::ENOMEM })?;
         let resampler = Self {
             context,
             inputs: from.layout.channels as usize,
@@ -44,12 +44,7 @@ impl Resampler {
             // SAFETY: a SwrContext starts with its AVClass, as `av_opt_set` demands; name and
             // value are NUL-terminated and copied.
             check(unsafe {
-                ffi::av_opt_set(
-                    context.as_ptr().cast::<c_void>(),
-                    name.as_ptr(),
-                    value.as_ptr(),
-                    0,
-                )
+                ffi::av_opt_set(context.as_ptr().cast::<c_void>(), name.as_ptr(), value.as_ptr(), 0)
             })?;
         }
         // SAFETY: the context is allocated and has its options.
@@ -75,7 +70,8 @@ impl Resampler {
         }));
 
         // SAFETY: the context is initialised.
-        let room = check(unsafe { ffi::swr_get_out_samples(self.context.as_ptr(), input_samples) })?;
+        let room =
+            check(unsafe { ffi::swr_get_out_samples(self.context.as_ptr(), input_samples) })?;
         let room = room as usize;
         let mut targets: Vec<*mut u8> = output
             .iter_mut()

@@ -110,8 +110,12 @@ mod tests {
         for hz in crate::mp3::settings::SAMPLE_RATES_HZ {
             for kbps in &KBPS[usize::from(hz < 32_000)][1..] {
                 for (channel_mode, padding) in [(0, false), (1, true), (3, false)] {
-                    let header =
-                        FrameHeader { sample_rate_hz: hz, bitrate_kbps: *kbps, padding, channel_mode };
+                    let header = FrameHeader {
+                        sample_rate_hz: hz,
+                        bitrate_kbps: *kbps,
+                        padding,
+                        channel_mode,
+                    };
                     assert_eq!(FrameHeader::parse(header.encode().unwrap()), Some(header));
                 }
             }

@@ -256,3 +256,126 @@ fn expect_frames(bytes: &[u8], expected: u64) -> Result<()> {
 fn encoder_bug(error: LameError) -> CodecError {
     CodecError::Bug { stage: "encode", detail: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cancel::CancelToken;
+    use crate::limits::Deadline;
+    use crate::mp3::settings::{BitrateMode, Mp3Settings, VbrLevel};
+    use crate::pcm::{ChannelLayout, PcmFormat, SampleRate};
+
+    fn format(hz: u32, channels: u32, mode: BitrateMode) -> Mp3Format {
+        let rate = SampleRate::new(hz).unwrap();
+        let source = PcmFormat { rate, layout: ChannelLayout { channels, mask: 0 } };
+        Mp3Settings { mode, ..Mp3Settings::default() }.resolve(source).0
+    }
+
+    fn stop() -> Stop {
+        let deadline = Deadline::starting_now(Duration::MAX);
+        Stop { cancel: CancelToken::new(), abort: CancelToken::new(), deadline }
+    }
+
+    fn sound(len: usize, channels: usize) -> Vec<Vec<f32>> {
+        let wave = |c: usize| move |i: usize| (i as f32 * (0.03 + 0.01 * c as f32)).sin() * 0.5;
+        (0..channels).map(|c| (0..len).map(wave(c)).collect()).collect()
+    }
+
+    /// The frames of `len` samples, pushed in blocks of `block`, and the number of segments.
+    fn encode(format: &Mp3Format, cut: Segmentation, len: usize, block: usize) -> (Vec<u8>, usize) {
+        let pcm = sound(len, usize::from(format.channels));
+        let mut cutter = Cutter::new(format, cut).unwrap();
+        let mut segments = Vec::new();
+        for start in (0..len).step_by(block) {
+            let end = (start + block).min(len);
+            let planes: Vec<_> = pcm.iter().map(|plane| &plane[start..end]).collect();
+            cutter.push(&planes);
+            segments.extend(std::iter::from_fn(|| cutter.pop()));
+        }
+        assert_eq!(cutter.samples(), len as u64);
+        segments.push(cutter.finish());
+        let encoded = segments.iter().map(|s| s.encode(format, &stop()).unwrap().frames);
+        (encoded.flatten().collect(), segments.len())
+    }
+
+    fn frames(bytes: &[u8]) -> u64 {
+        frame_sizes(bytes).map(|size| size.unwrap()).count() as u64
+    }
+
+    #[test]
+    fn frames_add_up_at_every_edge_of_the_grid() {
+        let cut = Segmentation { frames: 4, warm_up_frames: 2 };
+        let vbr = BitrateMode::Vbr(VbrLevel::default());
+        for (hz, channels, mode) in [(44_100, 2, BitrateMode::default()), (24_000, 1, vbr)] {
+            let format = format(hz, channels, mode);
+            let grid = FrameGrid::of(&format).unwrap();
+            let whole = grid.samples_for(4);
+            for len in
+                [1, 575, 576, grid.frame, whole - 1, whole, whole + 1, whole + 4 * grid.frame]
+            {
+                let (bytes, segments) = encode(&format, cut, len, 1000);
+                assert_eq!(frames(&bytes), grid.total_frames(len as u64), "{hz} {len}");
+                assert_eq!(segments, 1 + usize::from(len > whole), "{hz} {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn how_samples_arrive_does_not_matter() {
+        let cut = Segmentation { frames: 8, warm_up_frames: 3 };
+        let format = format(44_100, 2, BitrateMode::default());
+        let once = encode(&format, cut, 60_000, 60_000);
+        assert_eq!(once, encode(&format, cut, 60_000, 1));
+        assert_eq!(once, encode(&format, cut, 60_000, 9_217));
+    }
+
+    #[test]
+    fn less_than_a_segment_is_plain_lame() {
+        for (hz, channels) in [(44_100, 2), (16_000, 1)] {
+            let format = format(hz, channels, BitrateMode::default());
+            let len = 50_000;
+            let (ours, segments) = encode(&format, Segmentation::default(), len, 4096);
+            let pcm = sound(len, usize::from(format.channels));
+            let planes: Vec<_> = pcm.iter().map(Vec::as_slice).collect();
+            let (tag, theirs) = Lame::reference(&format, &planes);
+            assert_eq!(segments, 1);
+            assert_eq!(ours, theirs[tag.len()..]);
+        }
+    }
+
+    #[test]
+    fn a_first_segment_refers_to_nothing_before_it() {
+        // The main data pointer of the first frame after a seam is zero (§2.4.1.7: the first nine
+        // bits of the side information, eight below MPEG-1).
+        let cut = Segmentation { frames: 16, warm_up_frames: 4 };
+        let format = format(44_100, 2, BitrateMode::default());
+        let (bytes, _) = encode(&format, cut, 200_000, 4096);
+        let mut at = 0;
+        for (index, size) in frame_sizes(&bytes).enumerate() {
+            if index % cut.frames == 0 {
+                assert_eq!((bytes[at + 4], bytes[at + 5] >> 7), (0, 0), "frame {index}");
+            }
+            at += size.unwrap();
+        }
+    }
+
+    #[test]
+    fn a_cancelled_segment_ends() {
+        let format = format(44_100, 1, BitrateMode::default());
+        let mut cutter = Cutter::new(&format, Segmentation::default()).unwrap();
+        cutter.push(&sound(100_000, 1));
+        let stop = stop();
+        stop.abort.cancel();
+        let outcome = cutter.finish().encode(&format, &stop);
+        assert!(matches!(outcome, Err(CodecError::Cancelled)));
+    }
+
+    #[test]
+    fn a_wrong_number_of_frames_is_a_bug() {
+        assert!(expect_frames(&[], 0).is_ok());
+        assert!(matches!(expect_frames(&[], 1), Err(CodecError::Bug { .. })));
+        assert!(matches!(expect_frames(&[1, 2, 3], 1), Err(CodecError::Bug { .. })));
+    }
+}

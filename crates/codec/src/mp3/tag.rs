@@ -84,7 +84,7 @@ impl InfoTag {
         frame.push(vbr_method(format.mode));
         frame.push(((self.lowpass_hz + 50) / 100).min(255) as u8);
         frame.extend([0; 8]); // peak amplitude and replay gains: not measured
-        frame.push(psycho_flags(format.mode));
+        frame.push(psycho_flags(format));
         frame.push(bitrate_field(format));
         let gaps = u32::from(self.delay & 0xfff) << 12 | u32::from(self.padding & 0xfff);
         frame.extend(&gaps.to_be_bytes()[1..]);
@@ -137,7 +137,17 @@ fn quality_indicator(format: &Mp3Format) -> u32 {
         BitrateMode::Vbr(level) => u32::from(level.get()),
         _ => 4,
     };
-    (100 - 10 * level).saturating_sub(u32::from(format.quality.get()))
+    (100 - 10 * level).saturating_sub(u32::from(effective_quality(format)))
+}
+
+/// In its new VBR LAME knows only three efforts below 8, and none above 7.
+fn effective_quality(format: &Mp3Format) -> u8 {
+    match (format.mode, format.quality.get()) {
+        (BitrateMode::Vbr(_), ..5) => 0,
+        (BitrateMode::Vbr(_), 7..) => 7,
+        (_, 8) => 7,
+        (_, quality) => quality,
+    }
 }
 
 fn vbr_method(mode: BitrateMode) -> u8 {
@@ -148,10 +158,15 @@ fn vbr_method(mode: BitrateMode) -> u8 {
     }
 }
 
-/// Bits 0–3: ATH type; bit 4: nspsytune. LAME uses ATH type 5 in its new VBR, else 4.
-fn psycho_flags(mode: BitrateMode) -> u8 {
-    let ath = if matches!(mode, BitrateMode::Vbr(_)) { 5 } else { 4 };
-    1 << 4 | ath
+/// Bits 0–3: ATH type, 5 in LAME's new VBR, else 4; bit 4: nspsytune; bit 5: safe joint stereo, on
+/// in LAME's better presets.
+fn psycho_flags(format: &Mp3Format) -> u8 {
+    let (ath, safe) = match format.mode {
+        BitrateMode::Vbr(level) => (5, level.get() <= 7),
+        // From the middle between 128 and 160 up.
+        mode => (4, preset(mode) >= 144),
+    };
+    u8::from(safe && format.channels == 2) << 5 | 1 << 4 | ath
 }
 
 /// The bitrate in kbit/s (CBR, ABR) or the lowest one used (VBR), at most 255.
@@ -167,8 +182,12 @@ fn bitrate_field(format: &Mp3Format) -> u8 {
 
 /// Bits 0–1: noise shaping; 2–4: stereo mode; 5: unwise settings; 6–7: source rate.
 fn misc_field(format: &Mp3Format) -> u8 {
-    let vbr = matches!(format.mode, BitrateMode::Vbr(_));
-    let noise_shaping = u8::from(vbr || format.quality.get() < 7);
+    let noise_shaping = match (format.mode, effective_quality(format)) {
+        (_, 7..) => 0,
+        // LAME's presets below the middle between 160 and 192 have the coarser scale.
+        (BitrateMode::Cbr(_) | BitrateMode::Abr(_), _) if preset(format.mode) < 176 => 2,
+        _ => 1,
+    };
     let stereo_mode = if format.channels == 1 { 0 } else { 3 }; // mono, joint
     let (low_rate, source_rate) = match format.rate.hz() {
         ..=32_000 => (1, 0),
@@ -269,5 +288,156 @@ impl SeekTable {
             let offset = if percent == 0 { 0 } else { offset + tag_bytes as u64 };
             (offset * 256 / total).min(255) as u8
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::lame::Lame;
+    use crate::mp3::header::frame_sizes;
+    use crate::mp3::settings::{Bitrate, MeanBitrate, Quality, SAMPLE_RATES_HZ, VbrLevel};
+    use crate::pcm::SampleRate;
+    use proptest::prelude::*;
+
+    const TOC: std::ops::Range<usize> = 16..116;
+
+    fn modes() -> Vec<BitrateMode> {
+        let cbr = [64, 48, 128, 192, 320].map(|kbps| BitrateMode::Cbr(Bitrate::new(kbps).unwrap()));
+        let abr = [64, 150].map(|kbps| BitrateMode::Abr(MeanBitrate::new(kbps).unwrap()));
+        let vbr = [0, 2, 5, 9].map(|level| BitrateMode::Vbr(VbrLevel::new(level).unwrap()));
+        [&cbr[..], &abr, &vbr].concat()
+    }
+
+    /// Every combination of mode, rate and channels that LAME takes unchanged.
+    fn formats() -> Vec<Mp3Format> {
+        let mut formats = Vec::new();
+        for hz in SAMPLE_RATES_HZ {
+            for mode in modes() {
+                for (channels, quality) in [(1, 3), (2, 3), (2, 7), (2, 9), (1, 0)] {
+                    let settings = crate::Mp3Settings { mode, ..Default::default() };
+                    let rate = SampleRate::new(hz).unwrap();
+                    let layout = crate::pcm::ChannelLayout { channels: 2, mask: 0 };
+                    let source = crate::pcm::PcmFormat { rate, layout };
+                    let (format, warning) = settings.resolve(source);
+                    let quality = Quality::new(quality).unwrap();
+                    if warning.is_none() && format.rate == rate {
+                        formats.push(Mp3Format { channels, quality, ..format });
+                    }
+                }
+            }
+        }
+        formats
+    }
+
+    fn sound(len: usize) -> Vec<f32> {
+        (0..len).map(|i| (i as f32 * 0.031).sin() * (i as f32 * 0.0007).sin()).collect()
+    }
+
+    #[test]
+    fn every_byte_but_the_seek_table_is_lames() {
+        let pcm = sound(20_000);
+        let mut compared = 0;
+        for format in formats() {
+            let planes = vec![pcm.as_slice(); usize::from(format.channels)];
+            let (theirs, body) = Lame::reference(&format, &planes);
+            let lame = Lame::new(&format).unwrap();
+            let grid = crate::mp3::segment::FrameGrid::of(&format).unwrap();
+            // LAME's table counts bitrates of frames where ours counts bytes, the tag's included.
+            // LAME's stream starts with room for the tag, unless that does not fit.
+            let audio = &body[theirs.len()..];
+            let mut seek_table = SeekTable::new();
+            frame_sizes(audio).for_each(|size| seek_table.push(size.unwrap()));
+            let tag_bytes = InfoTag::frame_bytes(&format);
+            let ours = InfoTag {
+                constant_bitrate: matches!(format.mode, BitrateMode::Cbr(_)),
+                frames: seek_table.frames() as u32,
+                bytes: (audio.len() + tag_bytes) as u32,
+                toc: seek_table.toc(tag_bytes),
+                delay: grid.delay as u16,
+                padding: grid.padding(pcm.len() as u64) as u16,
+                lowpass_hz: lame.lowpass_hz(),
+                music_crc: crc16(0, audio),
+            };
+            let frame = ours.encode(&format);
+            assert_eq!(InfoTag::parse(&frame).map(|tag| tag.frames), Some(ours.frames));
+            assert_eq!(seek_table.frames(), grid.total_frames(pcm.len() as u64));
+            if theirs.is_empty() {
+                continue; // no room at this bitrate
+            }
+            let start =
+                4 + FrameHeader::parse(*frame.first_chunk().unwrap()).unwrap().side_info_bytes();
+            let mut masked = (frame.clone(), theirs.clone());
+            let crc = start + TAG_BYTES - 2;
+            for bytes in [&mut masked.0, &mut masked.1] {
+                bytes[start + TOC.start..start + TOC.end].fill(0);
+                bytes[crc..crc + 2].fill(0);
+                // The last frame's mode extension, which means nothing without audio.
+                bytes[3] &= 0b1100_1111;
+            }
+            let differing: Vec<_> = (0..masked.0.len().max(masked.1.len()))
+                .map(|i| (i as isize - start as isize, masked.0.get(i), masked.1.get(i)))
+                .filter(|(_, ours, theirs)| ours != theirs)
+                .collect();
+            assert_eq!(differing, [], "{format:?}");
+            compared += 1;
+        }
+        assert!(compared > 150, "{compared}");
+    }
+
+    #[test]
+    fn crc_is_crc16_arc() {
+        assert_eq!(crc16(0, b"123456789"), 0xbb3d);
+    }
+
+    #[test]
+    fn the_seek_table_stays_small_and_close() {
+        let mut table = SeekTable::new();
+        let frames = 1_000_000_u64;
+        for frame in 0..frames {
+            table.push(if frame < frames / 2 { 100 } else { 300 });
+        }
+        assert!(table.offsets.len() <= SeekTable::CAPACITY);
+        let toc = table.toc(0);
+        // Half of the time is a quarter of the bytes.
+        assert!(toc[50].abs_diff(64) <= 1 && toc[75].abs_diff(160) <= 1 && toc[0] == 0);
+        assert!(toc.is_sorted());
+    }
+
+    fn any_tag() -> impl Strategy<Value = InfoTag> {
+        (any::<(bool, u32, u32, [u8; 32], u16, u16, u8, u16)>()).prop_map(
+            |(constant_bitrate, frames, bytes, some, delay, padding, lowpass, music_crc)| InfoTag {
+                constant_bitrate,
+                frames,
+                bytes,
+                toc: std::array::from_fn(|i| some[i % 32].wrapping_add(i as u8)),
+                delay: delay & 0xfff,
+                padding: padding & 0xfff,
+                lowpass_hz: u32::from(lowpass) * 100,
+                music_crc,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn tags_survive_a_round_trip(tag in any_tag(), format in 0..formats().len()) {
+            let frame = tag.encode(&formats()[format]);
+            prop_assert_eq!(frame.len(), InfoTag::frame_bytes(&formats()[format]));
+            prop_assert_eq!(InfoTag::parse(&frame), Some(tag));
+        }
+
+        #[test]
+        fn a_flipped_bit_is_never_taken_for_a_tag(tag in any_tag(), bit in 0_usize..(4 + 9 + TAG_BYTES) * 8) {
+            // Mono at 8 kHz has the shortest side information, 9 bytes.
+            let mut frame = tag.encode(&formats()[0]);
+            frame[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(InfoTag::parse(&frame), None);
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = InfoTag::parse(&bytes);
+        }
     }
 }

@@ -1,0 +1,11 @@
+//! What the tests of the program share: running it under watch, media to feed it, and other
+//! programs' opinion of what came out.
+
+// Each test is a program of its own and uses a part of this.
+#![allow(dead_code)]
+
+pub mod fixtures;
+pub mod media;
+pub mod process;
+pub mod sound;
+pub mod verdict;

@@ -1,0 +1,25 @@
+//! Many findings, one verdict: tests that walk over a table tell all that is wrong with it.
+
+/// Collects what is wrong.
+#[derive(Default)]
+pub struct Verdict(Vec<String>);
+
+impl Verdict {
+    /// Notes `finding` about `name` unless `right`.
+    pub fn expect(&mut self, right: bool, name: &str, finding: impl FnOnce() -> String) {
+        if !right {
+            self.0.push(format!("{name}: {}", finding()));
+        }
+    }
+
+    /// Notes it if two values differ.
+    pub fn equal<T: PartialEq + std::fmt::Debug>(&mut self, name: &str, what: &str, got: T, due: T) {
+        self.expect(got == due, name, || format!("{what} is {got:?}, not {due:?}"));
+    }
+
+    /// Fails the test if anything was noted.
+    #[track_caller]
+    pub fn pronounce(self) {
+        assert!(self.0.is_empty(), "{} wrong:\n  {}", self.0.len(), self.0.join("\n  "));
+    }
+}
