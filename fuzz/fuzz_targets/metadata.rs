@@ -52,13 +52,17 @@ fuzz_target!(|input: Input| {
 });
 
 fn check_clean(text: &str, max_bytes: usize) {
-    let (cleaned, cut) = clean(text, max_bytes);
-    assert_presentable(&cleaned, max_bytes);
-    assert_eq!(clean(&cleaned, max_bytes), (cleaned.clone(), false), "not idempotent");
-    let (whole, never) = clean(text, usize::MAX);
-    assert!(!never && whole.starts_with(&cleaned));
-    assert_eq!(cut, whole.len() > max_bytes);
-    assert!(cut || cleaned == whole);
+    let (whole, cut) = clean(text, usize::MAX);
+    assert!(!cut && whole.len() <= text.len());
+    // Also at the edge, and one past it.
+    for max_bytes in [max_bytes, whole.len(), whole.len().saturating_sub(1)] {
+        let (cleaned, cut) = clean(text, max_bytes);
+        assert_presentable(&cleaned, max_bytes);
+        assert!(whole.starts_with(&cleaned));
+        assert_eq!(cut, cleaned != whole, "{text:?} in {max_bytes} bytes");
+        assert!(!cut || whole.len() > max_bytes, "{text:?} fits in {max_bytes} bytes");
+        assert_eq!(clean(&cleaned, max_bytes), (cleaned, false), "cleaned twice");
+    }
 }
 
 fn assert_presentable(text: &str, max_bytes: usize) {

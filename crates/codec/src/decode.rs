@@ -128,7 +128,12 @@ impl Opened {
         };
         let (demuxer, facts) = match kind {
             DecoderKind::Ffmpeg => {
-                let (demuxer, facts) = ffmpeg::Demuxer::open(source, limits).map_err(explain)?;
+                // FFmpeg builds the index of every track before one can be discarded: for an
+                // hour of video that is megabytes and milliseconds. It need not see them.
+                source.free_boxes(&movie.video_tracks);
+                let (demuxer, mut facts) =
+                    ffmpeg::Demuxer::open(source, limits).map_err(explain)?;
+                facts.video_streams += movie.video_tracks.len();
                 (Demuxer::Ffmpeg(demuxer), facts)
             }
             DecoderKind::Symphonia => {

@@ -26,6 +26,8 @@ pub(crate) struct Movie {
     pub(crate) external_audio: bool,
     /// Edits of the audio tracks, by track ID.
     pub(crate) edits: Vec<(u32, Edit)>,
+    /// Where the type fields of the video tracks' boxes lie, unless the movie is fragmented.
+    pub(crate) video_tracks: Vec<u64>,
 }
 
 /// The part of a track that is to be heard, in units of the media's time scale.
@@ -86,17 +88,25 @@ impl Movie {
 
     fn read_moov(&mut self, source: &mut (impl Read + Seek), from: u64, to: u64) -> io::Result<()> {
         let mut movie_scale = None;
+        let mut fragmented = false;
         for (kind, from, to) in children(source, from, to)? {
             match &kind {
                 b"mvhd" => movie_scale = time_scale(&read_body(source, from, to)?),
+                b"mvex" => fragmented = true,
                 b"pssh" => self.encrypted = true,
                 b"trak" => {
                     let mut track = Track::default();
                     track.read(source, from, to)?;
                     self.add(&track, movie_scale);
+                    if track.hdlr.get(8..12) == Some(b"vide") {
+                        self.video_tracks.push(from - 4);
+                    }
                 }
                 _ => {}
             }
+        }
+        if fragmented {
+            self.video_tracks.clear();
         }
         Ok(())
     }

@@ -64,6 +64,8 @@ impl Stop {
 pub(crate) struct GuardedSource {
     inner: Arc<Mutex<Box<dyn ReadSeek>>>,
     len: u64,
+    /// Offsets of boxes' type fields that are read as "free".
+    freed_boxes: Arc<[u64]>,
     stop: Stop,
     state: Arc<SourceState>,
 }
@@ -81,7 +83,7 @@ impl GuardedSource {
         limits.check_input(len)?;
         source.rewind().map_err(CodecError::Source)?;
         let inner: Arc<Mutex<Box<dyn ReadSeek>>> = Arc::new(Mutex::new(Box::new(source)));
-        Ok(Self { inner, len, stop, state: Arc::default() })
+        Ok(Self { inner, len, freed_boxes: Arc::default(), stop, state: Arc::default() })
     }
 
     pub(crate) fn state(&self) -> Arc<SourceState> {
@@ -90,6 +92,11 @@ impl GuardedSource {
 
     pub(crate) fn stop(&self) -> Stop {
         self.stop.clone()
+    }
+
+    /// Has the MP4 boxes whose type fields lie at `offsets` read as free space.
+    pub(crate) fn free_boxes(&mut self, offsets: &[u64]) {
+        self.freed_boxes = offsets.into();
     }
 
     /// Length in bytes.
@@ -127,9 +134,27 @@ impl GuardedSource {
 
 impl Read for GuardedSource {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = self.guarded(|inner| inner.read(buf))?;
+        let freed = Arc::clone(&self.freed_boxes);
+        let count = self.guarded(|inner| {
+            let at = if freed.is_empty() { 0 } else { inner.stream_position()? };
+            let count = inner.read(buf)?;
+            for offset in freed.iter() {
+                overlay(&mut buf[..count], at, *offset, *b"free");
+            }
+            Ok(count)
+        })?;
         self.state.bytes_read.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
+    }
+}
+
+/// Puts `bytes`, which belong at `offset`, over what of them lies in `buf`, which was read at `at`.
+fn overlay(buf: &mut [u8], at: u64, offset: u64, bytes: [u8; 4]) {
+    for (position, byte) in (offset..).zip(bytes) {
+        let index = position.checked_sub(at).and_then(|index| usize::try_from(index).ok());
+        if let Some(target) = index.and_then(|index| buf.get_mut(index)) {
+            *target = byte;
+        }
     }
 }
 
@@ -210,6 +235,22 @@ mod tests {
         assert!(source.seek(SeekFrom::End(-9)).is_err());
         assert!(source.state().take_error().is_none());
         assert_eq!(source.seek(SeekFrom::End(-8)).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_freed_box_reads_as_free_however_it_is_read() {
+        let file = b"....trak....trak....".to_vec();
+        for step in 1..=file.len() {
+            let mut source =
+                GuardedSource::new(Cursor::new(file.clone()), &Limits::default(), stop()).unwrap();
+            source.free_boxes(&[4, 12]);
+            let mut read = Vec::new();
+            let mut buf = vec![0; step];
+            while let count @ 1.. = source.read(&mut buf).unwrap() {
+                read.extend_from_slice(&buf[..count]);
+            }
+            assert_eq!(read, b"....free....free....", "{step}");
+        }
     }
 
     #[test]

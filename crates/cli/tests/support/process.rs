@@ -84,7 +84,7 @@ impl Running {
 
     /// Waits for its end, or ends it after `patience`.
     pub fn finish(self, patience: Duration) -> Finished {
-        let Self { mut child, stdout, stderr, started } = self;
+        let Self { child, stdout, stderr, started } = self;
         // A descriptor of the process, unlike its number, can never come to mean another one.
         let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).expect("a pidfd");
         let (done, ended) = mpsc::channel();

@@ -13,7 +13,13 @@ impl Verdict {
     }
 
     /// Notes it if two values differ.
-    pub fn equal<T: PartialEq + std::fmt::Debug>(&mut self, name: &str, what: &str, got: T, due: T) {
+    pub fn equal<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        name: &str,
+        what: &str,
+        got: T,
+        due: T,
+    ) {
         self.expect(got == due, name, || format!("{what} is {got:?}, not {due:?}"));
     }
 

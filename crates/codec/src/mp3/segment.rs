@@ -29,9 +29,9 @@ pub struct Segmentation {
 }
 
 impl Default for Segmentation {
-    /// 512 frames (13.4 s at 44.1 kHz) and 10; see docs/tuning.md.
+    /// 512 frames (13.4 s at 44.1 kHz) and 4; see docs/tuning.md.
     fn default() -> Self {
-        Self { frames: 512, warm_up_frames: 10 }
+        Self { frames: 512, warm_up_frames: 4 }
     }
 }
 
