@@ -5,7 +5,7 @@
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 FUZZ_SECONDS ?= 600
-FUZZ_FLAGS ?= -timeout=25
+FUZZ_FLAGS ?= -timeout=25 -rss_limit_mb=1024 -max_len=262144
 
 .DEFAULT_GOAL := help
 
@@ -72,6 +72,7 @@ setup-bench setup-fuzz setup-audit: setup-%:
 # with it fails first if the lock file is out of date.
 define fuzz_each
 	cargo fetch --locked --manifest-path fuzz/Cargo.toml
+	@fuzz/seeds.sh
 	@targets=$$(cargo fuzz list) && [ -n "$$targets" ] || exit 1; \
 	for target in $$targets; do \
 		echo "fuzz: $$target for $(1) s"; \

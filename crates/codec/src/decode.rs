@@ -8,6 +8,7 @@ pub(crate) mod symphonia;
 
 use serde::Serialize;
 
+use crate::cancel::CancelToken;
 use crate::envelope::{self, Envelope};
 use crate::error::{CodecError, Result};
 use crate::isobmff::Movie;
@@ -15,7 +16,7 @@ use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::pcm::PcmBlock;
 use crate::probe::{AudioTrack, CoverFacts, Probe};
-use crate::source::GuardedSource;
+use crate::source::{GuardedSource, MediaSource, Stop};
 
 /// The decoding library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -74,6 +75,31 @@ pub(crate) trait Decoder: Send {
     /// Walks through the rest of the track without decoding; the seconds it holds by the count of
     /// its packets.
     fn measure(&mut self, enough_seconds: u64) -> Result<f64>;
+}
+
+/// Decodes the audio of `source` and hands `take` each block, cut to what the container says is to
+/// be heard, in the source's rate and channels. Returns whether audio is missing because packets
+/// were damaged or the container breaks off.
+pub fn decode(
+    source: impl MediaSource,
+    decoder: DecoderKind,
+    track: &TrackChoice,
+    limits: &Limits,
+    cancel: &CancelToken,
+    mut take: impl FnMut(&PcmBlock),
+) -> Result<bool> {
+    let source = GuardedSource::new(source, limits, Stop::new(limits, cancel))?;
+    let opened = Opened::open(source, decoder, limits)?;
+    let track = opened.choose(track, limits)?;
+    let mut decoder = opened.decoder(&track, limits)?;
+    let mut samples = 0;
+    while let Some(block) = decoder.next_block()? {
+        samples += block.len() as u64;
+        limits.check_decoded(samples, block.format.rate.hz())?;
+        take(&block);
+    }
+    let health = decoder.health();
+    Ok(health.damaged > 0 || health.ended_early)
 }
 
 /// The facts that a demuxer finds.

@@ -13,6 +13,7 @@ const MAX_BODY_BYTES: u64 = 64 << 10;
 
 /// What a file says.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent findings")]
 pub(crate) struct Movie {
     /// A box extends past the end of the file.
     pub(crate) truncated: bool,
@@ -279,8 +280,8 @@ mod tests {
         let hdlr = boxed(b"hdlr", b"\0\0\0\0\0\0\0\0soun");
         let mdia = boxed(b"mdia", &[boxed(b"mdhd", &scale(44_100)), hdlr, minf].concat());
         let tkhd = boxed(b"tkhd", &[&[0; 12][..], &7_u32.to_be_bytes()].concat());
-        let edts = boxed(b"edts", &boxed(b"elst", &elst));
-        let trak = boxed(b"trak", &[tkhd, edts, mdia].concat());
+        let edit_box = boxed(b"edts", &boxed(b"elst", &elst));
+        let trak = boxed(b"trak", &[tkhd, edit_box, mdia].concat());
         let moov = boxed(b"moov", &[boxed(b"mvhd", &scale(1_000)), trak].concat());
         [boxed(b"ftyp", b"isom"), moov, boxed(b"mdat", &[0; 9])].concat()
     }

@@ -13,7 +13,8 @@
 //! 4. `mp3`: segments, encoded in parallel by LAME, joined in order, with tags in front.
 //! 5. `sink`: a body in order and a head that comes last.
 //!
-//! [`transcode()`] is the one loop over them; `ffi` is the only place with `unsafe`.
+//! [`transcode()`] runs `job`, which is steps 1 to 3 on a thread of its own, and writes what comes
+//! back; `ffi` is the only place with `unsafe`.
 
 mod cancel;
 mod convert;
@@ -23,6 +24,7 @@ mod envelope;
 mod error;
 mod ffi;
 mod isobmff;
+mod job;
 mod limits;
 pub mod metadata;
 pub mod mp3;
@@ -34,7 +36,7 @@ mod source;
 mod transcode;
 
 pub use cancel::CancelToken;
-pub use decode::{DecoderKind, TrackChoice};
+pub use decode::{DecoderKind, TrackChoice, decode};
 pub use error::{CodecError, ErrorKind, LimitKind, Result};
 pub use limits::Limits;
 pub use mp3::segment::Segmentation;

@@ -47,7 +47,7 @@ impl Default for Limits {
             picture_bytes: 8 << 20,
             tag_bytes: 4 << 10,
             chapters: 255,
-            wall_clock: Duration::from_secs(6 * 3600),
+            wall_clock: Duration::from_hours(6),
         }
     }
 }

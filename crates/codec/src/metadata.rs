@@ -101,7 +101,8 @@ impl Metadata {
             if cut {
                 warnings.push(format!("the tag {name} was cut to {} bytes", limits.tag_bytes));
             }
-            if !text.is_empty() && !(name == "language" && text == "und") {
+            let says_nothing = text.is_empty() || (name == "language" && text == "und");
+            if !says_nothing {
                 self.tags.entry(name).or_insert(text);
             }
         }

@@ -1,6 +1,6 @@
 //! MP3: settings, segments encoded in parallel, and what surrounds the frames.
 //!
-//! PCM enters a [`cutter`](segment), leaves as independent segments for the pool, and comes back as
+//! PCM enters the cutter of `segment`, leaves as independent segments for the pool, and comes back as
 //! frames that are joined in order. A segment's length never depends on the number of threads, so
 //! neither do the bytes.
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cancel::CancelToken;
 use crate::decode::{DecoderKind, Opened};
 use crate::error::Result;
-use crate::limits::{Deadline, Limits};
+use crate::limits::Limits;
 use crate::metadata::Chapter;
 use crate::source::{GuardedSource, MediaSource, Stop};
 
@@ -77,9 +77,7 @@ pub fn probe(
     limits: &Limits,
     cancel: &CancelToken,
 ) -> Result<Probe> {
-    let deadline = Deadline::starting_now(limits.wall_clock);
-    let stop = Stop { cancel: cancel.clone(), abort: CancelToken::new(), deadline };
-    let source = GuardedSource::new(source, limits, stop)?;
+    let source = GuardedSource::new(source, limits, Stop::new(limits, cancel))?;
     let opened = Opened::open(source, decoder, limits)?;
     Ok(opened.probe())
 }

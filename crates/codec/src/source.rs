@@ -51,6 +51,12 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
+    /// For a conversion that starts now.
+    pub(crate) fn new(limits: &Limits, cancel: &CancelToken) -> Self {
+        let deadline = Deadline::starting_now(limits.wall_clock);
+        Self { cancel: cancel.clone(), abort: CancelToken::new(), deadline }
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         self.cancel.check()?;
         self.abort.check()?;

@@ -248,10 +248,9 @@ impl ExactLength {
         let len = block.len() as u64;
         let rate = block.format.rate.hz();
         let mut kept = len;
-        if let Some(packet) = self.samples(self.last_packet, rate) {
-            if packet > 0 && packet < len && self.given > 0 {
-                kept = packet;
-            }
+        let packet = self.samples(self.last_packet, rate).unwrap_or(0);
+        if packet > 0 && packet < len && self.given > 0 {
+            kept = packet;
         }
         if let Some(total) = self.duration.and_then(|ticks| self.samples(ticks, rate)) {
             let surplus = (self.given + kept).saturating_sub(total);

@@ -12,7 +12,7 @@ use symphonia::core::common::Limit;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackFlags, TrackType};
-use symphonia::core::io::{MediaSource, MediaSourceStream};
+use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::{ChapterGroup, ChapterGroupItem, MetadataOptions, StandardTag, Tag};
 use symphonia::core::units::{Duration, TimeBase};
 
@@ -54,15 +54,13 @@ impl Demuxer {
     ) -> Result<(Self, Facts)> {
         let (state, stop) = (source.state(), source.stop());
         let mut again = source.clone();
-        let stream = MediaSourceStream::new(Box::new(source), Default::default());
+        let stream = MediaSourceStream::new(Box::new(source), MediaSourceStreamOptions::default());
         let metadata_options = MetadataOptions::default()
             .limit_tag_bytes(Limit::Maximum(1 << 20))
             .limit_visual_bytes(Limit::Maximum(limits.picture_bytes));
         let mut format = symphonia::default::get_probe()
             .probe(&Hint::new(), stream, FormatOptions::default(), metadata_options)
-            .map_err(|error| {
-                state.take_error().unwrap_or_else(|| open_error(&error, &mut again))
-            })?;
+            .map_err(|_| state.take_error().unwrap_or_else(|| open_error(&mut again)))?;
         limits.check_streams(format.tracks().len())?;
         let is_audio = |t: &&Track| t.track_type() == Some(TrackType::Audio);
         let tracks = format.tracks().iter().filter(is_audio).map(|t| t.id).collect();
@@ -95,14 +93,13 @@ impl Demuxer {
     }
 }
 
-fn open_error(error: &Error, source: &mut GuardedSource) -> CodecError {
+fn open_error(source: &mut GuardedSource) -> CodecError {
     let mut head = Vec::new();
     let _ = io::Seek::rewind(source);
     let _ = io::Read::read_to_end(&mut io::Read::take(source, 16), &mut head);
-    match (error, envelope::signature(&head)) {
-        (Error::Unsupported(_), None) => CodecError::UnknownFormat,
-        (_, Some(container)) => CodecError::DamagedContainer { container: container.to_owned() },
-        (_, None) => CodecError::UnknownFormat,
+    match envelope::signature(&head) {
+        Some(container) => CodecError::DamagedContainer { container: container.to_owned() },
+        None => CodecError::UnknownFormat,
     }
 }
 
@@ -296,12 +293,9 @@ impl SymphoniaDecoder {
 impl Decoder for SymphoniaDecoder {
     fn next_block(&mut self) -> Result<Option<PcmBlock>> {
         while let Some(packet) = self.read_packet()? {
-            let decoded = match self.decoder.decode(&packet) {
-                Ok(decoded) => decoded,
-                Err(_) => {
-                    self.health.count_damage(self.position > 0);
-                    continue;
-                }
+            let Ok(decoded) = self.decoder.decode(&packet) else {
+                self.health.count_damage(self.position > 0);
+                continue;
             };
             let spec = decoded.spec();
             let layout = layout(spec.channels());

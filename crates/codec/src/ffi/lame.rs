@@ -20,6 +20,7 @@ pub(crate) struct LameError {
     code: String,
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it ends `map_err` closures")]
 fn refused(call: &'static str, code: impl ToString) -> LameError {
     LameError { call, code: code.to_string() }
 }

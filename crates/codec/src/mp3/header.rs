@@ -42,7 +42,7 @@ impl FrameHeader {
 
     /// The header's bytes, without CRC; "original" is set, as LAME sets it. `None` if the bitrate
     /// does not exist at the rate.
-    pub(crate) fn encode(&self) -> Option<[u8; 4]> {
+    pub(crate) fn encode(self) -> Option<[u8; 4]> {
         let (version, divisor) = match self.sample_rate_hz {
             32_000.. => (3, 1),
             16_000.. => (2, 2),
@@ -61,18 +61,18 @@ impl FrameHeader {
     }
 
     /// Samples per channel.
-    pub(crate) fn samples(&self) -> usize {
+    pub(crate) fn samples(self) -> usize {
         if self.sample_rate_hz >= 32_000 { 1152 } else { 576 }
     }
 
     /// Bytes of the frame, header included.
-    pub(crate) fn frame_bytes(&self) -> usize {
+    pub(crate) fn frame_bytes(self) -> usize {
         let slots = self.samples() / 8 * usize::from(self.bitrate_kbps) * 1000;
         slots / self.sample_rate_hz as usize + usize::from(self.padding)
     }
 
     /// Bytes of the side information that follows the header (§2.4.1.7).
-    pub(crate) fn side_info_bytes(&self) -> usize {
+    pub(crate) fn side_info_bytes(self) -> usize {
         match (self.sample_rate_hz >= 32_000, self.channel_mode == 3) {
             (true, false) => 32,
             (true, true) | (false, false) => 17,
@@ -90,7 +90,7 @@ pub(crate) fn frame_sizes(bytes: &[u8]) -> impl Iterator<Item = Result<usize, us
             return None;
         }
         let header = bytes[at..].first_chunk().and_then(|b| FrameHeader::parse(*b));
-        let size = header.map_or(usize::MAX, |h| h.frame_bytes());
+        let size = header.map_or(usize::MAX, FrameHeader::frame_bytes);
         if size > bytes.len() - at {
             let broken = at;
             at = bytes.len();

@@ -253,6 +253,7 @@ fn expect_frames(bytes: &[u8], expected: u64) -> Result<()> {
     Ok(())
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is a `map_err` function")]
 fn encoder_bug(error: LameError) -> CodecError {
     CodecError::Bug { stage: "encode", detail: error.to_string() }
 }
@@ -301,7 +302,7 @@ mod tests {
     }
 
     fn frames(bytes: &[u8]) -> u64 {
-        frame_sizes(bytes).map(|size| size.unwrap()).count() as u64
+        frame_sizes(bytes).inspect(|size| assert!(size.is_ok())).count() as u64
     }
 
     #[test]

@@ -144,8 +144,7 @@ fn quality_indicator(format: &Mp3Format) -> u32 {
 fn effective_quality(format: &Mp3Format) -> u8 {
     match (format.mode, format.quality.get()) {
         (BitrateMode::Vbr(_), ..5) => 0,
-        (BitrateMode::Vbr(_), 7..) => 7,
-        (_, 8) => 7,
+        (BitrateMode::Vbr(_), 7..) | (_, 8) => 7,
         (_, quality) => quality,
     }
 }

@@ -1,0 +1,130 @@
+//! `--json` prints a line per file that holds the whole report, and its numbers are those of the
+//! file.
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use support::fixtures::{self, Sound};
+use support::process::{convert, converted, names_in};
+use support::sound::decoded_samples;
+use support::verdict::Verdict;
+
+/// Every number of a report, by its path.
+const NUMBERS: [&str; 18] = [
+    "source/bytes",
+    "source/bytes_read",
+    "source/sample_rate_hz",
+    "source/channels",
+    "source/samples_decoded",
+    "source/decoded_seconds",
+    "source/declared_seconds",
+    "source/damaged_packets",
+    "output/sample_rate_hz",
+    "output/channels",
+    "output/samples",
+    "output/duration_seconds",
+    "output/frames",
+    "output/bytes",
+    "timing/wall_seconds",
+    "timing/decode_cpu_seconds",
+    "timing/encode_cpu_seconds",
+    "timing/write_cpu_seconds",
+];
+
+#[test]
+fn every_field_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.mp3");
+    let report = converted(&fixtures::path("aac.mp4"), &output, &[]);
+    let mut verdict = Verdict::default();
+    for path in NUMBERS {
+        let value = report.pointer(&format!("/{path}"));
+        verdict.expect(value.is_some_and(Value::is_number), path, || format!("it is {value:?}"));
+    }
+    verdict.pronounce();
+    assert_eq!(report["input_path"], *fixtures::path("aac.mp4").to_str().unwrap());
+    assert_eq!(report["output_path"], *output.to_str().unwrap());
+    assert_eq!(report["warnings"], Value::Array(vec![]));
+    assert_eq!(report["truncated"], false);
+    assert_eq!(report["error"], Value::Null);
+}
+
+#[test]
+fn its_numbers_are_those_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.mp3");
+    let input = fixtures::path("s24_96k.flac");
+    let report = converted(&input, &output, &["--start", "0.5"]);
+    assert_eq!(report["source"]["bytes"], fs::metadata(&input).unwrap().len());
+    assert_eq!(report["source"]["samples_decoded"], 200_005);
+    assert_eq!(report["source"]["sample_rate_hz"], 96_000);
+    assert_eq!(report["output"]["bytes"], fs::metadata(&output).unwrap().len());
+    assert_eq!(report["output"]["samples"], decoded_samples(&output));
+    let seconds = report["output"]["duration_seconds"].as_f64().unwrap();
+    assert!((seconds - (200_005.0 / 96_000.0 - 0.5)).abs() < 1e-4, "{seconds}");
+    let wall = report["timing"]["wall_seconds"].as_f64().unwrap();
+    assert!(wall > 0.0 && wall < 60.0, "{wall}");
+}
+
+/// Video is most of a file, and none of the work.
+#[test]
+fn video_is_not_read_where_the_container_allows_it() {
+    let picture = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=640x360:rate=25:duration=10,noise=alls=60",
+        "-map",
+        "0:a",
+        "-map",
+        "1:v",
+        "-c:v",
+        "mpeg4",
+        "-q:v",
+        "1",
+        "-c:a",
+        "aac",
+    ];
+    let sound = Sound { rate_hz: 44_100, layout: "stereo", samples: 441_000 };
+    let input = sound.encoded("video.mp4", &picture);
+    let folder = tempfile::tempdir().unwrap();
+    let report = converted(&input, &folder.path().join("out.mp3"), &["--quality", "9"]);
+    let [bytes, read] = ["bytes", "bytes_read"].map(|f| report["source"][f].as_f64().unwrap());
+    assert!(bytes > 10e6 && read < bytes, "{read} of {bytes} bytes were read");
+}
+
+#[test]
+fn damage_is_told_and_strict_refuses_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut verdict = Verdict::default();
+    let sound = Sound { rate_hz: 48_000, layout: "stereo", samples: 480_000 };
+    for name in ["ten.wav", "ten.flac", "front.m4a", "ten.mkv", "ten.ogg", "ten.opus", "ten.webm"] {
+        let options: &[&str] =
+            if name == "front.m4a" { &["-movflags", "+faststart"] } else { &["-b:a", "256k"] };
+        let whole = fs::read(sound.encoded(name, options)).unwrap();
+        let input = folder.path().join(name);
+        fs::write(&input, &whole[..whole.len() * 6 / 10]).unwrap();
+        let output = folder.path().join("out.mp3");
+        let finished = convert(&input, &output, &["--force"]);
+        verdict.expect(finished.code == Some(0), name, || finished.stderr.clone());
+        if finished.code == Some(0) {
+            let report = finished.json();
+            verdict.equal(name, "truncated", report["truncated"].as_bool(), Some(true));
+            verdict.expect(report["warnings"][0].is_string(), name, || "no warning".to_owned());
+            let samples = report["output"]["samples"].as_u64();
+            verdict.equal(name, "samples", samples, Some(decoded_samples(&output)));
+            let about = samples.is_some_and(|samples| (240_000..340_000).contains(&samples));
+            verdict.expect(about, name, || format!("{samples:?} samples"));
+        }
+        let strict = folder.path().join("strict.mp3");
+        let finished = convert(&input, &strict, &["--strict"]);
+        verdict.equal(name, "strict", finished.code, Some(1));
+        let says = finished.stderr.contains("truncated or damaged");
+        verdict.expect(says, name, || finished.stderr.clone());
+        verdict.expect(!strict.exists(), name, || "strict left an output".to_owned());
+    }
+    assert!(names_in(folder.path()).contains(&"out.mp3".to_owned()));
+    verdict.pronounce();
+}
