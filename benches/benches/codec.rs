@@ -75,7 +75,7 @@ fn decoders(criterion: &mut Criterion) {
         ("aac.m4a", &["-c:a", "aac", "-b:a", "192k"]),
         ("mp3.mp3", &["-c:a", "libmp3lame", "-b:a", "192k"]),
         ("vorbis.ogg", &["-c:a", "libvorbis"]),
-        ("opus.ogg", &["-c:a", "libopus", "-b:a", "160k"]),
+        ("opus.ogg", &["-ar", "48000", "-c:a", "libopus", "-b:a", "160k"]),
         ("ac3.mkv", &["-c:a", "ac3"]),
     ] {
         let input = media(name, codec);

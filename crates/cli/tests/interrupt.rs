@@ -15,27 +15,34 @@ use support::process::{Finished, Running, names_in, program, start};
 /// How long after a signal the process may still run.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long the conversion may take to get going.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Starts to convert an hour of audio to `output` and returns once some of the MP3 is written.
 fn under_way(output: &Path, arguments: &[&str]) -> Running {
     let mut command = program();
     command.arg("convert").arg(fixtures::an_hour()).arg("-o").arg(output).args(arguments);
     let mut running = start(command.args(["--quality", "0", "--json"]));
+    wait_until_written(&mut running, Path::new("/"));
+    running
+}
+
+/// Waits until some of the hour is written and `first` exists, without guessing how long that takes.
+fn wait_until_written(running: &mut Running, first: &Path) {
     let begun = Instant::now();
-    while !has_written(running.child.id()) {
+    while !(first.exists() && has_written(running.child.id())) {
         assert_eq!(running.child.try_wait().unwrap(), None, "it ended before it was interrupted");
         assert!(begun.elapsed() < PATIENCE, "nothing is written after {:?}", begun.elapsed());
         thread::sleep(Duration::from_millis(2));
     }
-    running
 }
 
 /// Whether a process has the hour of audio open, and beside it a file without a name that has
-/// something in it: the output on its way. (Its standard output and error are such files, but empty.)
+/// something in it: the output on its way. Its standard streams are such files too.
 fn has_written(process: u32) -> bool {
     let Ok(entries) = fs::read_dir(format!("/proc/{process}/fd")) else { return false };
-    let files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let is_standard = |path: &Path| ["0", "1", "2"].iter().any(|fd| path.ends_with(fd));
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let files: Vec<_> = files.filter(|path| !is_standard(path)).collect();
     let leads_to = |path: &Path| fs::read_link(path).unwrap_or_default();
     let reads = files.iter().any(|file| leads_to(file).ends_with("hour.flac"));
     let is_unnamed = |path: &Path| leads_to(path).to_string_lossy().ends_with(" (deleted)");
@@ -89,12 +96,7 @@ fn standard_output_stays_empty() {
     let mut command = program();
     command.arg("convert").arg(fixtures::an_hour()).args(["--quality", "0", "-o", "-"]);
     let mut running = start(&mut command);
-    let begun = Instant::now();
-    while !has_written(running.child.id()) {
-        assert_eq!(running.child.try_wait().unwrap(), None, "it ended before it was interrupted");
-        assert!(begun.elapsed() < PATIENCE, "nothing is written after {:?}", begun.elapsed());
-        thread::sleep(Duration::from_millis(2));
-    }
+    wait_until_written(&mut running, Path::new("/"));
     assert_eq!(end_with(Signal::INT, running).ended_with(130).stdout, b"");
 }
 
@@ -108,12 +110,7 @@ fn finished_files_of_a_run_stay() {
         .arg(folder.path());
     command.arg(fixtures::path("s16.wav")).arg(fixtures::an_hour()).arg(fixtures::path("aac.m4a"));
     let mut running = start(&mut command);
-    let begun = Instant::now();
-    while !(folder.path().join("s16.mp3").exists() && has_written(running.child.id())) {
-        assert_eq!(running.child.try_wait().unwrap(), None, "it ended before it was interrupted");
-        assert!(begun.elapsed() < PATIENCE, "nothing is written after {:?}", begun.elapsed());
-        thread::sleep(Duration::from_millis(2));
-    }
+    wait_until_written(&mut running, &folder.path().join("s16.mp3"));
     let finished = end_with(Signal::INT, running).ended_with(130);
     assert_eq!(names_in(folder.path()), ["s16.mp3"]);
     let lines = finished.json_lines();

@@ -34,11 +34,11 @@ fn calls_after_opening(input: &Path, arguments: &[&str]) -> Vec<String> {
     strace.args(["-f", "-qq", "-s", "4096", "-e", "signal=none", "-e", CALLS, "-o"]).arg(&trace);
     strace.arg(env!("CARGO_BIN_EXE_tonemill")).arg("convert").arg(input).arg("-o").arg(output);
     let finished = start(strace.args(arguments).env("RUST_BACKTRACE", "0")).finish(PATIENCE);
-    assert!(finished.code.is_some(), "{input:?}: {finished:?}");
+    assert!(finished.code.is_some(), "{}: {finished:?}", input.display());
     let trace = fs::read_to_string(trace).unwrap();
     let opening = format!("\"{}\", O_RDONLY", input.display());
     let mut lines = trace.lines().skip_while(|line| !line.contains(&opening));
-    assert!(lines.next().is_some(), "{input:?} was never opened: {trace}");
+    assert!(lines.next().is_some(), "{} was never opened: {trace}", input.display());
     // A thread that is gone when strace looks at it made no call.
     let is_call = |line: &str| line.contains('(') && !line.contains("???(");
     let harmless = |line: &str| OF_THE_C_LIBRARY.iter().any(|name| line.contains(name));

@@ -196,16 +196,15 @@ pub const CHAPTERS: [&str; 3] = ["Anfang", "\u{7b2c}\u{4e8c}", "End"];
 
 /// 3 s with [`TAGS`], [`CHAPTERS`] and a cover.
 pub fn tagged() -> PathBuf {
-    let mut metadata = ";FFMETADATA1\n".to_owned();
-    for (name, text) in TAGS {
-        let escaped = text.replace('=', "\\=").replace(';', "\\;");
-        metadata += &format!("{name}={escaped}\n");
-    }
-    for (index, title) in CHAPTERS.iter().enumerate() {
+    let tag = |(name, text): (&str, &str)| format!("{name}={}\n", text.replace('=', "\\="));
+    let chapter = |(index, title): (usize, &&str)| {
         let (start, end) = (index * 1000, index * 1000 + 1000);
-        metadata +=
-            &format!("[CHAPTER]\nTIMEBASE=1/1000\nSTART={start}\nEND={end}\ntitle={title}\n");
-    }
+        format!("[CHAPTER]\nTIMEBASE=1/1000\nSTART={start}\nEND={end}\ntitle={title}\n")
+    };
+    let lines = TAGS.into_iter().map(tag).chain(CHAPTERS.iter().enumerate().map(chapter));
+    // A semicolon in a tag would start a comment.
+    let metadata =
+        format!(";FFMETADATA1\n{}", lines.collect::<String>()).replace("; with", "\\; with");
     let tags = written("tags.txt", metadata.as_bytes());
     let cover = cover();
     let [tags, cover] = [&tags, &cover].map(|path| path.to_str().expect("plain names"));

@@ -16,7 +16,7 @@ use serde_json::Value;
 use wait4::Wait4;
 
 /// A program that takes longer than this is killed, which no test takes for a success.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How a program ended.
 #[derive(Debug)]

@@ -13,6 +13,8 @@ impl Verdict {
     }
 
     /// Notes it if two values differ.
+    // Most callers have values, and references would only clutter them.
+    #[allow(clippy::needless_pass_by_value)]
     pub fn equal<T: PartialEq + std::fmt::Debug>(
         &mut self,
         name: &str,
