@@ -10,6 +10,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 const MAX_BOXES: usize = 64;
 /// Bytes read of a box that is looked into; those of interest are small.
 const MAX_BODY_BYTES: u64 = 64 << 10;
+/// How far below `trak` the boxes of interest lie: mdia, minf, stbl, stsd. A file can nest as deep
+/// as it is long, and the walk is recursive.
+const MAX_DEPTH: usize = 3;
 
 /// What a file says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -90,17 +93,20 @@ impl Movie {
     fn read_moov(&mut self, source: &mut (impl Read + Seek), from: u64, to: u64) -> io::Result<()> {
         let mut movie_scale = None;
         let mut fragmented = false;
+        // Where the next box starts: its header may be of 8 or 16 bytes.
+        let mut next = from;
         for (kind, from, to) in children(source, from, to)? {
+            let start = std::mem::replace(&mut next, to);
             match &kind {
                 b"mvhd" => movie_scale = time_scale(&read_body(source, from, to)?),
                 b"mvex" => fragmented = true,
                 b"pssh" => self.encrypted = true,
                 b"trak" => {
                     let mut track = Track::default();
-                    track.read(source, from, to)?;
+                    track.read(source, from, to, 0)?;
                     self.add(&track, movie_scale);
                     if track.hdlr.get(8..12) == Some(b"vide") {
-                        self.video_tracks.push(from - 4);
+                        self.video_tracks.push(start + 4);
                     }
                 }
                 _ => {}
@@ -132,11 +138,20 @@ impl Movie {
 }
 
 impl Track {
-    fn read(&mut self, source: &mut (impl Read + Seek), from: u64, to: u64) -> io::Result<()> {
+    /// `depth` is that of the boxes from `from` to `to` below `trak`.
+    fn read(
+        &mut self,
+        source: &mut (impl Read + Seek),
+        from: u64,
+        to: u64,
+        depth: usize,
+    ) -> io::Result<()> {
         for (kind, from, to) in children(source, from, to)? {
             let body = match &kind {
                 b"edts" | b"mdia" | b"minf" | b"stbl" | b"dinf" => {
-                    self.read(source, from, to)?;
+                    if depth < MAX_DEPTH {
+                        self.read(source, from, to, depth + 1)?;
+                    }
                     continue;
                 }
                 b"tkhd" => &mut self.tkhd,

@@ -158,8 +158,9 @@ fn known_tag(key: &str) -> Option<&'static str> {
 #[must_use]
 pub fn clean(text: &str, max_bytes: usize) -> (String, bool) {
     let mut out = String::new();
+    let mut space = false;
     for c in text.chars() {
-        let c = match c {
+        match c {
             '\u{200b}'
             | '\u{200e}'
             | '\u{200f}'
@@ -167,18 +168,22 @@ pub fn clean(text: &str, max_bytes: usize) -> (String, bool) {
             | '\u{2060}'
             | '\u{2066}'..='\u{2069}'
             | '\u{feff}' => continue,
-            c if c.is_whitespace() || c.is_control() => ' ',
-            c => c,
-        };
-        if c == ' ' && (out.is_empty() || out.ends_with(' ')) {
-            continue;
+            c if c.is_whitespace() || c.is_control() => {
+                space = !out.is_empty();
+                continue;
+            }
+            _ => {}
         }
-        if out.len() + c.len_utf8() > max_bytes {
-            return (out.trim_end().to_owned(), true);
+        // White space at the end is not missed, so it counts only once something follows.
+        if out.len() + usize::from(space) + c.len_utf8() > max_bytes {
+            return (out, true);
+        }
+        if std::mem::take(&mut space) {
+            out.push(' ');
         }
         out.push(c);
     }
-    (out.trim_end().to_owned(), false)
+    (out, false)
 }
 
 #[cfg(test)]

@@ -220,7 +220,9 @@ fn track(index: usize, stream: &Stream<'_>) -> AudioTrack {
 fn clock_seconds(text: &str) -> Option<f64> {
     let mut parts = text.trim().splitn(3, ':').map(|part| part.parse::<f64>().ok());
     let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
-    Some(hours * 3600.0 + minutes * 60.0 + seconds)
+    let seconds = hours * 3600.0 + minutes * 60.0 + seconds;
+    // `parse` also takes "nan", "inf" and signs.
+    (seconds.is_finite() && seconds >= 0.0).then_some(seconds)
 }
 
 /// What an MP4 knows about the length of a track, to the sample. FFmpeg skips priming by itself, but
@@ -294,9 +296,10 @@ impl FfmpegDecoder {
     /// The next packet of the stream; `None` at the end of the file or of what can be read of it.
     fn read_packet(&mut self) -> Result<Option<Packet>> {
         let mut errors = 0;
-        let mut packet = Packet::empty();
         loop {
             self.stop.check()?;
+            // A fresh one each time: reading over a packet would leak what it holds.
+            let mut packet = Packet::empty();
             let outcome = packet.read(&mut self.input);
             // FFmpeg reports some failures of the source as the end of the file.
             if let (Err(_), Some(error)) = (&outcome, self.state.take_error()) {

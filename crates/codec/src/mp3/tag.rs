@@ -82,7 +82,7 @@ impl InfoTag {
         frame.extend(quality_indicator(format).to_be_bytes());
         frame.extend(ENCODER);
         frame.push(vbr_method(format.mode));
-        frame.push(((self.lowpass_hz + 50) / 100).min(255) as u8);
+        frame.push((self.lowpass_hz.saturating_add(50) / 100).min(255) as u8);
         frame.extend([0; 8]); // peak amplitude and replay gains: not measured
         frame.push(psycho_flags(format));
         frame.push(bitrate_field(format));
