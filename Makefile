@@ -33,8 +33,10 @@ lint: setup ## Check format, clippy and rustdoc; warnings fail
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 .PHONY: test-long
-test-long: setup-fuzz ## Run the long tests, and each fuzz target for a minute
-	TONEMILL_LONG=1 cargo test --release --locked -p tonemill --test long
+test-long: setup-bench setup-fuzz ## Quality on ten minutes of real sound, a minute of each fuzz target
+	scripts/long-media.sh target/long/music.wav
+	TONEMILL_LONG=1 TONEMILL_MUSIC=$(CURDIR)/target/long/music.wav \
+		cargo test --release --locked -p tonemill-codec --test quality -- --nocapture
 	$(call fuzz_each,60)
 
 .PHONY: fuzz

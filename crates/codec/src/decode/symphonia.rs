@@ -4,8 +4,9 @@
 //! first sample to its last; the edit list is applied here.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use symphonia::core::audio::Channels;
+use symphonia::core::audio::{Channels, GenericAudioBufferRef};
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::common::Limit;
@@ -58,9 +59,11 @@ impl Demuxer {
         let metadata_options = MetadataOptions::default()
             .limit_tag_bytes(Limit::Maximum(1 << 20))
             .limit_visual_bytes(Limit::Maximum(limits.picture_bytes));
-        let mut format = symphonia::default::get_probe()
-            .probe(&Hint::new(), stream, FormatOptions::default(), metadata_options)
-            .map_err(|_| state.take_error().unwrap_or_else(|| open_error(&mut again)))?;
+        let (hint, format_options) = (Hint::new(), FormatOptions::default());
+        let mut format = contained(|| {
+            symphonia::default::get_probe().probe(&hint, stream, format_options, metadata_options)
+        })
+        .map_err(|_| state.take_error().unwrap_or_else(|| open_error(&mut again)))?;
         limits.check_streams(format.tracks().len())?;
         let is_audio = |t: &&Track| t.track_type() == Some(TrackType::Audio);
         let tracks = format.tracks().iter().filter(is_audio).map(|t| t.id).collect();
@@ -91,6 +94,11 @@ impl Demuxer {
             state: self.state,
         })
     }
+}
+
+/// Hostile input makes some of Symphonia's readers panic, which is damage like any other.
+fn contained<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Error::LimitError("it panicked")))
 }
 
 fn open_error(source: &mut GuardedSource) -> CodecError {
@@ -235,7 +243,7 @@ impl SymphoniaDecoder {
     fn read_packet(&mut self) -> Result<Option<symphonia::core::packet::Packet>> {
         loop {
             self.stop.check()?;
-            let outcome = self.format.next_packet();
+            let outcome = contained(|| self.format.next_packet());
             if let (Err(_), Some(error)) = (&outcome, self.state.take_error()) {
                 return Err(error);
             }
@@ -293,17 +301,13 @@ impl SymphoniaDecoder {
 impl Decoder for SymphoniaDecoder {
     fn next_block(&mut self) -> Result<Option<PcmBlock>> {
         while let Some(packet) = self.read_packet()? {
-            let Ok(decoded) = self.decoder.decode(&packet) else {
+            let decoded = contained(|| self.decoder.decode(&packet).map(|d| to_block(&d)));
+            let Ok(Some(mut block)) = decoded else {
                 self.health.count_damage(self.position > 0);
                 continue;
             };
-            let spec = decoded.spec();
-            let layout = layout(spec.channels());
-            self.limits.check_shape(layout.channels, spec.rate())?;
-            let Some(rate) = SampleRate::new(spec.rate()) else { continue };
-            let mut planes = Vec::new();
-            decoded.copy_to_vecs_planar::<f32>(&mut planes);
-            let mut block = PcmBlock { format: PcmFormat { rate, layout }, planes };
+            let format = block.format;
+            self.limits.check_shape(format.layout.channels, format.rate.hz())?;
             let len = block.len() as u64;
             self.cut(&mut block, packet.dur);
             self.position += len;
@@ -331,6 +335,15 @@ impl Decoder for SymphoniaDecoder {
         }
         Ok(seconds)
     }
+}
+
+/// `None` if the rate is zero.
+fn to_block(decoded: &GenericAudioBufferRef<'_>) -> Option<PcmBlock> {
+    let spec = decoded.spec();
+    let format = PcmFormat { rate: SampleRate::new(spec.rate())?, layout: layout(spec.channels()) };
+    let mut planes = Vec::new();
+    decoded.copy_to_vecs_planar::<f32>(&mut planes);
+    Some(PcmBlock { format, planes })
 }
 
 /// Symphonia's positions are bits in the order of `WAVEFORMATEXTENSIBLE`, as FFmpeg's are up to
