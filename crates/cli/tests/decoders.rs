@@ -62,9 +62,9 @@ fn compare(name: &str, input: &Path, verdict: &mut Verdict) -> bool {
         return false;
     }
     verdict.equal(name, "shape with symphonia", shape(&second.json()), shape(&first.json()));
-    let [a, b] = [&ours, &theirs].map(|path| decoded(path, &["-ac", "1", "-t", "20"]));
+    let [a, b] = [&ours, &theirs].map(|path| decoded(path, &["-ac", "1", "-t", "10"]));
     if power(&a) > 1e-8 {
-        let reach = a.len().min(b.len()).min(30_000);
+        let reach = a.len().min(b.len()).min(12_000);
         let behind = lag(&a[..reach], &b[..reach], 30);
         verdict.equal(name, "samples that symphonia lags behind", behind, 0);
         let alike = likeness(&a, &b);

@@ -123,7 +123,7 @@ fn a_folder_without_permission_ends_with_3() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o555)).unwrap();
     if File::create(folder.path().join("probe")).is_ok() {
-        eprintln!("SKIPPED: permissions do not bind this user");
+        support::skip("permissions do not bind this user");
         return;
     }
     convert(&fixtures::path("s16.wav"), &folder.path().join("out.mp3"), &[]).ended_with(3);

@@ -4,7 +4,8 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,24 +37,34 @@ fn wait_until_written(running: &mut Running, first: &Path) {
     }
 }
 
-/// Whether a process has the hour of audio open, and beside it a file without a name that has
-/// something in it: the output on its way. Its standard streams are such files too.
+/// Whether a process has the hour of audio open, and some of the output on its way.
 fn has_written(process: u32) -> bool {
-    let Ok(entries) = fs::read_dir(format!("/proc/{process}/fd")) else { return false };
-    let is_standard = |path: &Path| ["0", "1", "2"].iter().any(|fd| path.ends_with(fd));
-    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let files: Vec<_> = files.filter(|path| !is_standard(path)).collect();
-    let leads_to = |path: &Path| fs::read_link(path).unwrap_or_default();
-    let reads = files.iter().any(|file| leads_to(file).ends_with("hour.flac"));
-    let is_unnamed = |path: &Path| leads_to(path).to_string_lossy().ends_with(" (deleted)");
-    let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
-    reads && files.iter().any(|file| is_unnamed(file) && length(file) > 0)
+    let reads = descriptors(process).iter().any(|(_, name)| name.ends_with("hour.flac"));
+    let length = |path: &PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    reads && unnamed_files(process).iter().any(|file| length(file) > 0)
 }
 
+/// The files without a name that a process has open, its standard streams not counted.
+fn unnamed_files(process: u32) -> Vec<PathBuf> {
+    let is_standard = |path: &Path| ["0", "1", "2"].iter().any(|fd| path.ends_with(fd));
+    let mut files = descriptors(process);
+    files.retain(|(path, name)| name.ends_with(" (deleted)") && !is_standard(path));
+    files.into_iter().map(|(path, _)| path).collect()
+}
+
+/// What a process has open: where to look at it, and its name.
+fn descriptors(process: u32) -> Vec<(PathBuf, String)> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{process}/fd")) else { return Vec::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let name = |path: &Path| fs::read_link(path).unwrap_or_default().to_string_lossy().into_owned();
+    paths.map(|path| (path.clone(), name(&path))).collect()
+}
+
+/// Sends `signal`, which must end the process within [`GRACE`].
 fn end_with(signal: Signal, running: Running) -> Finished {
     let asked = Instant::now();
     running.signal(signal);
-    let finished = running.finish(PATIENCE);
+    let finished = running.finish(4 * GRACE);
     assert!(asked.elapsed() < GRACE, "it took {:?} to end", asked.elapsed());
     finished
 }
@@ -69,6 +80,25 @@ fn an_interrupt_leaves_nothing_behind() {
         assert!(finished.stderr.contains("cancelled"), "{}", finished.stderr);
         assert_eq!(names_in(folder.path()), [""; 0]);
     }
+}
+
+/// A terminal or a pipe may have nothing to say for a long time.
+#[test]
+fn an_interrupt_ends_the_wait_for_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program();
+    command.args(["convert", "-", "-o"]).arg(folder.path().join("out.mp3"));
+    let mut running = start(command.stdin(Stdio::piped()));
+    let standard_input = running.child.stdin.take().unwrap();
+    let begun = Instant::now();
+    // It waits once the file to collect the input in is there, beside the output.
+    while unnamed_files(running.child.id()).len() < 2 {
+        assert!(begun.elapsed() < PATIENCE, "it does not read standard input");
+        thread::sleep(Duration::from_millis(2));
+    }
+    end_with(Signal::INT, running).ended_with(130);
+    drop(standard_input);
+    assert_eq!(names_in(folder.path()), [""; 0]);
 }
 
 #[test]

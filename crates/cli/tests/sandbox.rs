@@ -48,7 +48,7 @@ fn calls_after_opening(input: &Path, arguments: &[&str]) -> Vec<String> {
 fn can_trace() -> bool {
     let installed = is_installed("strace");
     if !installed {
-        eprintln!("SKIPPED: there is no strace (`make setup` installs it)");
+        support::skip("there is no strace (`make setup` installs it)");
     }
     installed
 }

@@ -45,7 +45,7 @@ fn same_on_all_threads(input: &Path, mode: &[&str], folder: &Path) -> PathBuf {
 /// no title, artist and so on; these have.
 fn assert_valid(mp3: &Path) {
     if !is_installed("mp3val") {
-        eprintln!("SKIPPED: there is no mp3val (`make setup` installs it)");
+        support::skip("there is no mp3val (`make setup` installs it)");
         return;
     }
     let output = Command::new("mp3val").arg(mp3).output().unwrap();

@@ -158,7 +158,7 @@ impl Opened {
                 // hour of video that is megabytes and milliseconds. It need not see them.
                 source.free_boxes(&movie.video_tracks);
                 let (demuxer, mut facts) =
-                    ffmpeg::Demuxer::open(source, limits).map_err(explain)?;
+                    ffmpeg::Demuxer::open(source, limits, &movie).map_err(explain)?;
                 facts.video_streams += movie.video_tracks.len();
                 (Demuxer::Ffmpeg(demuxer), facts)
             }

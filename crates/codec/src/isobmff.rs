@@ -30,6 +30,8 @@ pub(crate) struct Movie {
     pub(crate) external_audio: bool,
     /// Edits of the audio tracks, by track ID.
     pub(crate) edits: Vec<(u32, Edit)>,
+    /// An audio track's edit list does more than cut the codec's priming and padding.
+    pub(crate) edits_cut: bool,
     /// Where the type fields of the video tracks' boxes lie, unless the movie is fragmented.
     pub(crate) video_tracks: Vec<u64>,
 }
@@ -43,6 +45,15 @@ pub(crate) struct Edit {
     pub(crate) length: Option<u64>,
     /// Units per second.
     pub(crate) time_scale: u32,
+}
+
+impl Edit {
+    /// Whether the edit leaves out no more than codecs put around the sound: it starts within two
+    /// frames of AAC and ends within a second of the media's end.
+    fn only_trims(self, media_duration: u64) -> bool {
+        let end = self.length.map_or(u64::MAX, |length| self.start.saturating_add(length));
+        self.start <= 4096 && end.saturating_add(self.time_scale.into()) >= media_duration
+    }
 }
 
 /// The bodies of a track's boxes, as far as they were found.
@@ -133,7 +144,10 @@ impl Movie {
             let media_scale = time_scale(&track.mdhd)?;
             Some((track_id(&track.tkhd)?, only_edit(&track.elst, movie_scale?, media_scale)?))
         };
-        self.edits.extend(edit());
+        let edit = edit();
+        let trims = edit.is_some_and(|(_, edit)| edit.only_trims(media_duration(&track.mdhd)));
+        self.edits_cut |= !track.elst.is_empty() && !trims;
+        self.edits.extend(edit);
     }
 }
 
@@ -201,6 +215,12 @@ fn only_edit(elst: &[u8], movie_scale: u32, media_scale: u32) -> Option<Edit> {
 fn track_id(tkhd: &[u8]) -> Option<u32> {
     let at = if *tkhd.first()? == 1 { 20 } else { 12 };
     Some(int(tkhd.get(at..at + 4)?) as u32)
+}
+
+/// The duration of an `mdhd`; 0 where there is none.
+fn media_duration(mdhd: &[u8]) -> u64 {
+    let range = if mdhd.first() == Some(&1) { 24..32 } else { 16..20 };
+    mdhd.get(range).map_or(0, int)
 }
 
 /// The time scale of an `mvhd` or `mdhd`, which agree up to there.
@@ -311,6 +331,17 @@ mod tests {
         assert!(found.complete && !found.truncated && !found.encrypted_audio);
         let edit = Edit { start: 1024, length: Some(441_000), time_scale: 44_100 };
         assert_eq!(found.edits, [(7, edit)]);
+    }
+
+    #[test]
+    fn trims_are_told_from_cuts() {
+        // The media is as long as an mdhd of zeros says: no longer than any edit.
+        assert!(!read(&movie(&[(10_000, 1024)], b"mp4a")).unwrap().edits_cut);
+        assert!(read(&movie(&[(10_000, 44_100)], b"mp4a")).unwrap().edits_cut);
+        assert!(read(&movie(&[(1, 0), (1, 9)], b"mp4a")).unwrap().edits_cut);
+        let edit = |length| Edit { start: 1024, length: Some(length), time_scale: 44_100 };
+        assert!(edit(441_000).only_trims(1024 + 441_000 + 44_100));
+        assert!(!edit(441_000).only_trims(1024 + 441_000 + 44_101));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! is never the measure.
 //!
 //! They lie in a folder that all test programs share, under a hash of how they were made. Each is
-//! made under another name and renamed, so that nobody sees half a file and it does not matter who
-//! makes it first.
+//! made under another name and then linked to its own, so that nobody sees half a file and it does
+//! not matter who makes it first.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -296,6 +296,9 @@ fn once(name: &str, recipe: &impl Hash, make: impl FnOnce(&Path)) -> PathBuf {
     // The ending tells ffmpeg what to make.
     let temporary = folder.join(format!("{}-{count}-{name}", std::process::id()));
     make(&temporary);
-    std::fs::rename(&temporary, &path).expect("a rename within a folder");
+    // A rename would pull the file from under whoever uses the first one already.
+    let _ = std::fs::hard_link(&temporary, &path);
+    std::fs::remove_file(&temporary).expect("it was just made");
+    assert!(path.exists(), "{} cannot be linked", path.display());
     path
 }

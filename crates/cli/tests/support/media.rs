@@ -9,7 +9,7 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    eprintln!("SKIPPED: there is no {} (TONEMILL_MEDIA says where it is)", path.display());
+    super::skip(format_args!("there is no {} (TONEMILL_MEDIA says where it is)", path.display()));
     None
 }
 

@@ -19,6 +19,7 @@ use crate::decode::{Decoder, Facts, Health};
 use crate::envelope;
 use crate::error::{CodecError, LimitKind, Result};
 use crate::ffi;
+use crate::isobmff::{Edit, Movie};
 use crate::limits::Limits;
 use crate::metadata::{Chapter, Metadata};
 use crate::pcm::PcmBlock;
@@ -56,12 +57,19 @@ pub(crate) struct Demuxer {
     input: Input,
     /// Stream indexes of the audio tracks.
     streams: Vec<usize>,
+    /// Edits by track ID that FFmpeg has not applied to durations.
+    edits: Vec<(u32, Edit)>,
     stop: Stop,
     state: Arc<SourceState>,
 }
 
 impl Demuxer {
-    pub(crate) fn open(source: GuardedSource, limits: &Limits) -> Result<(Self, Facts)> {
+    /// `movie` is what the source says as an MP4; empty for anything else.
+    pub(crate) fn open(
+        source: GuardedSource,
+        limits: &Limits,
+        movie: &Movie,
+    ) -> Result<(Self, Facts)> {
         let (state, stop) = (source.state(), source.stop());
         let mut again = source.clone();
         let io = StreamIo::from_read_seek_with_capacity(source, READ_BYTES)
@@ -72,6 +80,11 @@ impl Demuxer {
         options.set("protocol_whitelist", "");
         options.set("max_streams", &limits.streams.to_string());
         options.set("fpsprobesize", "0"); // nobody asks for the frame rate
+        if !movie.edits_cut {
+            // To apply edit lists FFmpeg copies the index, 40 MB for ten hours. Priming is skipped
+            // without; padding is cut by `ExactLength`.
+            options.set("advanced_editlist", "0");
+        }
         let input = ffi::demux::open(io, options)
             .map_err(|error| state.take_error().unwrap_or_else(|| open_error(error, &mut again)))?;
         limits.check_streams(input.nb_streams() as usize)?;
@@ -79,7 +92,8 @@ impl Demuxer {
         let is_audio = |s: &Stream<'_>| s.parameters().medium() == Type::Audio;
         let streams: Vec<usize> = input.streams().filter(is_audio).map(|s| s.index()).collect();
         let facts = facts(&input, &streams, limits);
-        Ok((Self { input, streams, stop, state }, facts))
+        let edits = if movie.edits_cut { Vec::new() } else { movie.edits.clone() };
+        Ok((Self { input, streams, edits, stop, state }, facts))
     }
 
     pub(crate) fn decoder(mut self, track: &AudioTrack, limits: &Limits) -> Result<FfmpegDecoder> {
@@ -98,7 +112,10 @@ impl Demuxer {
         let time_base = stream.time_base();
         let mut exact = ExactLength::unknown(time_base);
         if self.input.format().name().starts_with("mov") {
-            exact.duration = Some(stream.duration()).filter(|d| *d > 0 && *d != UNKNOWN_DURATION);
+            let edit = self.edits.iter().find(|(id, _)| i64::from(*id) == i64::from(stream.id()));
+            exact.duration = Some(stream.duration())
+                .filter(|d| *d > 0 && *d != UNKNOWN_DURATION)
+                .map(|ticks| edit.map_or(ticks, |(_, edit)| after_edit(*edit, ticks)));
             exact.samples_per_packet = ffi::frame::samples_per_packet(&parameters);
         }
         let context = codec::Context::from_parameters(parameters).map_err(unsupported)?;
@@ -223,6 +240,13 @@ fn clock_seconds(text: &str) -> Option<f64> {
     let seconds = hours * 3600.0 + minutes * 60.0 + seconds;
     // `parse` also takes "nan", "inf" and signs.
     (seconds.is_finite() && seconds >= 0.0).then_some(seconds)
+}
+
+/// What an edit leaves of a media duration.
+fn after_edit(edit: Edit, ticks: i64) -> i64 {
+    let rest = ticks.saturating_sub(i64::try_from(edit.start).unwrap_or(i64::MAX));
+    let length = edit.length.and_then(|length| i64::try_from(length).ok());
+    length.map_or(rest, |length| length.min(rest))
 }
 
 /// What an MP4 knows about the length of a track, to the sample. FFmpeg skips priming by itself, but
