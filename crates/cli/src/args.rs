@@ -46,6 +46,7 @@ pub struct ProbeArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all converted; 1 some input was bad; 2 wrong usage, or an \
     output exists already; 3 our fault or the machine's; 130 interrupted.")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct ConvertArgs {
     /// Files to convert; "-" for standard input
     #[arg(required = true, value_name = "IN")]
@@ -257,11 +258,9 @@ impl ConvertArgs {
         let mut jobs = Vec::new();
         for input in &self.inputs {
             let target = self.target(input)?;
-            if let Target::File(path) = &target {
-                if same_file(input, path) {
-                    let name = shown(input);
-                    return Err(usage(&format!("{name} would be overwritten: use -o or -d")));
-                }
+            if matches!(&target, Target::File(path) if same_file(input, path)) {
+                let name = shown(input);
+                return Err(usage(&format!("{name} would be overwritten: use -o or -d")));
             }
             if let Some(other) = outputs.insert(target.clone(), input) {
                 let names = (shown(other), shown(input));

@@ -104,8 +104,9 @@ impl Run<'_> {
         }
         let force = self.request.force;
         let output = Output::create(target, force).map_err(Failure::Create)?;
-        let source = input::open(input).map_err(Failure::Open)?;
-        let bar = self.bars.file(&shown(input));
+        let max_bytes = self.request.options.limits.input_bytes;
+        let source = input::open(input, max_bytes, self.cancel).map_err(Failure::Open)?;
+        let bar = self.bars.file(&shown(input.file_name().map_or(input, Path::new)));
         let report = transcode(
             source,
             SeekSink(&output.file),
@@ -170,6 +171,7 @@ impl Failure {
     fn outcome(&self) -> Outcome {
         match self {
             Self::Open(error) if is_callers_mistake(error) => Outcome::BadInput,
+            Self::Open(error) if error.kind() == io::ErrorKind::Interrupted => Outcome::Cancelled,
             Self::Create(error) if error.kind() == io::ErrorKind::AlreadyExists => Outcome::Usage,
             Self::Open(_) | Self::Create(_) => Outcome::Fault,
             Self::Codec(error) => error.into(),

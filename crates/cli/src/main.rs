@@ -20,6 +20,10 @@ use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Panics are contained and end as errors of one file; one line is enough to find them.
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("tonemill: internal panic: {}", one_line(panic));
+    }));
     let cancel = CancelToken::new();
     exit::on_signals(&cancel);
     match cli.command {
@@ -30,4 +34,8 @@ fn main() -> ExitCode {
         Command::Probe(args) => probe::run(&args, &cancel),
     }
     .into()
+}
+
+fn one_line(panic: &std::panic::PanicHookInfo<'_>) -> String {
+    panic.to_string().replace('\n', " ")
 }

@@ -13,7 +13,7 @@ use crate::text::{clock, shown};
 /// Probes one file and prints it.
 pub fn run(args: &ProbeArgs, cancel: &CancelToken) -> Outcome {
     let name = shown(&args.input);
-    let source = match input::open(&args.input) {
+    let source = match input::open(&args.input, Limits::default().input_bytes, cancel) {
         Ok(source) => source,
         Err(error) => {
             eprintln!("tonemill: {name}: the input cannot be opened: {error}: check its name");

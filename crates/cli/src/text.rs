@@ -7,6 +7,7 @@ pub fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |c: char| {
         !c.is_control()
+            && !matches!(c, '\u{61c}' | '\u{2028}' | '\u{2029}')
             && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     if text.chars().all(plain) {

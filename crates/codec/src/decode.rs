@@ -3,6 +3,7 @@
 //! FFmpeg decodes nearly everything; Symphonia is memory-safe and covers the common part. Both end
 //! in [`PcmBlock`]s of floats, cut to what the container says is to be heard.
 
+mod exact_length;
 pub(crate) mod ffmpeg;
 pub(crate) mod symphonia;
 

@@ -115,6 +115,9 @@ fn ogg(source: &mut (impl Read + Seek), len: u64) -> io::Result<Envelope> {
         Envelope::Truncated
     } else if page[5] & 4 != 0 {
         Envelope::Complete
+    } else if size < page.len() {
+        // What follows is no page.
+        Envelope::Truncated
     } else {
         Envelope::Unknown
     })

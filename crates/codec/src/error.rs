@@ -134,7 +134,7 @@ pub enum CodecError {
         declared_seconds: Option<f64>,
     },
     /// `start`/`end` select nothing.
-    #[error("nothing lies between start and end: the audio is {decoded_seconds:.2} s long")]
+    #[error("nothing lies between start and end: {decoded_seconds:.2} s were decoded")]
     EmptyRange {
         /// Seconds that could be decoded.
         decoded_seconds: f64,

@@ -41,8 +41,8 @@ pub(crate) struct Movie {
 pub(crate) struct Edit {
     /// Where it starts in the media.
     pub(crate) start: u64,
-    /// Its length; `None` for all that follows.
-    pub(crate) length: Option<u64>,
+    /// Its length.
+    pub(crate) length: u64,
     /// Units per second.
     pub(crate) time_scale: u32,
 }
@@ -51,7 +51,7 @@ impl Edit {
     /// Whether the edit leaves out no more than codecs put around the sound: it starts within two
     /// frames of AAC and ends within a second of the media's end.
     fn only_trims(self, media_duration: u64) -> bool {
-        let end = self.length.map_or(u64::MAX, |length| self.start.saturating_add(length));
+        let end = self.start.saturating_add(self.length);
         self.start <= 4096 && end.saturating_add(self.time_scale.into()) >= media_duration
     }
 }
@@ -141,8 +141,8 @@ impl Movie {
         // Version and flags of the first entry; flag 1 is "in this file" (§8.7.2).
         self.external_audio |= track.dref.get(16..20).is_some_and(|flags| flags[3] & 1 == 0);
         let edit = || {
-            let media_scale = time_scale(&track.mdhd)?;
-            Some((track_id(&track.tkhd)?, only_edit(&track.elst, movie_scale?, media_scale)?))
+            let edit = only_edit(&track.elst, movie_scale?, &track.mdhd)?;
+            Some((track_id(&track.tkhd)?, edit))
         };
         let edit = edit();
         let trims = edit.is_some_and(|(_, edit)| edit.only_trims(media_duration(&track.mdhd)));
@@ -189,8 +189,8 @@ impl Track {
 const TOP_LEVEL: [[u8; 4]; 7] =
     [*b"ftyp", *b"moov", *b"mdat", *b"free", *b"skip", *b"wide", *b"styp"];
 
-/// The one edit that plays media, if there is just one at normal speed (empty edits aside).
-fn only_edit(elst: &[u8], movie_scale: u32, media_scale: u32) -> Option<Edit> {
+/// The one edit that plays media, if there is just one (empty edits aside).
+fn only_edit(elst: &[u8], movie_scale: u32, mdhd: &[u8]) -> Option<Edit> {
     let wide = *elst.first()? == 1;
     let count = int(elst.get(4..8)?);
     let size = if wide { 20 } else { 12 };
@@ -203,13 +203,17 @@ fn only_edit(elst: &[u8], movie_scale: u32, media_scale: u32) -> Option<Edit> {
         Some((duration, u64::try_from(start).ok()?))
     });
     let (duration, start) = edits.next()?;
-    if edits.next().is_some() || movie_scale == 0 {
+    let time_scale = time_scale(mdhd)?;
+    if edits.next().is_some() || movie_scale == 0 || time_scale == 0 {
         return None;
     }
-    // Movie time is coarse; muxers round up, so that nothing is lost.
-    let scaled = u128::from(duration) * u128::from(media_scale) / u128::from(movie_scale);
-    let length = (duration > 0).then(|| u64::try_from(scaled).unwrap_or(u64::MAX));
-    Some(Edit { start, length, time_scale: media_scale })
+    // Movie time is coarse, often milliseconds: within one tick of the media's end, the end is
+    // meant. A duration of zero means the end, too (fragmented movies).
+    let scaled = |ticks: u64| u128::from(ticks) * u128::from(time_scale) / u128::from(movie_scale);
+    let rest = media_duration(mdhd).saturating_sub(start);
+    let to_the_end = duration == 0 || scaled(duration.saturating_add(1)) >= u128::from(rest);
+    let length = if to_the_end { rest } else { u64::try_from(scaled(duration)).ok()? };
+    Some(Edit { start, length, time_scale })
 }
 
 fn track_id(tkhd: &[u8]) -> Option<u32> {
@@ -293,13 +297,15 @@ mod tests {
         [&(body.len() as u32 + 8).to_be_bytes()[..], kind, body].concat()
     }
 
-    /// A movie of time scale 1,000 with one audio track of 44,100 and the edits given.
+    /// A movie of time scale 1,000 with one audio track of 442,024 units of 1/44,100 s and the edits
+    /// given.
     fn movie(edits: &[(u32, i32)], entry: &[u8; 4]) -> Vec<u8> {
         movie_with(edits, entry, 1)
     }
 
     fn movie_with(edits: &[(u32, i32)], entry: &[u8; 4], dref_flags: u8) -> Vec<u8> {
-        let scale = |s: u32| [&[0; 12][..], &s.to_be_bytes(), &[0; 8]].concat();
+        let scale =
+            |s: u32| [&[0; 12][..], &s.to_be_bytes(), &442_024_u32.to_be_bytes(), &[0; 4]].concat();
         let mut elst = vec![0, 0, 0, 0];
         elst.extend((edits.len() as u32).to_be_bytes());
         for (duration, start) in edits {
@@ -329,19 +335,25 @@ mod tests {
     fn a_whole_movie_and_its_edit() {
         let found = read(&movie(&[(500, -1), (10_000, 1024)], b"mp4a")).unwrap();
         assert!(found.complete && !found.truncated && !found.encrypted_audio);
-        let edit = Edit { start: 1024, length: Some(441_000), time_scale: 44_100 };
+        let edit = Edit { start: 1024, length: 441_000, time_scale: 44_100 };
         assert_eq!(found.edits, [(7, edit)]);
     }
 
     #[test]
     fn trims_are_told_from_cuts() {
-        // The media is as long as an mdhd of zeros says: no longer than any edit.
-        assert!(!read(&movie(&[(10_000, 1024)], b"mp4a")).unwrap().edits_cut);
-        assert!(read(&movie(&[(10_000, 44_100)], b"mp4a")).unwrap().edits_cut);
-        assert!(read(&movie(&[(1, 0), (1, 9)], b"mp4a")).unwrap().edits_cut);
-        let edit = |length| Edit { start: 1024, length: Some(length), time_scale: 44_100 };
-        assert!(edit(441_000).only_trims(1024 + 441_000 + 44_100));
-        assert!(!edit(441_000).only_trims(1024 + 441_000 + 44_101));
+        let cuts = |edits: &[(u32, i32)]| read(&movie(edits, b"mp4a")).unwrap().edits_cut;
+        assert!(!cuts(&[(10_000, 1024)]));
+        assert!(cuts(&[(10_000, 44_100)]) && cuts(&[(8_000, 1024)]) && cuts(&[(1, 0), (1, 9)]));
+    }
+
+    #[test]
+    fn coarse_movie_time_does_not_cost_samples() {
+        let length = |edit| read(&movie(&[edit], b"mp4a")).unwrap().edits[0].1.length;
+        assert_eq!(length((10_000, 1024)), 441_000);
+        assert_eq!(length((9_999, 1024)), 441_000);
+        assert_eq!(length((9_998, 1024)), 440_911);
+        assert_eq!(length((0, 1024)), 441_000);
+        assert_eq!(length((20_000, 1024)), 441_000);
     }
 
     #[test]

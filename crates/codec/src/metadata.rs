@@ -161,7 +161,8 @@ pub fn clean(text: &str, max_bytes: usize) -> (String, bool) {
     let mut space = false;
     for c in text.chars() {
         match c {
-            '\u{200b}'
+            '\u{61c}'
+            | '\u{200b}'
             | '\u{200e}'
             | '\u{200f}'
             | '\u{202a}'..='\u{202e}'

@@ -13,8 +13,9 @@ use ffmpeg_next::error::EAGAIN;
 use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::format::stream::{Disposition, Stream};
 use ffmpeg_next::media::Type;
-use ffmpeg_next::{Dictionary, Error, Packet, Rational, codec, frame};
+use ffmpeg_next::{Dictionary, Error, Packet, codec, frame};
 
+use crate::decode::exact_length::ExactLength;
 use crate::decode::{Decoder, Facts, Health};
 use crate::envelope;
 use crate::error::{CodecError, LimitKind, Result};
@@ -57,8 +58,10 @@ pub(crate) struct Demuxer {
     input: Input,
     /// Stream indexes of the audio tracks.
     streams: Vec<usize>,
-    /// Edits by track ID that FFmpeg has not applied to durations.
+    /// Edits by track ID.
     edits: Vec<(u32, Edit)>,
+    /// Whether FFmpeg has applied edit lists to the durations of streams.
+    edits_applied: bool,
     stop: Stop,
     state: Arc<SourceState>,
 }
@@ -92,8 +95,8 @@ impl Demuxer {
         let is_audio = |s: &Stream<'_>| s.parameters().medium() == Type::Audio;
         let streams: Vec<usize> = input.streams().filter(is_audio).map(|s| s.index()).collect();
         let facts = facts(&input, &streams, limits);
-        let edits = if movie.edits_cut { Vec::new() } else { movie.edits.clone() };
-        Ok((Self { input, streams, edits, stop, state }, facts))
+        let (edits, edits_applied) = (movie.edits.clone(), movie.edits_cut);
+        Ok((Self { input, streams, edits, edits_applied, stop, state }, facts))
     }
 
     pub(crate) fn decoder(mut self, track: &AudioTrack, limits: &Limits) -> Result<FfmpegDecoder> {
@@ -110,14 +113,7 @@ impl Demuxer {
             .ok_or(Error::DecoderNotFound)
             .map_err(unsupported)?;
         let time_base = stream.time_base();
-        let mut exact = ExactLength::unknown(time_base);
-        if self.input.format().name().starts_with("mov") {
-            let edit = self.edits.iter().find(|(id, _)| i64::from(*id) == i64::from(stream.id()));
-            exact.duration = Some(stream.duration())
-                .filter(|d| *d > 0 && *d != UNKNOWN_DURATION)
-                .map(|ticks| edit.map_or(ticks, |(_, edit)| after_edit(*edit, ticks)));
-            exact.samples_per_packet = ffi::frame::samples_per_packet(&parameters);
-        }
+        let exact = self.exact_length(&stream);
         let context = codec::Context::from_parameters(parameters).map_err(unsupported)?;
         let mut decoder = context.decoder();
         decoder.set_packet_time_base(time_base);
@@ -141,6 +137,21 @@ impl Demuxer {
             stop: self.stop,
             state: self.state,
         })
+    }
+}
+
+impl Demuxer {
+    fn exact_length(&self, stream: &Stream<'_>) -> ExactLength {
+        let time_base = stream.time_base();
+        let in_seconds = time_base.numerator() == 1;
+        if !in_seconds || !self.input.format().name().starts_with("mov") {
+            return ExactLength::default();
+        }
+        let edit = self.edits.iter().find(|(id, _)| i64::from(*id) == i64::from(stream.id()));
+        let media = Some(stream.duration())
+            .filter(|ticks| *ticks > 0 && *ticks != UNKNOWN_DURATION && !self.edits_applied)
+            .map(i64::unsigned_abs);
+        ExactLength::new(time_base.denominator().unsigned_abs(), edit.map(|(_, edit)| *edit), media)
     }
 }
 
@@ -242,63 +253,6 @@ fn clock_seconds(text: &str) -> Option<f64> {
     (seconds.is_finite() && seconds >= 0.0).then_some(seconds)
 }
 
-/// What an edit leaves of a media duration.
-fn after_edit(edit: Edit, ticks: i64) -> i64 {
-    let rest = ticks.saturating_sub(i64::try_from(edit.start).unwrap_or(i64::MAX));
-    let length = edit.length.and_then(|length| i64::try_from(length).ok());
-    length.map_or(rest, |length| length.min(rest))
-}
-
-/// What an MP4 knows about the length of a track, to the sample. FFmpeg skips priming by itself, but
-/// decodes the last packet whole.
-struct ExactLength {
-    time_base: Rational,
-    /// Duration of the track after its edit list.
-    duration: Option<i64>,
-    samples_per_packet: u64,
-    /// Duration of the last packet that was read.
-    last_packet: i64,
-    /// Samples given out.
-    given: u64,
-}
-
-impl ExactLength {
-    fn unknown(time_base: Rational) -> Self {
-        Self { time_base, duration: None, samples_per_packet: 0, last_packet: 0, given: 0 }
-    }
-
-    /// Cuts the last block to what the container says is there: the last packet may be declared
-    /// shorter than its codec's frame, and so may the track. A surplus of a packet or more means
-    /// that the declaration is wrong.
-    fn cut_last(&self, block: &mut PcmBlock) {
-        let len = block.len() as u64;
-        let rate = block.format.rate.hz();
-        let mut kept = len;
-        let packet = self.samples(self.last_packet, rate).unwrap_or(0);
-        if packet > 0 && packet < len && self.given > 0 {
-            kept = packet;
-        }
-        if let Some(total) = self.duration.and_then(|ticks| self.samples(ticks, rate)) {
-            let surplus = (self.given + kept).saturating_sub(total);
-            if surplus < self.samples_per_packet.min(kept) {
-                kept -= surplus;
-            }
-        }
-        block.truncate(kept as usize);
-    }
-
-    /// Samples in `ticks`, if the time base can say so exactly.
-    fn samples(&self, ticks: i64, rate_hz: u32) -> Option<u64> {
-        let (numerator, denominator) =
-            (i128::from(self.time_base.numerator()), i128::from(self.time_base.denominator()));
-        let per_second = i128::from(rate_hz) * numerator;
-        if denominator <= 0 || per_second % denominator != 0 || self.samples_per_packet == 0 {
-            return None;
-        }
-        u64::try_from(i128::from(ticks) * per_second / denominator).ok()
-    }
-}
-
 /// Decodes one stream of an input.
 pub(crate) struct FfmpegDecoder {
     input: Input,
@@ -356,7 +310,7 @@ impl FfmpegDecoder {
         if packet.side_data().any(|data| data.kind() == side_data::Type::EncryptionInfo) {
             return Err(CodecError::Encrypted);
         }
-        self.exact.last_packet = packet.duration();
+        self.exact.packet(u64::try_from(packet.duration()).unwrap_or(0));
         if self.decoder.send_packet(packet).is_err() || packet.is_corrupt() {
             self.count_damage();
         }
@@ -411,7 +365,7 @@ impl Decoder for FfmpegDecoder {
         if self.held.is_none() {
             self.exact.cut_last(&mut block);
         }
-        self.exact.given += block.len() as u64;
+        self.exact.gave(block.len());
         Ok(Some(block))
     }
 

@@ -3,6 +3,7 @@
 //! Symphonia trims encoder delay of MP3, Vorbis and FLAC itself, but plays an MP4's media from its
 //! first sample to its last; the edit list is applied here.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,8 +16,9 @@ use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackFlags, TrackType};
 use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::{ChapterGroup, ChapterGroupItem, MetadataOptions, StandardTag, Tag};
-use symphonia::core::units::{Duration, TimeBase};
+use symphonia::core::units::Duration;
 
+use crate::decode::exact_length::ExactLength;
 use crate::decode::{Decoder, Facts, Health};
 use crate::envelope;
 use crate::error::{CodecError, Result};
@@ -80,9 +82,17 @@ impl Demuxer {
             .make_audio_decoder(parameters, &AudioDecoderOptions::default())
             .map_err(|_| unsupported())?;
         let edit = self.edits.iter().find(|(track, _)| *track == id).map(|(_, edit)| *edit);
-        let is_mp4 = self.format.format_info().short_name == "isomp4";
+        let exact = match info.time_base {
+            Some(base) if base.numer.get() == 1 && self.is_mp4() => {
+                let media =
+                    info.duration.map(Duration::get).filter(|ticks| *ticks < u64::from(u32::MAX));
+                ExactLength::new(base.denom.get(), edit, media)
+            }
+            _ => ExactLength::default(),
+        };
         Ok(SymphoniaDecoder {
-            time_base: info.time_base.filter(|_| is_mp4),
+            exact,
+            held: None,
             format: self.format,
             track: id,
             decoder,
@@ -99,6 +109,18 @@ impl Demuxer {
 /// Hostile input makes some of Symphonia's readers panic, which is damage like any other.
 fn contained<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Error::LimitError("it panicked")))
+}
+
+impl Demuxer {
+    fn is_mp4(&self) -> bool {
+        self.format.format_info().short_name == "isomp4"
+    }
+}
+
+/// A declared length, unless it is one of the values that mean "unknown".
+fn plausible(seconds: f64) -> Option<f64> {
+    const CENTURY_SECONDS: f64 = 3.2e9;
+    (seconds < CENTURY_SECONDS).then_some(seconds)
 }
 
 fn open_error(source: &mut GuardedSource) -> CodecError {
@@ -123,7 +145,7 @@ fn facts(format: &mut dyn FormatReader, limits: &Limits) -> Facts {
             revision.media.tags.iter().chain(
                 revision.per_track.first().into_iter().flat_map(|track| &track.metadata.tags),
             );
-        metadata.add_tags(&tags.filter_map(named).collect(), limits, &mut warnings);
+        metadata.add_tags(&named_tags(tags), limits, &mut warnings);
         for visual in &revision.media.visuals {
             metadata.add_picture(&visual.data, limits, &mut warnings);
         }
@@ -139,7 +161,7 @@ fn facts(format: &mut dyn FormatReader, limits: &Limits) -> Facts {
     let duration = info.time_base.zip(info.duration).and_then(|(base, d)| base.calc_duration(d));
     Facts {
         container: format.format_info().short_name.to_owned(),
-        duration_seconds: duration.map(|time| time.as_secs_f64()),
+        duration_seconds: duration.and_then(|time| plausible(time.as_secs_f64())),
         other_streams: format.tracks().len() - tracks.len() - video_streams,
         video_streams,
         tracks,
@@ -170,7 +192,7 @@ fn audio_track(index: usize, track: &Track) -> AudioTrack {
             .map_or(0, |channels| channels.count() as u32),
         duration_seconds: match (track.time_base, track.duration, frames) {
             (Some(base), Some(duration), _) => {
-                base.calc_duration(duration).map(|t| t.as_secs_f64())
+                base.calc_duration(duration).and_then(|t| plausible(t.as_secs_f64()))
             }
             (_, _, Some((frames, rate))) if rate > 0 => Some(frames as f64 / f64::from(rate)),
             _ => None,
@@ -179,6 +201,22 @@ fn audio_track(index: usize, track: &Track) -> AudioTrack {
         title: None,
         default: track.flags.contains(TrackFlags::DEFAULT),
     }
+}
+
+/// Tags under FFmpeg's names; numbers with their totals, as in "3/12".
+fn named_tags<'a>(tags: impl Iterator<Item = &'a Tag> + Clone) -> BTreeMap<String, String> {
+    let mut named: BTreeMap<_, _> = tags.clone().filter_map(named).collect();
+    for tag in tags {
+        let (name, total) = match tag.std {
+            Some(StandardTag::TrackTotal(total)) => ("track", total),
+            Some(StandardTag::DiscTotal(total)) => ("disc", total),
+            _ => continue,
+        };
+        if let Some(number) = named.get_mut(name).filter(|number| !number.contains('/')) {
+            *number = format!("{number}/{total}");
+        }
+    }
+    named
 }
 
 /// A tag under the name that FFmpeg would give it.
@@ -228,10 +266,11 @@ pub(crate) struct SymphoniaDecoder {
     format: Box<dyn FormatReader>,
     track: u32,
     decoder: Box<dyn AudioDecoder>,
-    /// Of an MP4, whose packets say to the sample how long they are.
-    time_base: Option<TimeBase>,
     edit: Option<Edit>,
-    /// Samples decoded so far, before the edit.
+    exact: ExactLength,
+    /// One block behind, because the last one is cut.
+    held: Option<PcmBlock>,
+    /// Samples decoded so far, those before the edit counted.
     position: u64,
     health: Health,
     limits: Limits,
@@ -275,31 +314,8 @@ impl SymphoniaDecoder {
         true
     }
 
-    /// Cuts `block`, which starts at `self.position`, to its packet's duration and to the edit.
-    fn cut(&self, block: &mut PcmBlock, packet: Duration) {
-        let rate = u64::from(block.format.rate.hz());
-        if let Some(base) = self.time_base {
-            let ticks = packet.get().saturating_mul(u64::from(base.numer.get()));
-            let samples = ticks.saturating_mul(rate) / u64::from(base.denom.get());
-            if samples > 0 {
-                block.truncate(usize::try_from(samples).unwrap_or(usize::MAX));
-            }
-        }
-        let Some(edit) = self.edit.filter(|edit| edit.time_scale > 0) else { return };
-        let samples = |ticks: u64| ticks.saturating_mul(rate) / u64::from(edit.time_scale);
-        let start = samples(edit.start);
-        if let Some(length) = edit.length {
-            let end = start.saturating_add(samples(length));
-            let kept = end.saturating_sub(self.position);
-            block.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
-        }
-        let skipped = start.saturating_sub(self.position);
-        block.skip(usize::try_from(skipped).unwrap_or(usize::MAX));
-    }
-}
-
-impl Decoder for SymphoniaDecoder {
-    fn next_block(&mut self) -> Result<Option<PcmBlock>> {
+    /// The next decoded block, without what lies before the edit.
+    fn decode(&mut self) -> Result<Option<PcmBlock>> {
         while let Some(packet) = self.read_packet()? {
             let decoded = contained(|| self.decoder.decode(&packet).map(|d| to_block(&d)));
             let Ok(Some(mut block)) = decoded else {
@@ -308,15 +324,35 @@ impl Decoder for SymphoniaDecoder {
             };
             let format = block.format;
             self.limits.check_shape(format.layout.channels, format.rate.hz())?;
-            let len = block.len() as u64;
-            self.cut(&mut block, packet.dur);
-            self.position += len;
+            self.exact.packet(packet.dur.get());
+            let start = self.edit.map_or(0, |edit| {
+                let ticks = edit.start.saturating_mul(format.rate.hz().into());
+                ticks / u64::from(edit.time_scale.max(1))
+            });
+            let skipped = start.saturating_sub(self.position);
+            self.position += block.len() as u64;
+            block.skip(usize::try_from(skipped).unwrap_or(usize::MAX));
             if !block.is_empty() {
                 self.health.damaged_at_end = 0;
                 return Ok(Some(block));
             }
         }
         Ok(None)
+    }
+}
+
+impl Decoder for SymphoniaDecoder {
+    fn next_block(&mut self) -> Result<Option<PcmBlock>> {
+        if self.held.is_none() {
+            self.held = self.decode()?;
+        }
+        let Some(mut block) = self.held.take() else { return Ok(None) };
+        self.held = self.decode()?;
+        if self.held.is_none() {
+            self.exact.cut_last(&mut block);
+        }
+        self.exact.gave(block.len());
+        Ok(Some(block))
     }
 
     fn health(&self) -> Health {

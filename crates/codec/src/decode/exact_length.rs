@@ -1,0 +1,109 @@
+//! The length of a track to the sample, where its container knows it.
+//!
+//! Codecs work in frames: the last one is longer than the sound, and MP4 says by how much, in an
+//! edit list or in the duration of the media. Decoders give out whole frames.
+
+use crate::isobmff::Edit;
+use crate::pcm::PcmBlock;
+
+/// Counts what an MP4's packets hold and cuts the last block. For other containers it does nothing.
+#[derive(Debug, Default)]
+pub(crate) struct ExactLength {
+    /// Units per second of what follows.
+    time_scale: u32,
+    /// Length of what is to be heard, if an edit list says so.
+    edit: Option<u64>,
+    /// Length of all media, priming included.
+    media: Option<u64>,
+    packets: u64,
+    longest_packet: u64,
+    /// Samples given out.
+    given: u64,
+}
+
+impl ExactLength {
+    pub(crate) fn new(time_scale: u32, edit: Option<Edit>, media: Option<u64>) -> Self {
+        Self { time_scale, edit: edit.map(|edit| edit.length), media, ..Self::default() }
+    }
+
+    /// Notes a packet that goes to the decoder.
+    pub(crate) fn packet(&mut self, duration: u64) {
+        self.packets += 1;
+        self.longest_packet = self.longest_packet.max(duration);
+    }
+
+    /// Notes samples that were given out.
+    pub(crate) fn gave(&mut self, samples: usize) {
+        self.given += samples as u64;
+    }
+
+    /// Cuts the last block. A surplus of a packet or more means that the declaration is wrong.
+    pub(crate) fn cut_last(&self, block: &mut PcmBlock) {
+        let rate = block.format.rate.hz();
+        let (Some(surplus), Some(packet)) =
+            (self.surplus(block.len() as u64, rate), self.samples(self.longest_packet, rate))
+        else {
+            return;
+        };
+        if surplus < packet.min(block.len() as u64) {
+            block.truncate(block.len() - surplus as usize);
+        }
+    }
+
+    fn surplus(&self, last: u64, rate_hz: u32) -> Option<u64> {
+        if let Some(edit) = self.edit {
+            return Some((self.given + last).saturating_sub(self.samples(edit, rate_hz)?));
+        }
+        let coded = self.packets.checked_mul(self.longest_packet)?;
+        self.samples(coded.saturating_sub(self.media?), rate_hz)
+    }
+
+    /// Samples in `units`, if the time scale can say so exactly.
+    fn samples(&self, units: u64, rate_hz: u32) -> Option<u64> {
+        let scale = u64::from(self.time_scale);
+        let samples = units.checked_mul(u64::from(rate_hz))?;
+        (scale > 0 && samples % scale == 0).then(|| samples / scale)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pcm::{ChannelLayout, PcmFormat, SampleRate};
+
+    fn last_of(exact: &mut ExactLength, given: usize) -> usize {
+        let rate = SampleRate::new(44_100).unwrap();
+        let format = PcmFormat { rate, layout: ChannelLayout { channels: 1, mask: 0 } };
+        let mut block = PcmBlock { format, planes: vec![vec![0.0; 1024]] };
+        exact.gave(given);
+        exact.cut_last(&mut block);
+        block.len()
+    }
+
+    fn edit(length: u64) -> Edit {
+        Edit { start: 1024, length, time_scale: 44_100 }
+    }
+
+    #[test]
+    fn an_edit_list_says_where_the_sound_ends() {
+        let mut exact = ExactLength::new(44_100, Some(edit(441_000)), Some(442_024));
+        (0..432).for_each(|_| exact.packet(1024));
+        assert_eq!(last_of(&mut exact, 430 * 1024), 441_000 - 430 * 1024);
+    }
+
+    #[test]
+    fn without_one_the_duration_of_the_media_does() {
+        // 44 packets of 1,024 and one of 68, of which the decoder swallows the first.
+        let mut exact = ExactLength::new(44_100, None, Some(44 * 1024 + 68));
+        (0..45).for_each(|_| exact.packet(1024));
+        assert_eq!(last_of(&mut exact, 43 * 1024), 68);
+    }
+
+    #[test]
+    fn wrong_declarations_cut_nothing() {
+        let mut exact = ExactLength::new(44_100, Some(edit(100_000)), None);
+        exact.packet(1024);
+        assert_eq!(last_of(&mut exact, 430 * 1024), 1024);
+        assert_eq!(last_of(&mut ExactLength::default(), 5), 1024);
+    }
+}
