@@ -134,10 +134,13 @@ pub enum CodecError {
         declared_seconds: Option<f64>,
     },
     /// `start`/`end` select nothing.
-    #[error("nothing lies between start and end: {decoded_seconds:.2} s were decoded")]
+    #[error(
+        "nothing lies between start and end{}",
+        audio_seconds.map(|s| format!(": the audio is {s:.2} s long")).unwrap_or_default()
+    )]
     EmptyRange {
-        /// Seconds that could be decoded.
-        decoded_seconds: f64,
+        /// Length of the audio in seconds, if it was decoded to its end.
+        audio_seconds: Option<f64>,
     },
     /// A limit was reached.
     #[error("the file goes over the limit of {allowed} {limit}{}", found.map(|n| format!(" (it has {n})")).unwrap_or_default())]
@@ -252,7 +255,7 @@ mod tests {
             (E::NoSamples, K::BadInput),
             (E::Undecodable { damaged: 9, packets: 10 }, K::BadInput),
             (E::Truncated { decoded_seconds: 1.0, declared_seconds: Some(2.0) }, K::BadInput),
-            (E::EmptyRange { decoded_seconds: 1.0 }, K::BadInput),
+            (E::EmptyRange { audio_seconds: Some(1.0) }, K::BadInput),
             (limit, K::LimitExceeded),
             (E::Source(io()), K::Io),
             (E::Sink(io()), K::Io),

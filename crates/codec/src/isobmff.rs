@@ -30,8 +30,6 @@ pub(crate) struct Movie {
     pub(crate) external_audio: bool,
     /// Edits of the audio tracks, by track ID.
     pub(crate) edits: Vec<(u32, Edit)>,
-    /// An audio track's edit list does more than cut the codec's priming and padding.
-    pub(crate) edits_cut: bool,
     /// Where the type fields of the video tracks' boxes lie, unless the movie is fragmented.
     pub(crate) video_tracks: Vec<u64>,
 }
@@ -43,17 +41,10 @@ pub(crate) struct Edit {
     pub(crate) start: u64,
     /// Its length.
     pub(crate) length: u64,
+    /// Length of all media.
+    pub(crate) media: u64,
     /// Units per second.
     pub(crate) time_scale: u32,
-}
-
-impl Edit {
-    /// Whether the edit leaves out no more than codecs put around the sound: it starts within two
-    /// frames of AAC and ends within a second of the media's end.
-    fn only_trims(self, media_duration: u64) -> bool {
-        let end = self.start.saturating_add(self.length);
-        self.start <= 4096 && end.saturating_add(self.time_scale.into()) >= media_duration
-    }
 }
 
 /// The bodies of a track's boxes, as far as they were found.
@@ -144,10 +135,7 @@ impl Movie {
             let edit = only_edit(&track.elst, movie_scale?, &track.mdhd)?;
             Some((track_id(&track.tkhd)?, edit))
         };
-        let edit = edit();
-        let trims = edit.is_some_and(|(_, edit)| edit.only_trims(media_duration(&track.mdhd)));
-        self.edits_cut |= !track.elst.is_empty() && !trims;
-        self.edits.extend(edit);
+        self.edits.extend(edit());
     }
 }
 
@@ -210,10 +198,11 @@ fn only_edit(elst: &[u8], movie_scale: u32, mdhd: &[u8]) -> Option<Edit> {
     // Movie time is coarse, often milliseconds: within one tick of the media's end, the end is
     // meant. A duration of zero means the end, too (fragmented movies).
     let scaled = |ticks: u64| u128::from(ticks) * u128::from(time_scale) / u128::from(movie_scale);
-    let rest = media_duration(mdhd).saturating_sub(start);
+    let media = media_duration(mdhd);
+    let rest = media.checked_sub(start).filter(|rest| *rest > 0)?;
     let to_the_end = duration == 0 || scaled(duration.saturating_add(1)) >= u128::from(rest);
     let length = if to_the_end { rest } else { u64::try_from(scaled(duration)).ok()? };
-    Some(Edit { start, length, time_scale })
+    Some(Edit { start, length, media, time_scale })
 }
 
 fn track_id(tkhd: &[u8]) -> Option<u32> {
@@ -335,15 +324,8 @@ mod tests {
     fn a_whole_movie_and_its_edit() {
         let found = read(&movie(&[(500, -1), (10_000, 1024)], b"mp4a")).unwrap();
         assert!(found.complete && !found.truncated && !found.encrypted_audio);
-        let edit = Edit { start: 1024, length: 441_000, time_scale: 44_100 };
+        let edit = Edit { start: 1024, length: 441_000, media: 442_024, time_scale: 44_100 };
         assert_eq!(found.edits, [(7, edit)]);
-    }
-
-    #[test]
-    fn trims_are_told_from_cuts() {
-        let cuts = |edits: &[(u32, i32)]| read(&movie(edits, b"mp4a")).unwrap().edits_cut;
-        assert!(!cuts(&[(10_000, 1024)]));
-        assert!(cuts(&[(10_000, 44_100)]) && cuts(&[(8_000, 1024)]) && cuts(&[(1, 0), (1, 9)]));
     }
 
     #[test]

@@ -130,7 +130,8 @@ impl Job {
         let health = self.settle(options, decoded_seconds, range.is_over())?;
         let samples_written = cutter.samples();
         if samples_written == 0 {
-            return Err(CodecError::EmptyRange { decoded_seconds });
+            let audio_seconds = (!range.is_over()).then_some(decoded_seconds);
+            return Err(CodecError::EmptyRange { audio_seconds });
         }
         submit(cutter.finish())?;
         convert_cpu_seconds += clock.lap();

@@ -22,7 +22,10 @@ pub(crate) struct ExactLength {
 }
 
 impl ExactLength {
-    pub(crate) fn new(time_scale: u32, edit: Option<Edit>, media: Option<u64>) -> Self {
+    /// For packets whose durations are in units of 1/`time_scale` seconds; `declared` is the track's
+    /// duration where there is no edit.
+    pub(crate) fn new(time_scale: u32, edit: Option<Edit>, declared: Option<u64>) -> Self {
+        let media = edit.map_or(declared, |edit| Some(edit.media));
         Self { time_scale, edit: edit.map(|edit| edit.length), media, ..Self::default() }
     }
 
@@ -39,23 +42,21 @@ impl ExactLength {
 
     /// Cuts the last block. A surplus of a packet or more means that the declaration is wrong.
     pub(crate) fn cut_last(&self, block: &mut PcmBlock) {
-        let rate = block.format.rate.hz();
-        let (Some(surplus), Some(packet)) =
-            (self.surplus(block.len() as u64, rate), self.samples(self.longest_packet, rate))
-        else {
-            return;
-        };
-        if surplus < packet.min(block.len() as u64) {
-            block.truncate(block.len() - surplus as usize);
-        }
+        let (len, rate) = (block.len() as u64, block.format.rate.hz());
+        let packet = self.samples(self.longest_packet, rate).unwrap_or(0).min(len);
+        let surplus = self.surpluses(len, rate).into_iter().flatten().filter(|s| *s < packet).max();
+        block.truncate(block.len() - surplus.unwrap_or(0) as usize);
     }
 
-    fn surplus(&self, last: u64, rate_hz: u32) -> Option<u64> {
-        if let Some(edit) = self.edit {
-            return Some((self.given + last).saturating_sub(self.samples(edit, rate_hz)?));
-        }
-        let coded = self.packets.checked_mul(self.longest_packet)?;
-        self.samples(coded.saturating_sub(self.media?), rate_hz)
+    /// By what has been given out, and by what the packets hold: decoders that know their encoder
+    /// swallow its priming, which the container counts.
+    fn surpluses(&self, last: u64, rate_hz: u32) -> [Option<u64>; 2] {
+        let heard = self.edit.and_then(|edit| self.samples(edit, rate_hz));
+        let by_edit = heard.map(|heard| (self.given + last).saturating_sub(heard));
+        let coded = self.packets.saturating_mul(self.longest_packet);
+        let surplus = self.media.map(|media| coded.saturating_sub(media));
+        let by_media = surplus.and_then(|surplus| self.samples(surplus, rate_hz));
+        [by_edit, by_media]
     }
 
     /// Samples in `units`, if the time scale can say so exactly.
@@ -81,12 +82,12 @@ mod tests {
     }
 
     fn edit(length: u64) -> Edit {
-        Edit { start: 1024, length, time_scale: 44_100 }
+        Edit { start: 1024, length, media: length + 1024, time_scale: 44_100 }
     }
 
     #[test]
     fn an_edit_list_says_where_the_sound_ends() {
-        let mut exact = ExactLength::new(44_100, Some(edit(441_000)), Some(442_024));
+        let mut exact = ExactLength::new(44_100, Some(edit(441_000)), None);
         (0..432).for_each(|_| exact.packet(1024));
         assert_eq!(last_of(&mut exact, 430 * 1024), 441_000 - 430 * 1024);
     }

@@ -60,8 +60,6 @@ pub(crate) struct Demuxer {
     streams: Vec<usize>,
     /// Edits by track ID.
     edits: Vec<(u32, Edit)>,
-    /// Whether FFmpeg has applied edit lists to the durations of streams.
-    edits_applied: bool,
     stop: Stop,
     state: Arc<SourceState>,
 }
@@ -83,11 +81,6 @@ impl Demuxer {
         options.set("protocol_whitelist", "");
         options.set("max_streams", &limits.streams.to_string());
         options.set("fpsprobesize", "0"); // nobody asks for the frame rate
-        if !movie.edits_cut {
-            // To apply edit lists FFmpeg copies the index, 40 MB for ten hours. Priming is skipped
-            // without; padding is cut by `ExactLength`.
-            options.set("advanced_editlist", "0");
-        }
         let input = ffi::demux::open(io, options)
             .map_err(|error| state.take_error().unwrap_or_else(|| open_error(error, &mut again)))?;
         limits.check_streams(input.nb_streams() as usize)?;
@@ -95,8 +88,8 @@ impl Demuxer {
         let is_audio = |s: &Stream<'_>| s.parameters().medium() == Type::Audio;
         let streams: Vec<usize> = input.streams().filter(is_audio).map(|s| s.index()).collect();
         let facts = facts(&input, &streams, limits);
-        let (edits, edits_applied) = (movie.edits.clone(), movie.edits_cut);
-        Ok((Self { input, streams, edits, edits_applied, stop, state }, facts))
+        let edits = movie.edits.clone();
+        Ok((Self { input, streams, edits, stop, state }, facts))
     }
 
     pub(crate) fn decoder(mut self, track: &AudioTrack, limits: &Limits) -> Result<FfmpegDecoder> {
@@ -149,7 +142,7 @@ impl Demuxer {
         }
         let edit = self.edits.iter().find(|(id, _)| i64::from(*id) == i64::from(stream.id()));
         let media = Some(stream.duration())
-            .filter(|ticks| *ticks > 0 && *ticks != UNKNOWN_DURATION && !self.edits_applied)
+            .filter(|ticks| *ticks > 0 && *ticks != UNKNOWN_DURATION)
             .map(i64::unsigned_abs);
         ExactLength::new(time_base.denominator().unsigned_abs(), edit.map(|(_, edit)| *edit), media)
     }

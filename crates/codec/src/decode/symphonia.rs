@@ -68,8 +68,13 @@ impl Demuxer {
         .map_err(|_| state.take_error().unwrap_or_else(|| open_error(&mut again)))?;
         limits.check_streams(format.tracks().len())?;
         let is_audio = |t: &&Track| t.track_type() == Some(TrackType::Audio);
-        let tracks = format.tracks().iter().filter(is_audio).map(|t| t.id).collect();
-        let facts = facts(format.as_mut(), limits);
+        let tracks: Vec<_> = format.tracks().iter().filter(is_audio).map(|t| t.id).collect();
+        let mut facts = facts(format.as_mut(), limits);
+        for (track, id) in facts.tracks.iter_mut().zip(&tracks) {
+            if let Some((_, edit)) = edits.iter().find(|(track, _)| track == id) {
+                track.duration_seconds = Some(edit.length as f64 / f64::from(edit.time_scale));
+            }
+        }
         Ok((Self { format, tracks, edits: edits.to_vec(), stop, state }, facts))
     }
 
