@@ -149,18 +149,15 @@ impl Opened {
             return Err(CodecError::ExternalData);
         }
         // Demuxers stumble over what they cannot decrypt.
+        let encrypted = movie.encrypted;
         let explain = |error| match error {
-            CodecError::DamagedContainer { .. } if movie.encrypted => CodecError::Encrypted,
+            CodecError::DamagedContainer { .. } if encrypted => CodecError::Encrypted,
             error => error,
         };
         let (demuxer, facts) = match kind {
             DecoderKind::Ffmpeg => {
-                // FFmpeg builds the index of every track before one can be discarded: for an
-                // hour of video that is megabytes and milliseconds. It need not see them.
-                source.free_boxes(&movie.video_tracks);
-                let (demuxer, mut facts) =
-                    ffmpeg::Demuxer::open(source, limits, &movie).map_err(explain)?;
-                facts.video_streams += movie.video_tracks.len();
+                let (demuxer, facts) =
+                    ffmpeg::Demuxer::open(source, limits, movie).map_err(explain)?;
                 (Demuxer::Ffmpeg(demuxer), facts)
             }
             DecoderKind::Symphonia => {

@@ -1,15 +1,23 @@
 //! A look into ISO base media files (MP4, MOV, M4A, 3GP; ISO/IEC 14496-12) without a demuxer: does
-//! the file end before it says it does, is its audio encrypted, and where do edit lists cut it.
+//! the file end before it says it does, is its audio encrypted, where do edit lists cut it, and where
+//! do its packets lie.
 //!
 //! Everything is read through small bounded reads; damage ends the walk, never the conversion.
 
-use std::io::{self, Read, Seek, SeekFrom};
+mod boxes;
+mod edit;
+mod samples;
 
-/// Boxes looked at on one level. Fragmented files have two a second; what lies behind is left to
-/// the demuxer.
-const MAX_BOXES: usize = 64;
-/// Bytes read of a box that is looked into; those of interest are small.
-const MAX_BODY_BYTES: u64 = 64 << 10;
+use std::io::{self, Read, Seek};
+
+pub(crate) use self::boxes::read_up_to;
+pub(crate) use self::edit::Edit;
+pub(crate) use self::samples::{Sample, SampleReader, SampleTable};
+
+use self::boxes::{MAX_BOXES, children, int, read_body, read_header};
+use self::edit::{only_edit, time_scale};
+use self::samples::TableBoxes;
+
 /// How far below `trak` the boxes of interest lie: mdia, minf, stbl, stsd. A file can nest as deep
 /// as it is long, and the walk is recursive.
 const MAX_DEPTH: usize = 3;
@@ -32,19 +40,8 @@ pub(crate) struct Movie {
     pub(crate) edits: Vec<(u32, Edit)>,
     /// Where the type fields of the video tracks' boxes lie, unless the movie is fragmented.
     pub(crate) video_tracks: Vec<u64>,
-}
-
-/// The part of a track that is to be heard, in units of the media's time scale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Edit {
-    /// Where it starts in the media.
-    pub(crate) start: u64,
-    /// Its length.
-    pub(crate) length: u64,
-    /// Length of all media.
-    pub(crate) media: u64,
-    /// Units per second.
-    pub(crate) time_scale: u32,
+    /// Sample tables, by track ID, of the audio tracks of which a demuxer need only see the start.
+    pub(crate) samples: Vec<(u32, SampleTable)>,
 }
 
 /// The bodies of a track's boxes, as far as they were found.
@@ -56,6 +53,7 @@ struct Track {
     stsd: Vec<u8>,
     elst: Vec<u8>,
     dref: Vec<u8>,
+    table: TableBoxes,
 }
 
 impl Movie {
@@ -106,40 +104,71 @@ impl Movie {
                 b"trak" => {
                     let mut track = Track::default();
                     track.read(source, from, to, 0)?;
-                    self.add(&track, movie_scale);
-                    if track.hdlr.get(8..12) == Some(b"vide") {
-                        self.video_tracks.push(start + 4);
+                    match track.hdlr.get(8..12) {
+                        Some(b"soun") => self.add_audio(source, &track, movie_scale)?,
+                        Some(b"vide") => self.video_tracks.push(start + 4),
+                        _ => {}
                     }
+                    self.encrypted |= track.is_encrypted();
                 }
                 _ => {}
             }
         }
         if fragmented {
             self.video_tracks.clear();
+            self.samples.clear();
         }
         Ok(())
     }
 
-    fn add(&mut self, track: &Track, movie_scale: Option<u32>) {
-        // stsd and dref start with version, flags and count; then come boxes, one per entry.
-        let entry = track.stsd.get(12..16);
-        let encrypted = matches!(entry, Some(b"enca" | b"encv" | b"drms"));
-        self.encrypted |= encrypted;
-        if track.hdlr.get(8..12) != Some(b"soun") {
-            return;
-        }
-        self.encrypted_audio |= encrypted;
+    fn add_audio(
+        &mut self,
+        source: &mut (impl Read + Seek),
+        track: &Track,
+        movie_scale: Option<u32>,
+    ) -> io::Result<()> {
+        self.encrypted_audio |= track.is_encrypted();
         // Version and flags of the first entry; flag 1 is "in this file" (§8.7.2).
         self.external_audio |= track.dref.get(16..20).is_some_and(|flags| flags[3] & 1 == 0);
-        let edit = || {
-            let edit = only_edit(&track.elst, movie_scale?, &track.mdhd)?;
-            Some((track_id(&track.tkhd)?, edit))
-        };
-        self.edits.extend(edit());
+        let Some(id) = track_id(&track.tkhd) else { return Ok(()) };
+        let edit = movie_scale.and_then(|scale| only_edit(&track.elst, scale, &track.mdhd));
+        self.edits.extend(edit.map(|edit| (id, edit)));
+        let start = edit.map_or(0, |edit| edit.start);
+        if track.is_simple()
+            && (edit.is_some() || track.elst.is_empty())
+            && let Some(table) = SampleTable::read(source, &track.table, start)?
+        {
+            self.samples.push((id, table));
+        }
+        Ok(())
+    }
+
+    /// What a demuxer is to read in place of four bytes at an offset, lest it build indexes that
+    /// grow with the length: no video tracks, and no more than the first samples of audio whose
+    /// others are read by their table.
+    pub(crate) fn disguise(&self) -> Vec<(u64, [u8; 4])> {
+        let video = self.video_tracks.iter().map(|at| (*at, *b"free"));
+        video.chain(self.samples.iter().flat_map(|(_, table)| table.disguise())).collect()
     }
 }
 
 impl Track {
+    /// The first sample entry's type: `stsd` and `dref` start with version, flags and a count; then
+    /// come boxes, one per entry.
+    fn sample_entry(&self) -> Option<&[u8]> {
+        self.stsd.get(12..16)
+    }
+
+    fn is_encrypted(&self) -> bool {
+        matches!(self.sample_entry(), Some(b"enca" | b"encv" | b"drms"))
+    }
+
+    /// Whether there is one sample description, of a codec whose packets the samples are.
+    fn is_simple(&self) -> bool {
+        self.stsd.get(4..8).map(int) == Some(1)
+            && matches!(self.sample_entry(), Some(b"mp4a" | b"alac" | b"Opus" | b"fLaC"))
+    }
+
     /// `depth` is that of the boxes from `from` to `to` below `trak`.
     fn read(
         &mut self,
@@ -162,7 +191,10 @@ impl Track {
                 b"stsd" => &mut self.stsd,
                 b"elst" => &mut self.elst,
                 b"dref" => &mut self.dref,
-                _ => continue,
+                kind => {
+                    self.table.add(kind, from, to);
+                    continue;
+                }
             };
             // In QuickTime, minf has an hdlr of its own; the media's comes first.
             if body.is_empty() {
@@ -177,104 +209,9 @@ impl Track {
 const TOP_LEVEL: [[u8; 4]; 7] =
     [*b"ftyp", *b"moov", *b"mdat", *b"free", *b"skip", *b"wide", *b"styp"];
 
-/// The one edit that plays media, if there is just one (empty edits aside).
-fn only_edit(elst: &[u8], movie_scale: u32, mdhd: &[u8]) -> Option<Edit> {
-    let wide = *elst.first()? == 1;
-    let count = int(elst.get(4..8)?);
-    let size = if wide { 20 } else { 12 };
-    let mut edits = elst.get(8..)?.chunks_exact(size).take(count as usize).filter_map(|entry| {
-        let (duration, start) = if wide {
-            (int(&entry[..8]), int(&entry[8..16]).cast_signed())
-        } else {
-            (int(&entry[..4]), i64::from((int(&entry[4..8]) as u32).cast_signed()))
-        };
-        Some((duration, u64::try_from(start).ok()?))
-    });
-    let (duration, start) = edits.next()?;
-    let time_scale = time_scale(mdhd)?;
-    if edits.next().is_some() || movie_scale == 0 || time_scale == 0 {
-        return None;
-    }
-    // Movie time is coarse, often milliseconds: within one tick of the media's end, the end is
-    // meant. A duration of zero means the end, too (fragmented movies).
-    let scaled = |ticks: u64| u128::from(ticks) * u128::from(time_scale) / u128::from(movie_scale);
-    let media = media_duration(mdhd);
-    let rest = media.checked_sub(start).filter(|rest| *rest > 0)?;
-    let to_the_end = duration == 0 || scaled(duration.saturating_add(1)) >= u128::from(rest);
-    let length = if to_the_end { rest } else { u64::try_from(scaled(duration)).ok()? };
-    Some(Edit { start, length, media, time_scale })
-}
-
 fn track_id(tkhd: &[u8]) -> Option<u32> {
     let at = if *tkhd.first()? == 1 { 20 } else { 12 };
     Some(int(tkhd.get(at..at + 4)?) as u32)
-}
-
-/// The duration of an `mdhd`; 0 where there is none.
-fn media_duration(mdhd: &[u8]) -> u64 {
-    let range = if mdhd.first() == Some(&1) { 24..32 } else { 16..20 };
-    mdhd.get(range).map_or(0, int)
-}
-
-/// The time scale of an `mvhd` or `mdhd`, which agree up to there.
-fn time_scale(header: &[u8]) -> Option<u32> {
-    let at = if *header.first()? == 1 { 20 } else { 12 };
-    Some(int(header.get(at..at + 4)?) as u32)
-}
-
-/// The boxes from `from` to `to`, as type and range of the body, up to the first damaged one.
-fn children(
-    source: &mut (impl Read + Seek),
-    from: u64,
-    to: u64,
-) -> io::Result<Vec<([u8; 4], u64, u64)>> {
-    let mut found = Vec::new();
-    let mut at = from;
-    while at < to && found.len() < MAX_BOXES {
-        match read_header(source, at, to)? {
-            Some((kind, header, size)) if size <= to - at => {
-                found.push((kind, at + header, at + size));
-                at += size;
-            }
-            _ => break,
-        }
-    }
-    Ok(found)
-}
-
-/// Type, header bytes and whole size of the box at `at`; a size of 0 means "to the end", which is
-/// `end`.
-fn read_header(
-    source: &mut (impl Read + Seek),
-    at: u64,
-    end: u64,
-) -> io::Result<Option<([u8; 4], u64, u64)>> {
-    source.seek(SeekFrom::Start(at))?;
-    let mut head = Vec::with_capacity(16);
-    source.take(16.min(end - at)).read_to_end(&mut head)?;
-    let Some(kind) = head.get(4..8).and_then(|kind| kind.first_chunk()) else { return Ok(None) };
-    if !kind.iter().all(|b| b.is_ascii_graphic() || matches!(b, b' ' | 0xa9)) {
-        return Ok(None);
-    }
-    let (header, size) = match (int(&head[..4]), head.get(8..16)) {
-        (0, _) => (8, end - at),
-        (1, Some(wide)) => (16, int(wide)),
-        (1, None) => return Ok(None),
-        (size, _) => (8, size),
-    };
-    Ok((size >= header).then_some((*kind, header, size)))
-}
-
-fn read_body(source: &mut (impl Read + Seek), from: u64, to: u64) -> io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    source.seek(SeekFrom::Start(from))?;
-    source.take((to - from).min(MAX_BODY_BYTES)).read_to_end(&mut body)?;
-    Ok(body)
-}
-
-/// A big-endian integer of at most 8 bytes.
-fn int(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

@@ -175,8 +175,7 @@ impl Job {
         let mut losses = Vec::new();
         if self.envelope == Envelope::Truncated {
             losses.push("the file ends before the end that its container declares".to_owned());
-        }
-        if health.ended_early {
+        } else if health.ended_early {
             losses.push("the container's structure breaks off before its end".to_owned());
         }
         // What follows the declared end is no audio: old tags, padding.

@@ -70,8 +70,8 @@ impl Stop {
 pub(crate) struct GuardedSource {
     inner: Arc<Mutex<Box<dyn ReadSeek>>>,
     len: u64,
-    /// Offsets of boxes' type fields that are read as "free".
-    freed_boxes: Arc<[u64]>,
+    /// What is read in place of what the source has, by offset.
+    disguise: Arc<[(u64, [u8; 4])]>,
     stop: Stop,
     state: Arc<SourceState>,
 }
@@ -89,7 +89,7 @@ impl GuardedSource {
         limits.check_input(len)?;
         source.rewind().map_err(CodecError::Source)?;
         let inner: Arc<Mutex<Box<dyn ReadSeek>>> = Arc::new(Mutex::new(Box::new(source)));
-        Ok(Self { inner, len, freed_boxes: Arc::default(), stop, state: Arc::default() })
+        Ok(Self { inner, len, disguise: Arc::default(), stop, state: Arc::default() })
     }
 
     pub(crate) fn state(&self) -> Arc<SourceState> {
@@ -100,9 +100,9 @@ impl GuardedSource {
         self.stop.clone()
     }
 
-    /// Has the MP4 boxes whose type fields lie at `offsets` read as free space.
-    pub(crate) fn free_boxes(&mut self, offsets: &[u64]) {
-        self.freed_boxes = offsets.into();
+    /// Reads other bytes at the offsets given.
+    pub(crate) fn disguise(self, bytes: Vec<(u64, [u8; 4])>) -> Self {
+        Self { disguise: bytes.into(), ..self }
     }
 
     /// Length in bytes.
@@ -140,12 +140,12 @@ impl GuardedSource {
 
 impl Read for GuardedSource {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let freed = Arc::clone(&self.freed_boxes);
+        let disguise = Arc::clone(&self.disguise);
         let count = self.guarded(|inner| {
-            let at = if freed.is_empty() { 0 } else { inner.stream_position()? };
+            let at = if disguise.is_empty() { 0 } else { inner.stream_position()? };
             let count = inner.read(buf)?;
-            for offset in freed.iter() {
-                overlay(&mut buf[..count], at, *offset, *b"free");
+            for (offset, bytes) in disguise.iter() {
+                overlay(&mut buf[..count], at, *offset, *bytes);
             }
             Ok(count)
         })?;
@@ -244,18 +244,19 @@ mod tests {
     }
 
     #[test]
-    fn a_freed_box_reads_as_free_however_it_is_read() {
+    fn a_disguise_is_seen_however_it_is_read() {
         let file = b"....trak....trak....".to_vec();
         for step in 1..=file.len() {
             let mut source =
-                GuardedSource::new(Cursor::new(file.clone()), &Limits::default(), stop()).unwrap();
-            source.free_boxes(&[4, 12]);
+                GuardedSource::new(Cursor::new(file.clone()), &Limits::default(), stop())
+                    .unwrap()
+                    .disguise(vec![(4, *b"free"), (12, *b"FREE")]);
             let mut read = Vec::new();
             let mut buf = vec![0; step];
             while let count @ 1.. = source.read(&mut buf).unwrap() {
                 read.extend_from_slice(&buf[..count]);
             }
-            assert_eq!(read, b"....free....free....", "{step}");
+            assert_eq!(read, b"....free....FREE....", "{step}");
         }
     }
 

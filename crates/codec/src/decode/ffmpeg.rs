@@ -4,28 +4,29 @@
 //! I/O, so nothing but the containers and audio codecs listed here is ever opened, no protocol at
 //! all, and requests for further resources are refused (`ffi::demux`).
 
+mod facts;
+mod packets;
 mod samples;
-
-use std::sync::Arc;
 
 use ffmpeg_next::codec::packet::side_data;
 use ffmpeg_next::error::EAGAIN;
 use ffmpeg_next::format::context::{Input, StreamIo};
-use ffmpeg_next::format::stream::{Disposition, Stream};
+use ffmpeg_next::format::stream::Stream;
 use ffmpeg_next::media::Type;
 use ffmpeg_next::{Dictionary, Error, Packet, codec, frame};
 
+use self::facts::facts;
+use self::packets::{Next, Packets, SampledPackets};
 use crate::decode::exact_length::ExactLength;
 use crate::decode::{Decoder, Facts, Health};
 use crate::envelope;
 use crate::error::{CodecError, LimitKind, Result};
 use crate::ffi;
-use crate::isobmff::{Edit, Movie};
+use crate::isobmff::Movie;
 use crate::limits::Limits;
-use crate::metadata::{Chapter, Metadata};
 use crate::pcm::PcmBlock;
 use crate::probe::AudioTrack;
-use crate::source::{GuardedSource, SourceState, Stop};
+use crate::source::GuardedSource;
 
 /// Demuxers of containers with structure of their own. Left out on purpose: everything that refers
 /// to other resources (HLS, DASH, concat, SDP, …), pictures, text, and headerless formats, which
@@ -48,8 +49,6 @@ const CODECS: &str = "aac,aac_latm,ac3,eac3,alac,amrnb,amrwb,ape,atrac3,atrac3p,
 
 /// Bytes per read of the source. Demuxers skip video within a buffer without a seek.
 const READ_BYTES: usize = 64 << 10;
-/// Demuxer errors in a row after which the rest is given up.
-const MAX_ERRORS_IN_A_ROW: u32 = 256;
 /// "Unknown", in the 32-bit durations of MP4.
 const UNKNOWN_DURATION: i64 = u32::MAX as i64;
 
@@ -58,22 +57,22 @@ pub(crate) struct Demuxer {
     input: Input,
     /// Stream indexes of the audio tracks.
     streams: Vec<usize>,
-    /// Edits by track ID.
-    edits: Vec<(u32, Edit)>,
-    stop: Stop,
-    state: Arc<SourceState>,
+    /// What an MP4 says; empty for anything else.
+    movie: Movie,
+    /// As it is, where FFmpeg sees a disguise.
+    source: GuardedSource,
 }
 
 impl Demuxer {
     /// `movie` is what the source says as an MP4; empty for anything else.
     pub(crate) fn open(
-        source: GuardedSource,
+        mut source: GuardedSource,
         limits: &Limits,
-        movie: &Movie,
+        movie: Movie,
     ) -> Result<(Self, Facts)> {
-        let (state, stop) = (source.state(), source.stop());
-        let mut again = source.clone();
-        let io = StreamIo::from_read_seek_with_capacity(source, READ_BYTES)
+        let state = source.state();
+        let disguised = source.clone().disguise(movie.disguise());
+        let io = StreamIo::from_read_seek_with_capacity(disguised, READ_BYTES)
             .map_err(|e| bug("open", e))?;
         let mut options = Dictionary::new();
         options.set("format_whitelist", FORMATS);
@@ -81,15 +80,16 @@ impl Demuxer {
         options.set("protocol_whitelist", "");
         options.set("max_streams", &limits.streams.to_string());
         options.set("fpsprobesize", "0"); // nobody asks for the frame rate
-        let input = ffi::demux::open(io, options)
-            .map_err(|error| state.take_error().unwrap_or_else(|| open_error(error, &mut again)))?;
+        let input = ffi::demux::open(io, options).map_err(|error| {
+            state.take_error().unwrap_or_else(|| open_error(error, &mut source))
+        })?;
         limits.check_streams(input.nb_streams() as usize)?;
 
         let is_audio = |s: &Stream<'_>| s.parameters().medium() == Type::Audio;
         let streams: Vec<usize> = input.streams().filter(is_audio).map(|s| s.index()).collect();
-        let facts = facts(&input, &streams, limits);
-        let edits = movie.edits.clone();
-        Ok((Self { input, streams, edits, stop, state }, facts))
+        let mut facts = facts(&input, &streams, limits);
+        facts.video_streams += movie.video_tracks.len();
+        Ok((Self { input, streams, movie, source }, facts))
     }
 
     pub(crate) fn decoder(mut self, track: &AudioTrack, limits: &Limits) -> Result<FfmpegDecoder> {
@@ -107,6 +107,7 @@ impl Demuxer {
             .map_err(unsupported)?;
         let time_base = stream.time_base();
         let exact = self.exact_length(&stream);
+        let rest = self.sampled_packets(&stream);
         let context = codec::Context::from_parameters(parameters).map_err(unsupported)?;
         let mut decoder = context.decoder();
         decoder.set_packet_time_base(time_base);
@@ -117,8 +118,7 @@ impl Demuxer {
         let opened = decoder.open_as_with(library_decoder, options).map_err(unsupported)?;
         let decoder = opened.audio().map_err(unsupported)?;
         Ok(FfmpegDecoder {
-            input: self.input,
-            stream: index,
+            packets: Packets::new(self.input, index, rest, &self.source),
             decoder,
             frame: frame::Audio::empty(),
             draining: false,
@@ -127,25 +127,38 @@ impl Demuxer {
             exact,
             health: Health::default(),
             limits: limits.clone(),
-            stop: self.stop,
-            state: self.state,
         })
     }
-}
 
-impl Demuxer {
+    /// The packets that FFmpeg was not shown.
+    fn sampled_packets(&self, stream: &Stream<'_>) -> Option<SampledPackets> {
+        let table = of_track(&self.movie.samples, stream)?;
+        // Some state less media than there is: to its end is to the end of the table.
+        let end = of_track(&self.movie.edits, stream)
+            .map(|edit| (edit.start.saturating_add(edit.length), edit.media))
+            .filter(|(end, media)| end < media)
+            .map_or(u64::MAX, |(end, _)| end);
+        Some(SampledPackets::new(self.source.clone(), table, end))
+    }
+
     fn exact_length(&self, stream: &Stream<'_>) -> ExactLength {
         let time_base = stream.time_base();
         let in_seconds = time_base.numerator() == 1;
         if !in_seconds || !self.input.format().name().starts_with("mov") {
             return ExactLength::default();
         }
-        let edit = self.edits.iter().find(|(id, _)| i64::from(*id) == i64::from(stream.id()));
+        let edit = of_track(&self.movie.edits, stream).copied();
         let media = Some(stream.duration())
             .filter(|ticks| *ticks > 0 && *ticks != UNKNOWN_DURATION)
             .map(i64::unsigned_abs);
-        ExactLength::new(time_base.denominator().unsigned_abs(), edit.map(|(_, edit)| *edit), media)
+        ExactLength::new(time_base.denominator().unsigned_abs(), edit, media)
     }
+}
+
+/// What is known by a stream's track ID, which FFmpeg keeps as the stream's.
+fn of_track<'a, T>(by_id: &'a [(u32, T)], stream: &Stream<'_>) -> Option<&'a T> {
+    let found = by_id.iter().find(|(id, _)| i64::from(*id) == i64::from(stream.id()));
+    found.map(|(_, known)| known)
 }
 
 /// What FFmpeg's number means for the user. `source` is looked at again for its signature.
@@ -166,90 +179,9 @@ fn open_error(error: Error, source: &mut GuardedSource) -> CodecError {
     }
 }
 
-fn facts(input: &Input, streams: &[usize], limits: &Limits) -> Facts {
-    let mut warnings = Vec::new();
-    let mut metadata = Metadata::default();
-    metadata.add_tags(&ffi::demux::container_tags(input), limits, &mut warnings);
-    let audio = |index: &usize| input.stream(*index);
-    if let Some(first) = streams.first().and_then(audio) {
-        // Ogg keeps the file's tags with the stream.
-        metadata.add_tags(&ffi::demux::stream_tags(&first), limits, &mut warnings);
-        metadata.tags.remove("language");
-    }
-    for chapter in input.chapters() {
-        let scale = f64::from(chapter.time_base());
-        let mut tags = ffi::demux::chapter_tags(&chapter);
-        let chapter = Chapter {
-            start_seconds: chapter.start() as f64 * scale,
-            end_seconds: chapter.end() as f64 * scale,
-            title: tags.remove("title"),
-        };
-        metadata.add_chapter(chapter, limits, &mut warnings);
-    }
-    let is_picture = |s: &Stream<'_>| s.disposition().contains(Disposition::ATTACHED_PIC);
-    for stream in input.streams().filter(is_picture) {
-        if let Some(bytes) = ffi::demux::attached_picture(&stream) {
-            metadata.add_picture(bytes, limits, &mut warnings);
-        }
-    }
-    let video = |s: &Stream<'_>| s.parameters().medium() == Type::Video && !is_picture(s);
-    let video_streams = input.streams().filter(video).count();
-    let pictures = input.streams().filter(is_picture).count();
-    let duration = input.duration();
-    Facts {
-        container: input.format().name().to_owned(),
-        duration_seconds: (duration > 0).then(|| duration as f64 / 1e6),
-        tracks: streams
-            .iter()
-            .filter_map(audio)
-            .enumerate()
-            .map(|(index, stream)| track(index, &stream))
-            .collect(),
-        video_streams,
-        other_streams: input.nb_streams() as usize - streams.len() - video_streams - pictures,
-        metadata,
-        warnings,
-    }
-}
-
-fn track(index: usize, stream: &Stream<'_>) -> AudioTrack {
-    let parameters = stream.parameters();
-    let mut tags = ffi::demux::stream_tags(stream);
-    let decoder = codec::decoder::find(parameters.id());
-    let decodable = decoder.is_some_and(|d| CODECS.split(',').any(|name| name == d.name()));
-    let codec = match parameters.id() {
-        codec::Id::None => ffi::frame::codec_tag(&parameters),
-        id => id.name().to_owned(),
-    };
-    let ticks = stream.duration();
-    let declared = (ticks > 0 && ticks != UNKNOWN_DURATION)
-        .then(|| ticks as f64 * f64::from(stream.time_base()));
-    AudioTrack {
-        index,
-        codec,
-        decodable,
-        sample_rate_hz: ffi::frame::declared_rate_hz(&parameters),
-        channels: ffi::frame::declared_layout(&parameters).channels,
-        duration_seconds: declared.or_else(|| clock_seconds(tags.get("duration")?)),
-        language: tags.remove("language").filter(|language| language != "und"),
-        title: tags.remove("title"),
-        default: stream.disposition().contains(Disposition::DEFAULT),
-    }
-}
-
-/// Matroska's per-track statistics: "00:00:30.024000000".
-fn clock_seconds(text: &str) -> Option<f64> {
-    let mut parts = text.trim().splitn(3, ':').map(|part| part.parse::<f64>().ok());
-    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
-    let seconds = hours * 3600.0 + minutes * 60.0 + seconds;
-    // `parse` also takes "nan", "inf" and signs.
-    (seconds.is_finite() && seconds >= 0.0).then_some(seconds)
-}
-
 /// Decodes one stream of an input.
 pub(crate) struct FfmpegDecoder {
-    input: Input,
-    stream: usize,
+    packets: Packets,
     decoder: codec::decoder::Audio,
     frame: frame::Audio,
     draining: bool,
@@ -259,35 +191,20 @@ pub(crate) struct FfmpegDecoder {
     exact: ExactLength,
     health: Health,
     limits: Limits,
-    stop: Stop,
-    state: Arc<SourceState>,
 }
 
 impl FfmpegDecoder {
     /// The next packet of the stream; `None` at the end of the file or of what can be read of it.
     fn read_packet(&mut self) -> Result<Option<Packet>> {
-        let mut errors = 0;
         loop {
-            self.stop.check()?;
-            // A fresh one each time: reading over a packet would leak what it holds.
-            let mut packet = Packet::empty();
-            let outcome = packet.read(&mut self.input);
-            // FFmpeg reports some failures of the source as the end of the file.
-            if let (Err(_), Some(error)) = (&outcome, self.state.take_error()) {
-                return Err(error);
-            }
-            match outcome {
-                Ok(()) if packet.stream() == self.stream => {
+            match self.packets.next()? {
+                Next::Packet(packet) => {
                     self.health.packets += 1;
                     return Ok(Some(packet));
                 }
-                Ok(()) => {}
-                Err(Error::Eof) => return Ok(None),
-                Err(Error::InvalidData) if errors < MAX_ERRORS_IN_A_ROW => {
-                    errors += 1;
-                    self.count_damage();
-                }
-                Err(_) => {
+                Next::Damage => self.count_damage(),
+                Next::End => return Ok(None),
+                Next::BrokenOff => {
                     self.health.ended_early = true;
                     return Ok(None);
                 }
@@ -367,7 +284,7 @@ impl Decoder for FfmpegDecoder {
     }
 
     fn measure(&mut self, enough_seconds: u64) -> Result<f64> {
-        let stream = self.input.stream(self.stream);
+        let stream = self.packets.stream();
         let parameters = stream.as_ref().map(Stream::parameters);
         let seconds_per_packet = parameters.map_or(0.0, |p| {
             let rate = f64::from(ffi::frame::declared_rate_hz(&p).max(1));
