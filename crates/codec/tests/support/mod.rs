@@ -4,6 +4,7 @@
 
 use std::f32::consts::TAU;
 use std::io::{Cursor, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -88,9 +89,14 @@ pub fn decode(mp3: &[u8], channels: usize) -> Planes {
     // A file, not a pipe: FFmpeg only sees the end of an MP3 that it can seek in.
     let mut file = tempfile::NamedTempFile::with_suffix(".mp3").unwrap();
     file.write_all(mp3).unwrap();
+    decode_file(file.path(), channels)
+}
+
+/// Decodes a file with the ffmpeg CLI.
+pub fn decode_file(file: &Path, channels: usize) -> Planes {
     let output = Command::new("ffmpeg")
         .args(["-nostdin", "-v", "quiet", "-i"])
-        .arg(file.path())
+        .arg(file)
         .args(["-f", "f32le", "-c:a", "pcm_f32le", "-"])
         .stdout(Stdio::piped())
         .output()
