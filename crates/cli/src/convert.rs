@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -39,7 +38,6 @@ pub fn run(request: &Request, cancel: &CancelToken) -> Outcome {
         cancel,
         pool,
         bars: Bars::new(request.jobs.len(), !request.json && !request.quiet),
-        audio_seconds: Mutex::new(0.0),
     };
     let next = AtomicUsize::new(0);
     let work = || {
@@ -65,8 +63,6 @@ struct Run<'a> {
     cancel: &'a CancelToken,
     pool: ThreadPool,
     bars: Bars,
-    /// Of all files that are done.
-    audio_seconds: Mutex<f64>,
 }
 
 /// Why a file has no output.
@@ -81,12 +77,7 @@ enum Failure {
 impl Run<'_> {
     fn file(&self, input: &Path, target: &Target) -> Outcome {
         let result = self.convert(input, target);
-        let audio_seconds = {
-            let mut sum = self.audio_seconds.lock().unwrap_or_else(PoisonError::into_inner);
-            *sum += result.as_ref().map_or(0.0, |report| report.output.duration_seconds);
-            *sum
-        };
-        self.bars.file_ended(audio_seconds);
+        self.bars.file_ended();
         self.bars.suspend(|| match &result {
             Ok(report) => self.tell(input, target, report),
             Err(failure) => self.tell_failure(input, target, failure),
@@ -106,7 +97,7 @@ impl Run<'_> {
         let output = Output::create(target, force).map_err(Failure::Create)?;
         let max_bytes = self.request.options.limits.input_bytes;
         let source = input::open(input, max_bytes, self.cancel).map_err(Failure::Open)?;
-        let bar = self.bars.file(&shown(input.file_name().map_or(input, Path::new)));
+        let mut bar = self.bars.file(&shown(input.file_name().map_or(input, Path::new)));
         let report = transcode(
             source,
             SeekSink(&output.file),

@@ -1,5 +1,7 @@
 //! Progress on a terminal: a bar per running file and one for all of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,14 +12,24 @@ use crate::text::clock;
 /// All bars of a run; draws nothing unless standard error is a terminal.
 pub struct Bars {
     all: MultiProgress,
-    total: Option<ProgressBar>,
+    total: Option<Total>,
+}
+
+/// The bar of all files.
+#[derive(Clone)]
+struct Total {
+    bar: ProgressBar,
     started: Instant,
+    /// Of all files so far, in milliseconds of audio.
+    encoded_ms: Arc<AtomicU64>,
 }
 
 /// The bar of one file. Removed when dropped.
 pub struct FileBar {
     bar: ProgressBar,
     started: Instant,
+    encoded_ms: u64,
+    total: Option<Total>,
 }
 
 impl Bars {
@@ -30,29 +42,28 @@ impl Bars {
         let total = (files > 1).then(|| {
             let bar = all.add(ProgressBar::new(files as u64));
             bar.set_style(style("{pos}/{len} files {wide_bar} {msg}"));
-            bar
+            Total { bar, started: Instant::now(), encoded_ms: Arc::default() }
         });
-        Self { all, total, started: Instant::now() }
+        Self { all, total }
     }
 
     /// Starts the bar of one file.
     pub fn file(&self, name: &str) -> FileBar {
         let bar = ProgressBar::no_length();
         let bar = match &self.total {
-            Some(total) => self.all.insert_before(total, bar),
+            Some(total) => self.all.insert_before(&total.bar, bar),
             None => self.all.add(bar),
         };
         bar.set_style(style("{prefix:30!} {spinner} {msg}"));
         bar.set_prefix(name.to_owned());
         bar.enable_steady_tick(Duration::from_millis(250));
-        FileBar { bar, started: Instant::now() }
+        FileBar { bar, started: Instant::now(), encoded_ms: 0, total: self.total.clone() }
     }
 
-    /// Counts a file that has ended; `audio_seconds` of all so far give the speed.
-    pub fn file_ended(&self, audio_seconds: f64) {
+    /// Counts a file that has ended.
+    pub fn file_ended(&self) {
         if let Some(total) = &self.total {
-            total.inc(1);
-            total.set_message(speed(audio_seconds, self.started));
+            total.bar.inc(1);
         }
     }
 
@@ -63,7 +74,12 @@ impl Bars {
 }
 
 impl FileBar {
-    pub fn update(&self, progress: Progress) {
+    pub fn update(&mut self, progress: Progress) {
+        let encoded_ms = (progress.encoded_seconds * 1000.0) as u64;
+        if let Some(total) = &self.total {
+            total.add(encoded_ms.saturating_sub(self.encoded_ms));
+        }
+        self.encoded_ms = encoded_ms;
         let speed = speed(progress.encoded_seconds, self.started);
         let done = clock(progress.encoded_seconds);
         match progress.declared_seconds.filter(|s| *s > 0.0) {
@@ -77,6 +93,13 @@ impl FileBar {
             }
             None => self.bar.set_message(format!("{done} {speed}")),
         }
+    }
+}
+
+impl Total {
+    fn add(&self, encoded_ms: u64) {
+        let sum_ms = encoded_ms + self.encoded_ms.fetch_add(encoded_ms, Ordering::Relaxed);
+        self.bar.set_message(speed(sum_ms as f64 / 1000.0, self.started));
     }
 }
 

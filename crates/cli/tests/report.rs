@@ -100,7 +100,16 @@ fn damage_is_told_and_strict_refuses_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut verdict = Verdict::default();
     let sound = Sound { rate_hz: 48_000, layout: "stereo", samples: 480_000 };
-    for name in ["ten.wav", "ten.flac", "front.m4a", "ten.mkv", "ten.ogg", "ten.opus", "ten.webm"] {
+    for name in [
+        "ten.wav",
+        "ten.flac",
+        "front.m4a",
+        "ten.mkv",
+        "ten.ogg",
+        "ten.opus",
+        "ten.webm",
+        "ten.mp3",
+    ] {
         let options: &[&str] =
             if name == "front.m4a" { &["-movflags", "+faststart"] } else { &["-b:a", "256k"] };
         let whole = fs::read(sound.encoded(name, options)).unwrap();

@@ -4,6 +4,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::isobmff::Movie;
+use crate::mp3::tag::InfoTag;
 
 /// What a container's stated size says about the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub(crate) fn inspect(
         [b'R', b'I', b'F', b'F', size @ ..] => riff_len(size),
         [0x1a, 0x45, 0xdf, 0xa3, ..] => matroska_len(head),
         [b'O', b'g', b'g', b'S', ..] => return ogg(source, len),
+        [b'I', b'D', b'3', ..] | [0xff, 0xe2..=0xff, ..] => mp3_len(source, head)?,
         _ => None,
     };
     Ok(match declared {
@@ -98,6 +100,26 @@ fn ebml_size(bytes: &[u8], at: usize) -> Option<(Option<u64>, usize)> {
     Some(((!unknown).then_some(value), at + length))
 }
 
+/// MP3: what the tag frame behind the ID3v2 tag says, if LAME's checksum vouches for it. Other
+/// encoders count differently.
+fn mp3_len(source: &mut (impl Read + Seek), head: &[u8]) -> io::Result<Option<u64>> {
+    /// Longer than the head of a tag frame with all its fields.
+    const TAG_FRAME_BYTES: u64 = 256;
+    let start = id3v2_len(head).unwrap_or(0);
+    let mut frame = Vec::new();
+    source.seek(SeekFrom::Start(start))?;
+    source.take(TAG_FRAME_BYTES).read_to_end(&mut frame)?;
+    Ok(InfoTag::parse(&frame).map(|tag| start + u64::from(tag.bytes)))
+}
+
+/// Length of an ID3v2 tag, header and footer included (ID3v2.4 §3.1).
+fn id3v2_len(head: &[u8]) -> Option<u64> {
+    let [b'I', b'D', b'3', _, _, flags, size @ ..] = head else { return None };
+    let size = size.first_chunk::<4>()?.iter().fold(0, |size, b| size << 7 | u64::from(b & 0x7f));
+    let footer = if flags & 0x10 != 0 { 10 } else { 0 };
+    Some(10 + size + footer)
+}
+
 /// Ogg: whether the last page is whole (RFC 3533 §6).
 fn ogg(source: &mut (impl Read + Seek), len: u64) -> io::Result<Envelope> {
     /// Longer than the longest page.
@@ -126,6 +148,8 @@ fn ogg(source: &mut (impl Read + Seek), len: u64) -> io::Result<Envelope> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mp3::settings::Mp3Settings;
+    use crate::pcm::{ChannelLayout, PcmFormat, SampleRate};
     use std::io::Cursor;
 
     fn look(bytes: &[u8]) -> Envelope {
@@ -149,6 +173,34 @@ mod tests {
         assert_eq!(look(&file(0x84)), Envelope::Truncated);
         assert_eq!(look(&file(0xff)), Envelope::Unknown);
         assert_eq!(look(&[0x1a, 0x45, 0xdf, 0xa3, 0]), Envelope::Unknown);
+    }
+
+    #[test]
+    fn mp3_is_held_to_its_tag_frame() {
+        let rate = SampleRate::new(44_100).unwrap();
+        let layout = ChannelLayout { channels: 2, mask: 0 };
+        let (format, _) = Mp3Settings::default().resolve(PcmFormat { rate, layout });
+        let tag_frame_bytes = InfoTag::frame_bytes(&format);
+        let tag = InfoTag {
+            constant_bitrate: true,
+            frames: 1,
+            bytes: tag_frame_bytes as u32 + 100,
+            toc: [0; 100],
+            delay: 576,
+            padding: 0,
+            lowpass_hz: 0,
+            music_crc: 0,
+        };
+        let mut file = [&b"ID3\x04\0\0\0\0\x01\x02"[..], &[0; 130]].concat();
+        file.extend(tag.encode(&format));
+        file.extend([0; 100]);
+        assert_eq!(look(&file), Envelope::Complete);
+        assert_eq!(look(&file[140..]), Envelope::Complete);
+        assert_eq!(look(&file[..file.len() - 1]), Envelope::Truncated);
+        // Not LAME's word.
+        let crc = 140 + 4 + 32 + 154;
+        file[crc] ^= 1;
+        assert_eq!(look(&file[..file.len() - 1]), Envelope::Unknown);
     }
 
     #[test]
