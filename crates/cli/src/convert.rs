@@ -10,11 +10,11 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 use tonemill_codec::{CancelToken, CodecError, ErrorKind, Report, SeekSink, transcode};
 
-use crate::args::{Request, Target};
 use crate::exit::Outcome;
 use crate::input;
 use crate::output::Output;
 use crate::progress::Bars;
+use crate::request::{Request, Target};
 use crate::text::{clock, shown};
 
 /// Converts all files; the worst outcome counts.

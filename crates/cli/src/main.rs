@@ -9,6 +9,7 @@ mod input;
 mod output;
 mod probe;
 mod progress;
+mod request;
 mod text;
 
 use std::process::ExitCode;

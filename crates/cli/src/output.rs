@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::{Builder, TempPath};
 
-use crate::args::Target;
+use crate::request::Target;
 
 /// An output under way. Dropped without [`finish`](Self::finish), it leaves nothing.
 pub struct Output {

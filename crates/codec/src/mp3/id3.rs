@@ -66,7 +66,7 @@ fn text_frame(name: &str, text: &str) -> Frame {
 }
 
 fn add_chapters(tag: &mut Tag, chapters: &[Chapter], duration_seconds: f64) {
-    /// "Offsets are not used" (`ID3v2` chapter frame addendum 1.0, §3.1).
+    /// "Offsets are not used" (ID3v2 chapter frame addendum 1.0, §3.1).
     const NO_OFFSET: u32 = u32::MAX;
     let milliseconds = |s: f64| (s.clamp(0.0, duration_seconds) * 1000.0).round() as u32;
     let mut elements = Vec::new();
