@@ -190,6 +190,7 @@ mod tests {
     use super::*;
     use crate::args::Command;
     use clap::Parser;
+    use tonemill_codec::VbrLevel;
 
     fn convert(args: &[&str]) -> Result<Request, clap::Error> {
         let all = ["tonemill", "convert"].iter().chain(args);

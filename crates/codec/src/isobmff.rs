@@ -6,13 +6,15 @@
 
 mod boxes;
 mod edit;
+mod sample_reader;
 mod samples;
 
 use std::io::{self, Read, Seek};
 
 pub(crate) use self::boxes::read_up_to;
 pub(crate) use self::edit::Edit;
-pub(crate) use self::samples::{Sample, SampleReader, SampleTable};
+pub(crate) use self::sample_reader::SampleReader;
+pub(crate) use self::samples::{Sample, SampleTable};
 
 use self::boxes::{MAX_BOXES, children, int, read_body, read_header};
 use self::edit::{only_edit, time_scale};

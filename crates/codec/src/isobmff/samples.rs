@@ -7,9 +7,8 @@
 use std::io::{self, Read, Seek};
 
 use super::boxes::{int, read_up_to};
+use super::sample_reader::SampleReader;
 
-/// Bytes of an array that are held at a time: six minutes of AAC's sizes.
-const WINDOW_BYTES: u64 = 64 << 10;
 /// A demuxer is shown at least as many samples from the start of what is to be heard, enough for any
 /// decoder to come to its final format.
 const MIN_SHOWN: u32 = 32;
@@ -45,12 +44,12 @@ impl TableBoxes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SampleTable {
     /// Runs of samples of one duration: how many, and the duration.
-    durations: Array,
+    pub(super) durations: Array,
     /// Runs of chunks of as many samples: the first chunk, from 1, and the samples in each.
-    chunks: Array,
-    sizes: Array,
+    pub(super) chunks: Array,
+    pub(super) sizes: Array,
     /// Where chunks start in the file.
-    offsets: Array,
+    pub(super) offsets: Array,
     shown: Shown,
 }
 
@@ -67,11 +66,11 @@ struct Shown {
 
 /// The entries of a box that is an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Array {
+pub(super) struct Array {
     /// Where the first entry lies.
-    at: u64,
-    entries: u32,
-    entry_bytes: u64,
+    pub(super) at: u64,
+    pub(super) entries: u32,
+    pub(super) entry_bytes: u64,
 }
 
 /// A packet's place.
@@ -135,12 +134,11 @@ impl SampleTable {
         while let Some(last) = reader.next(source)? {
             needed -= u32::from(time >= start && needed > 0);
             time = time.saturating_add(last.duration.into());
-            let samples = reader.sample;
+            let samples = reader.samples();
             if samples == self.sizes.entries || samples > MAX_SHOWN {
                 break;
             }
-            if needed == 0 && reader.left_in_chunk == 0 {
-                let (chunks, runs) = (reader.chunk, reader.chunk_run + 1);
+            if let (0, Some((chunks, runs))) = (needed, reader.whole_chunks()) {
                 return Ok(Some(Shown { samples, chunks, runs, last }));
             }
         }
@@ -186,120 +184,13 @@ impl Array {
     }
 }
 
-/// Goes through a table, sample by sample.
-pub(crate) struct SampleReader {
-    durations: Window,
-    chunks: Window,
-    sizes: Window,
-    offsets: Window,
-    /// The next sample.
-    sample: u32,
-    /// Where it lies, unless its chunk is over.
-    offset: u64,
-    left_in_chunk: u32,
-    /// The next chunk, from 0, and the run it may belong to.
-    chunk: u32,
-    chunk_run: u32,
-    left_in_duration: u32,
-    duration: u32,
-    duration_run: u32,
-}
-
-impl SampleReader {
-    pub(crate) fn new(table: &SampleTable) -> Self {
-        Self {
-            durations: Window::new(table.durations),
-            chunks: Window::new(table.chunks),
-            sizes: Window::new(table.sizes),
-            offsets: Window::new(table.offsets),
-            sample: 0,
-            offset: 0,
-            left_in_chunk: 0,
-            chunk: 0,
-            chunk_run: 0,
-            left_in_duration: 0,
-            duration: 0,
-            duration_run: 0,
-        }
-    }
-
-    /// The next sample; `None` after the last, and where the table ends too early.
-    pub(crate) fn next(&mut self, source: &mut (impl Read + Seek)) -> io::Result<Option<Sample>> {
-        if self.sample >= self.sizes.array.entries {
-            return Ok(None);
-        }
-        while self.left_in_chunk == 0 {
-            let Some(offset) = self.offsets.get(source, self.chunk)? else { return Ok(None) };
-            self.offset = int(offset);
-            self.left_in_chunk = self.samples_in_next_chunk(source)?;
-            self.chunk += 1;
-        }
-        while self.left_in_duration == 0 {
-            let Some(run) = self.durations.get(source, self.duration_run)? else { break };
-            self.left_in_duration = int(&run[..4]) as u32;
-            // Some writers mean a negative number.
-            self.duration = u32::try_from((int(&run[4..]) as u32).cast_signed()).unwrap_or(0);
-            self.duration_run += 1;
-        }
-        let Some(bytes) = self.sizes.get(source, self.sample)? else { return Ok(None) };
-        let bytes = int(bytes) as u32;
-        let sample = Sample { offset: self.offset, bytes, duration: self.duration };
-        self.sample += 1;
-        self.offset = self.offset.saturating_add(u64::from(bytes));
-        self.left_in_chunk -= 1;
-        self.left_in_duration = self.left_in_duration.saturating_sub(1);
-        Ok(Some(sample))
-    }
-
-    fn samples_in_next_chunk(&mut self, source: &mut (impl Read + Seek)) -> io::Result<u32> {
-        while let Some(run) = self.chunks.get(source, self.chunk_run + 1)? {
-            if int(&run[..4]) > u64::from(self.chunk) + 1 {
-                break;
-            }
-            self.chunk_run += 1;
-        }
-        Ok(self.chunks.get(source, self.chunk_run)?.map_or(0, |run| int(&run[4..8]) as u32))
-    }
-}
-
-/// A part of an array.
-struct Window {
-    array: Array,
-    /// The entry with which `bytes` starts.
-    first: u32,
-    bytes: Vec<u8>,
-}
-
-impl Window {
-    fn new(array: Array) -> Self {
-        Self { array, first: 0, bytes: Vec::new() }
-    }
-
-    /// The entry's bytes; `None` behind the last.
-    fn get(&mut self, source: &mut (impl Read + Seek), entry: u32) -> io::Result<Option<&[u8]>> {
-        let Array { at, entries, entry_bytes } = self.array;
-        if entry >= entries {
-            return Ok(None);
-        }
-        let held = self.bytes.len() as u64 / entry_bytes;
-        if entry < self.first || u64::from(entry - self.first) >= held {
-            let wanted = u64::from(entries - entry).min(WINDOW_BYTES / entry_bytes);
-            let from = at + u64::from(entry) * entry_bytes;
-            self.bytes = read_up_to(source, from, wanted * entry_bytes)?;
-            self.first = entry;
-        }
-        let start = (u64::from(entry - self.first) * entry_bytes) as usize;
-        Ok(self.bytes.get(start..start + entry_bytes as usize))
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::io::Cursor;
 
     /// A file of the four boxes' bodies, one after another, and their ranges.
-    fn file(
+    pub(in crate::isobmff) fn file(
         durations: &[u32],
         chunks: &[u32],
         sizes: &[u32],
@@ -323,45 +214,14 @@ mod tests {
         (file, boxes)
     }
 
-    fn samples((file, boxes): (Vec<u8>, TableBoxes)) -> Option<Vec<(u64, u32, u32)>> {
+    pub(in crate::isobmff) fn samples(
+        (file, boxes): (Vec<u8>, TableBoxes),
+    ) -> Option<Vec<(u64, u32, u32)>> {
         let mut file = Cursor::new(file);
         let table = SampleTable::read_whole(&mut file, &boxes).unwrap()?;
         let mut reader = SampleReader::new(&table);
         let next = || reader.next(&mut file).unwrap().map(|s| (s.offset, s.bytes, s.duration));
         Some(std::iter::from_fn(next).collect())
-    }
-
-    #[test]
-    fn samples_lie_one_after_another_in_their_chunks() {
-        let found =
-            samples(file(&[3, 10, 2, 7], &[1, 2, 1, 3, 1, 1], &[5, 6, 7, 8, 9], &[100, 200, 300]));
-        let expected = [(100, 5, 10), (105, 6, 10), (200, 7, 10), (207, 8, 7), (300, 9, 7)];
-        assert_eq!(found.unwrap(), expected);
-    }
-
-    #[test]
-    fn windows_join() {
-        let sizes: Vec<u32> = (0..40_000).collect();
-        let offsets: Vec<u32> = (0..20_000).map(|chunk| chunk * 3).collect();
-        let found = samples(file(&[40_000, 1], &[1, 2, 1], &sizes, &offsets)).unwrap();
-        assert_eq!(found.len(), 40_000);
-        for (n, (offset, bytes, _)) in found.into_iter().enumerate() {
-            let chunk = n as u64 / 2 * 3;
-            let before = if n % 2 == 1 { n as u64 - 1 } else { 0 };
-            assert_eq!((offset, bytes as usize), (chunk + before, n));
-        }
-    }
-
-    #[test]
-    fn tables_that_end_too_early_end_the_track() {
-        assert_eq!(samples(file(&[9, 1], &[1, 2, 1], &[4; 9], &[0])).unwrap().len(), 2);
-        assert_eq!(samples(file(&[9, 1], &[1, 0, 1], &[4; 9], &[0])).unwrap().len(), 0);
-        assert_eq!(samples(file(&[9, 1], &[], &[4; 9], &[0])).unwrap().len(), 0);
-        // The last duration goes on.
-        assert_eq!(
-            samples(file(&[1, 5], &[1, 2, 1], &[4; 2], &[0])).unwrap(),
-            [(0, 4, 5), (4, 4, 5)]
-        );
     }
 
     #[test]

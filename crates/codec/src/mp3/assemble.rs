@@ -3,9 +3,10 @@
 use crate::error::{CodecError, Result};
 use crate::limits::Limits;
 use crate::mp3::header::frame_sizes;
+use crate::mp3::seek_table::SeekTable;
 use crate::mp3::segment::FrameGrid;
 use crate::mp3::settings::{BitrateMode, Mp3Format};
-use crate::mp3::tag::{InfoTag, SeekTable, crc16};
+use crate::mp3::tag::{InfoTag, crc16};
 use crate::sink::OutputSink;
 
 /// Writes one MP3 to a sink.
