@@ -11,8 +11,8 @@ use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::format::stream::Stream;
 use ffmpeg_next::{Chapter, Dictionary, Error};
 
-/// The largest single allocation that FFmpeg may make, in bytes. The index of an MP4 takes 24 bytes
-/// a sample and is allocated at once: 192 MiB is 8 million samples, 48 hours of AAC.
+/// The largest single allocation that FFmpeg may make, in bytes. Indexes are the largest, at 24 bytes
+/// a packet in one piece: 192 MiB is 8 million packets, 48 hours of AAC.
 pub(crate) const MAX_ALLOCATION_BYTES: usize = 192 << 20;
 
 /// Sets what is global in FFmpeg: nothing is logged to standard error, allocations are bounded.
