@@ -95,6 +95,7 @@ impl Movie {
     fn read_moov(&mut self, source: &mut (impl Read + Seek), from: u64, to: u64) -> io::Result<()> {
         let mut movie_scale = None;
         let mut fragmented = false;
+        let mut ids = Vec::new();
         // Where the next box starts: its header may be of 8 or 16 bytes.
         let mut next = from;
         for (kind, from, to) in children(source, from, to)? {
@@ -112,10 +113,15 @@ impl Movie {
                         _ => {}
                     }
                     self.encrypted |= track.is_encrypted();
+                    ids.extend(track_id(&track.tkhd));
                 }
                 _ => {}
             }
         }
+        // What is known of a track is found again by its ID.
+        let is_unique = |id: u32| ids.iter().filter(|other| **other == id).count() == 1;
+        self.edits.retain(|(id, _)| is_unique(*id));
+        self.samples.retain(|(id, _)| is_unique(*id));
         if fragmented {
             self.video_tracks.clear();
             self.samples.clear();
@@ -135,9 +141,11 @@ impl Movie {
         let Some(id) = track_id(&track.tkhd) else { return Ok(()) };
         let edit = movie_scale.and_then(|scale| only_edit(&track.elst, scale, &track.mdhd));
         self.edits.extend(edit.map(|edit| (id, edit)));
+        // FFmpeg plays nothing of an edit without a length.
+        let understood = edit.map_or(track.elst.is_empty(), |edit| !edit.is_open);
         let start = edit.map_or(0, |edit| edit.start);
-        if track.is_simple()
-            && (edit.is_some() || track.elst.is_empty())
+        if understood
+            && track.is_simple()
             && let Some(table) = SampleTable::read(source, &track.table, start)?
         {
             self.samples.push((id, table));
@@ -263,7 +271,8 @@ mod tests {
     fn a_whole_movie_and_its_edit() {
         let found = read(&movie(&[(500, -1), (10_000, 1024)], b"mp4a")).unwrap();
         assert!(found.complete && !found.truncated && !found.encrypted_audio);
-        let edit = Edit { start: 1024, length: 441_000, media: 442_024, time_scale: 44_100 };
+        let (start, length, media, time_scale) = (1024, 441_000, 442_024, 44_100);
+        let edit = Edit { start, length, media, time_scale, is_open: false };
         assert_eq!(found.edits, [(7, edit)]);
     }
 

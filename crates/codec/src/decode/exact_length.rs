@@ -53,9 +53,11 @@ impl ExactLength {
     fn surpluses(&self, last: u64, rate_hz: u32) -> [Option<u64>; 2] {
         let heard = self.edit.and_then(|edit| self.samples(edit, rate_hz));
         let by_edit = heard.map(|heard| (self.given + last).saturating_sub(heard));
-        let coded = self.packets.saturating_mul(self.longest_packet);
-        let surplus = self.media.map(|media| coded.saturating_sub(media));
-        let by_media = surplus.and_then(|surplus| self.samples(surplus, rate_hz));
+        // Not every decoder gives the last frame whole.
+        let before = self.packets.saturating_sub(1).saturating_mul(self.longest_packet);
+        let coded = self.samples(before, rate_hz).map(|before| before + last);
+        let media = self.media.and_then(|media| self.samples(media, rate_hz));
+        let by_media = coded.zip(media).map(|(coded, media)| coded.saturating_sub(media));
         [by_edit, by_media]
     }
 
@@ -73,16 +75,20 @@ mod tests {
     use crate::pcm::{ChannelLayout, PcmFormat, SampleRate};
 
     fn last_of(exact: &mut ExactLength, given: usize) -> usize {
+        cut(exact, given, 1024)
+    }
+
+    fn cut(exact: &mut ExactLength, given: usize, last: usize) -> usize {
         let rate = SampleRate::new(44_100).unwrap();
         let format = PcmFormat { rate, layout: ChannelLayout { channels: 1, mask: 0 } };
-        let mut block = PcmBlock { format, planes: vec![vec![0.0; 1024]] };
+        let mut block = PcmBlock { format, planes: vec![vec![0.0; last]] };
         exact.gave(given);
         exact.cut_last(&mut block);
         block.len()
     }
 
     fn edit(length: u64) -> Edit {
-        Edit { start: 1024, length, media: length + 1024, time_scale: 44_100 }
+        Edit { start: 1024, length, media: length + 1024, time_scale: 44_100, is_open: false }
     }
 
     #[test]
@@ -98,6 +104,18 @@ mod tests {
         let mut exact = ExactLength::new(44_100, None, Some(44 * 1024 + 68));
         (0..45).for_each(|_| exact.packet(1024));
         assert_eq!(last_of(&mut exact, 43 * 1024), 68);
+    }
+
+    #[test]
+    fn a_last_frame_that_is_short_already_is_not_cut_again() {
+        let length = 73 * 4096 + 2992;
+        let whole = Edit { start: 0, length, media: length, time_scale: 44_100, is_open: false };
+        for edit in [None, Some(whole)] {
+            let mut exact = ExactLength::new(44_100, edit, Some(length));
+            (0..73).for_each(|_| exact.packet(4096));
+            exact.packet(2992);
+            assert_eq!(cut(&mut exact, 73 * 4096, 2992), 2992);
+        }
     }
 
     #[test]

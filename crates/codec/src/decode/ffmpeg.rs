@@ -155,9 +155,9 @@ impl Demuxer {
     }
 }
 
-/// What is known by a stream's track ID, which FFmpeg keeps as the stream's.
+/// What is known by a stream's track ID, which FFmpeg keeps as the stream's, signed.
 fn of_track<'a, T>(by_id: &'a [(u32, T)], stream: &Stream<'_>) -> Option<&'a T> {
-    let found = by_id.iter().find(|(id, _)| i64::from(*id) == i64::from(stream.id()));
+    let found = by_id.iter().find(|(id, _)| *id == stream.id().cast_unsigned());
     found.map(|(_, known)| known)
 }
 

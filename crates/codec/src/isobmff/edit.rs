@@ -13,6 +13,8 @@ pub(crate) struct Edit {
     pub(crate) media: u64,
     /// Units per second.
     pub(crate) time_scale: u32,
+    /// Whether its length is not stated: it goes to the end.
+    pub(crate) is_open: bool,
 }
 
 /// The one edit that plays media, if there is just one (empty edits aside). `elst` and `mdhd` are
@@ -35,13 +37,14 @@ pub(super) fn only_edit(elst: &[u8], movie_scale: u32, mdhd: &[u8]) -> Option<Ed
         return None;
     }
     // Movie time is coarse, often milliseconds: within one tick of the media's end, the end is
-    // meant. A duration of zero means the end, too (fragmented movies).
+    // meant.
     let scaled = |ticks: u64| u128::from(ticks) * u128::from(time_scale) / u128::from(movie_scale);
     let media = media_duration(mdhd);
     let rest = media.checked_sub(start).filter(|rest| *rest > 0)?;
-    let to_the_end = duration == 0 || scaled(duration.saturating_add(1)) >= u128::from(rest);
+    let is_open = duration == 0;
+    let to_the_end = is_open || scaled(duration.saturating_add(1)) >= u128::from(rest);
     let length = if to_the_end { rest } else { u64::try_from(scaled(duration)).ok()? };
-    Some(Edit { start, length, media, time_scale })
+    Some(Edit { start, length, media, time_scale, is_open })
 }
 
 /// The duration of an `mdhd`; 0 where there is none.
