@@ -35,10 +35,13 @@ pub struct ProbeArgs {
     pub decoder: DecoderArg,
 }
 
-/// Exit codes: 0 all converted; 1 some input was bad; 2 usage; 3 our fault or the machine's.
+/// Heading of the options for how, and how far, to go.
+const LIMITS: &str = "Care and limits";
+
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all converted; 1 some input was bad; 2 wrong usage, or an \
-    output exists already; 3 our fault or the machine's; 130 interrupted.")]
+    output exists already; 3 a defect of Tonemill or the machine; 130 interrupted. Of several \
+    files the worst counts, in the order 0, 2, 1, 3, 130.")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct ConvertArgs {
     /// Files to convert; "-" for standard input
@@ -48,16 +51,16 @@ pub struct ConvertArgs {
     /// The output of a single input; "-" for standard output [default: the input's name with .mp3]
     #[arg(short, long, value_name = "OUT", conflicts_with = "dir")]
     pub output: Option<PathBuf>,
-    /// Folder for the outputs [default: beside each input]
+    /// Folder for the outputs, made if it is not there [default: beside each input]
     #[arg(short, long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Replace outputs that exist
-    #[arg(long)]
+    #[arg(long, short_alias = 'y')]
     pub force: bool,
     /// Print a line of JSON per file
     #[arg(long)]
     pub json: bool,
-    /// Print nothing but errors
+    /// Print warnings and errors only
     #[arg(short, long)]
     pub quiet: bool,
 
@@ -69,26 +72,27 @@ pub struct ConvertArgs {
     pub tags: TagArgs,
 
     /// Refuse input that ends early or is damaged, instead of converting what is there
-    #[arg(long)]
+    #[arg(long, help_heading = LIMITS)]
     pub strict: bool,
     /// The library that decodes
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, help_heading = LIMITS)]
     pub decoder: DecoderArg,
     /// Threads that encode [default: one per core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", help_heading = LIMITS,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Longest audio that is accepted, in seconds or HH:MM:SS [default: 12:00:00]
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = LIMITS)]
     pub max_duration: Option<f64>,
     /// Longest time to spend on one file, in seconds or HH:MM:SS [default: 6:00:00]
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = LIMITS)]
     pub timeout: Option<f64>,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sound")]
 pub struct SoundArgs {
-    /// Constant bitrate in kbit/s [default: 192]
+    /// Constant bitrate in kbit/s, 8 to 320 [default: 192]
     #[arg(long, value_name = "K", value_parser = bitrate, conflicts_with_all = ["abr", "vbr"])]
     pub bitrate: Option<Bitrate>,
     /// Average bitrate in kbit/s, 8 to 310
@@ -103,7 +107,7 @@ pub struct SoundArgs {
     /// Channels of the output
     #[arg(long, value_enum, default_value_t)]
     pub channels: ChannelArg,
-    /// Sample rate in Hz; "auto" keeps the input's where MP3 has it
+    /// Sample rate in Hz, 8000 to 48000; "auto" keeps the input's where MP3 has it
     #[arg(long, value_name = "HZ", value_parser = rate, default_value = "auto")]
     pub rate: RateChoice,
 }
@@ -114,7 +118,7 @@ pub struct PartArgs {
     /// Audio track, counting from 0 as `tonemill probe` does
     #[arg(long, value_name = "N", conflicts_with = "lang")]
     pub track: Option<usize>,
-    /// Audio track in this language, such as "eng"
+    /// Audio track in this language, such as "de", "deu" or "ger"
     #[arg(long, value_name = "CODE")]
     pub lang: Option<String>,
     /// Start here, in seconds or HH:MM:SS.fff
@@ -208,6 +212,7 @@ fn number<T: std::str::FromStr, V>(
 }
 
 fn bitrate(text: &str) -> Result<Bitrate, String> {
+    let text = text.strip_suffix('k').unwrap_or(text); // as ffmpeg has it
     let all = tonemill_codec::mp3::settings::BITRATES_KBPS.map(|kbps| kbps.to_string()).join(", ");
     number(text, Bitrate::new, &format!("one of {all}"))
 }

@@ -5,7 +5,9 @@
 mod args;
 mod convert;
 mod exit;
+mod failure;
 mod input;
+mod json;
 mod output;
 mod probe;
 mod progress;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::{Builder, TempPath};
 
+use crate::input::temporary_file;
 use crate::request::Target;
 
 /// An output under way. Dropped without [`finish`](Self::finish), it leaves nothing.
@@ -65,7 +66,12 @@ impl Output {
     }
 
     fn copied_to(writer: impl io::Write + Send + 'static) -> io::Result<Self> {
-        Ok(Self { file: tempfile::tempfile()?, place: Place::Copy(Box::new(writer)) })
+        Ok(Self { file: temporary_file()?, place: Place::Copy(Box::new(writer)) })
+    }
+
+    /// Whether it goes to a pipe, a terminal or a device, where nothing else may appear.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.place, Place::Copy(_))
     }
 
     /// Puts the output in its place. With `force` an existing file is replaced, else it is kept and

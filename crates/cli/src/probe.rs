@@ -1,48 +1,42 @@
 //! `tonemill probe`: what a file says about itself.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
 
-use tonemill_codec::{AudioTrack, CancelToken, CodecError, Limits, Probe};
+use tonemill_codec::{AudioTrack, CancelToken, Limits, Probe};
 
 use crate::args::ProbeArgs;
 use crate::exit::Outcome;
+use crate::failure::Failure;
 use crate::input;
+use crate::json::{ErrorFacts, Line, print_line};
 use crate::text::{clock, shown};
 
 /// Probes one file and prints it.
 pub fn run(args: &ProbeArgs, cancel: &CancelToken) -> Outcome {
     let name = shown(&args.input);
-    let source = match input::open(&args.input, Limits::default().input_bytes, cancel) {
-        Ok(source) => source,
-        Err(error) => {
-            eprintln!("tonemill: {name}: the input cannot be opened: {error}: check its name");
-            return Outcome::BadInput;
-        }
-    };
-    let probe = match probe(source, args, cancel) {
+    let probe = match probe(args, cancel) {
         Ok(probe) => probe,
-        Err(error) => {
-            eprintln!("tonemill: {name}: {error}: {}", error.advice());
-            return (&error).into();
+        Err(failure) => {
+            let (what, advice) = failure.words(&args.input, args.decoder.into());
+            eprintln!("tonemill: {name}: {what}: {advice}");
+            let facts = ErrorFacts { kind: failure.kind(), message: &what, advice };
+            let told = !args.json || Line::failed(&args.input, facts).print();
+            return if told { failure.outcome() } else { Outcome::Fault };
         }
     };
     let text = if args.json {
-        serde_json::to_string(&probe).unwrap_or_default() + "\n"
+        serde_json::to_string(&probe).unwrap_or_default()
     } else {
-        describe(&name, &probe)
+        describe(&name, &probe).trim_end().to_owned()
     };
-    // Nobody may be reading any more.
-    let _ = io::stdout().write_all(text.as_bytes());
-    Outcome::Done
+    if print_line(&text) { Outcome::Done } else { Outcome::Fault }
 }
 
-fn probe(
-    source: std::fs::File,
-    args: &ProbeArgs,
-    cancel: &CancelToken,
-) -> Result<Probe, CodecError> {
-    tonemill_codec::probe(source, args.decoder.into(), &Limits::default(), cancel)
+fn probe(args: &ProbeArgs, cancel: &CancelToken) -> Result<Probe, Failure> {
+    let limits = Limits::default();
+    let input = input::open(&args.input).map_err(Failure::Open)?;
+    let source = input.seekable(&limits, cancel).map_err(Failure::Open)?;
+    tonemill_codec::probe(source, args.decoder.into(), &limits, cancel).map_err(Failure::Codec)
 }
 
 fn describe(name: &str, probe: &Probe) -> String {
@@ -75,8 +69,15 @@ fn describe(name: &str, probe: &Probe) -> String {
 
 fn describe_track(track: &AudioTrack) -> String {
     let mut text = format!(
-        "audio track {}: {}, {} Hz, {} channels",
-        track.index, track.codec, track.sample_rate_hz, track.channels
+        "audio track {}: {}, {} Hz, {}",
+        track.index,
+        track.codec,
+        track.sample_rate_hz,
+        match track.channels {
+            1 => "mono".to_owned(),
+            2 => "stereo".to_owned(),
+            channels => format!("{channels} channels"),
+        }
     );
     if let Some(seconds) = track.duration_seconds {
         let _ = write!(text, ", {}", clock(seconds));

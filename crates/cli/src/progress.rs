@@ -85,7 +85,8 @@ impl FileBar {
         match progress.declared_seconds.filter(|s| *s > 0.0) {
             Some(declared) => {
                 if self.bar.length().is_none() {
-                    self.bar.set_style(style("{prefix:30!} {percent:>3}% {wide_bar} {msg}"));
+                    self.bar
+                        .set_style(style("{prefix:30!} {percent:>3}% {wide_bar} {msg} {eta} left"));
                 }
                 self.bar.set_length(declared.max(progress.encoded_seconds).ceil() as u64);
                 self.bar.set_position(progress.encoded_seconds as u64);

@@ -24,6 +24,8 @@ pub enum Target {
 pub struct Request {
     /// Inputs with their outputs, which differ from each other.
     pub jobs: Vec<(PathBuf, Target)>,
+    /// A folder to make for them, if it is not there.
+    pub new_folder: Option<PathBuf>,
     pub options: Options,
     pub force: bool,
     pub json: bool,
@@ -40,7 +42,7 @@ impl ConvertArgs {
             return Err(usage("--json and an MP3 cannot share standard output"));
         }
         if to_stdout && std::io::stdout().is_terminal() {
-            return Err(usage("an MP3 is not for a terminal: redirect the output or use -o FILE"));
+            return Err(usage("an MP3 is not written to a terminal: redirect it or use -o FILE"));
         }
         let (start, end) = (self.part.start.unwrap_or(0.0), self.part.end);
         if end.is_some_and(|end| end <= start) {
@@ -48,6 +50,7 @@ impl ConvertArgs {
         }
         Ok(Request {
             jobs,
+            new_folder: self.dir.clone(),
             options: self.options(),
             force: self.force,
             json: self.json,
@@ -66,12 +69,11 @@ impl ConvertArgs {
             let target = self.target(input)?;
             if matches!(&target, Target::File(path) if same_file(input, path)) {
                 let name = shown(input);
-                return Err(usage(&format!("{name} would be overwritten: use -o or -d")));
+                return Err(usage(&format!("{name} would overwrite itself: name another output")));
             }
             if let Some(other) = outputs.insert(target.clone(), input) {
-                let names = (shown(other), shown(input));
-                let text =
-                    format!("{} and {} have the same output: use -d or -o", names.0, names.1);
+                let (other, input) = (shown(other), shown(input));
+                let text = format!("{other} and {input} have the same output: convert them apart");
                 return Err(usage(&text));
             }
             jobs.push((input.clone(), target));

@@ -31,7 +31,7 @@ pub fn clock(seconds: f64) -> String {
 
 /// Seconds from `90`, `90.5`, `1:30` or `1:02:03.25`.
 pub fn parse_time(text: &str) -> Result<f64, String> {
-    let wrong = || format!("\"{text}\" is no time: use seconds, MM:SS or HH:MM:SS");
+    let wrong = || format!("\"{text}\" is not a time: use seconds, MM:SS or HH:MM:SS");
     let parts: Vec<&str> = text.split(':').collect();
     if parts.len() > 3 || parts.iter().any(|p| !p.starts_with(|c: char| c.is_ascii_digit())) {
         return Err(wrong());

@@ -13,6 +13,7 @@ use crate::cancel::CancelToken;
 use crate::envelope::{self, Envelope};
 use crate::error::{CodecError, Result};
 use crate::isobmff::Movie;
+use crate::language::same_language;
 use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::pcm::PcmBlock;
@@ -38,7 +39,7 @@ pub enum TrackChoice {
     Auto,
     /// By number among the audio tracks, from 0.
     Index(usize),
-    /// The first in a language: an ISO 639 code as the container writes it, or its first part.
+    /// The first in a language, by any of its ISO 639 codes ("de", "deu", "ger", "de-CH").
     Language(String),
 }
 
@@ -209,7 +210,8 @@ impl Opened {
             }
             TrackChoice::Index(index) => (facts.tracks.get(*index), format!("{index}")),
             TrackChoice::Language(wanted) => {
-                let found = tracks.find(|t| t.language.as_ref().is_some_and(|l| speaks(l, wanted)));
+                let found =
+                    tracks.find(|t| t.language.as_ref().is_some_and(|l| same_language(l, wanted)));
                 (found, format!("in language \"{wanted}\""))
             }
         };
@@ -219,6 +221,10 @@ impl Opened {
                 None => t.index.to_string(),
             };
             let available = facts.tracks.iter().map(describe).collect::<Vec<_>>().join(", ");
+            let available = match facts.tracks.len() {
+                1 => format!("only track {available}"),
+                _ => format!("tracks {available}"),
+            };
             return Err(CodecError::NoSuchTrack { wanted, available });
         };
         limits.check_declared_shape(track.channels, track.sample_rate_hz)?;
@@ -235,10 +241,4 @@ impl Opened {
             Demuxer::Symphonia(demuxer) => Box::new(demuxer.decoder(track, limits)?),
         })
     }
-}
-
-/// Whether a container's language is the wanted one: equal, or equal up to a subtag ("en-US").
-fn speaks(language: &str, wanted: &str) -> bool {
-    let primary = language.split(['-', '_']).next().unwrap_or(language);
-    language.eq_ignore_ascii_case(wanted) || primary.eq_ignore_ascii_case(wanted)
 }

@@ -3,7 +3,6 @@
 //! Every variant is one situation that a user can be told about in one sentence. `Display` states
 //! the fact without its `source`; [`CodecError::advice`] says what to do.
 
-use std::fmt;
 use std::io;
 
 use serde::Serialize;
@@ -46,21 +45,6 @@ pub enum LimitKind {
     WallClockSeconds,
 }
 
-impl fmt::Display for LimitKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InputBytes => "bytes of input",
-            Self::DecodedSeconds => "seconds of audio",
-            Self::OutputBytes => "bytes of output",
-            Self::Streams => "streams",
-            Self::Channels => "channels",
-            Self::SampleRate => "Hz sample rate",
-            Self::IndexBytes => "bytes of index",
-            Self::WallClockSeconds => "seconds of running time",
-        })
-    }
-}
-
 /// Why a file was not converted or probed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -86,7 +70,7 @@ pub enum CodecError {
         other: usize,
     },
     /// There is audio, but not the track that was asked for.
-    #[error("there is no audio track {wanted}; the file has {available}")]
+    #[error("there is no audio track {wanted}: the file has {available}")]
     NoSuchTrack {
         /// The index or language asked for.
         wanted: String,
@@ -112,8 +96,11 @@ pub enum CodecError {
     #[error("the audio is not in this file, which only refers to another one")]
     ExternalData,
     /// The track decodes to nothing.
-    #[error("the audio track holds no sound: not one sample could be decoded")]
-    NoSamples,
+    #[error("{}", if *cut_off { "the file ends before its audio begins" } else { "not one sample of the audio track could be decoded" })]
+    NoSamples {
+        /// The file ends before its audio does.
+        cut_off: bool,
+    },
     /// So much of the track is damaged that the rest would be noise.
     #[error("the audio is damaged beyond use: {damaged} of {packets} packets cannot be decoded")]
     Undecodable {
@@ -125,7 +112,10 @@ pub enum CodecError {
     /// With `strict`: the input ends early or is damaged inside.
     #[error(
         "the file is truncated or damaged: {decoded_seconds:.2} s could be decoded{}",
-        declared_seconds.map(|s| format!(" of {s:.2} s")).unwrap_or_default()
+        declared_seconds
+            .filter(|s| *s > decoded_seconds + 0.01)
+            .map(|s| format!(" of {s:.2} s"))
+            .unwrap_or_default()
     )]
     Truncated {
         /// Seconds that could be decoded.
@@ -143,7 +133,7 @@ pub enum CodecError {
         audio_seconds: Option<f64>,
     },
     /// A limit was reached.
-    #[error("the file goes over the limit of {allowed} {limit}{}", found.map(|n| format!(" (it has {n})")).unwrap_or_default())]
+    #[error("{}", over_limit(*limit, *allowed, *found))]
     Limit {
         /// Which one.
         limit: LimitKind,
@@ -171,6 +161,27 @@ pub enum CodecError {
     },
 }
 
+/// What is too much, with the numbers that are known.
+fn over_limit(limit: LimitKind, allowed: u64, found: Option<u64>) -> String {
+    let more = |what: &str, unit: &str| match found {
+        Some(found) => format!("{what} {found}{unit}, more than the {allowed} allowed"),
+        None => format!("{what} more than the {allowed}{unit} allowed"),
+    };
+    match (limit, found) {
+        (LimitKind::InputBytes, _) => more("the file has", " bytes"),
+        (LimitKind::DecodedSeconds, _) => more("the audio lasts", " s"),
+        (LimitKind::OutputBytes, _) => more("the MP3 would have", " bytes"),
+        (LimitKind::Streams, _) => more("the file has", " streams"),
+        (LimitKind::Channels, _) => more("the audio has", " channels"),
+        (LimitKind::SampleRate, Some(found)) if found < allowed => {
+            format!("the sample rate is {found} Hz, less than the {allowed} Hz required")
+        }
+        (LimitKind::SampleRate, _) => more("the sample rate is", " Hz"),
+        (LimitKind::IndexBytes, _) => more("the file's index needs", " bytes"),
+        (LimitKind::WallClockSeconds, _) => format!("not finished after {allowed} s"),
+    }
+}
+
 impl CodecError {
     /// What the caller should do.
     #[must_use]
@@ -185,7 +196,7 @@ impl CodecError {
             | Self::UnknownLayout { .. }
             | Self::Encrypted
             | Self::ExternalData
-            | Self::NoSamples
+            | Self::NoSamples { .. }
             | Self::Undecodable { .. }
             | Self::Truncated { .. }
             | Self::EmptyRange { .. } => ErrorKind::BadInput,
@@ -200,11 +211,11 @@ impl CodecError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::EmptyInput => "send the file again",
+            Self::EmptyInput => "copy or download it again",
             Self::UnknownFormat => {
                 "check that it is the media file itself, not a page or a playlist"
             }
-            Self::DamagedContainer { .. } | Self::NoSamples | Self::Undecodable { .. } => {
+            Self::DamagedContainer { .. } | Self::NoSamples { .. } | Self::Undecodable { .. } => {
                 "fetch or export the file again"
             }
             Self::NoAudioTrack { .. } => "choose a file with sound",
@@ -215,9 +226,18 @@ impl CodecError {
             Self::UnknownLayout { .. } => "give the file a channel layout, or split its channels",
             Self::Encrypted => "use a file without copy protection",
             Self::ExternalData => "export the file with its media inside",
-            Self::Truncated { .. } => "fetch the file again, or convert without strict",
+            Self::Truncated { .. } => "fetch the file again, or convert it without strict",
             Self::EmptyRange { .. } => "choose a start before the end of the audio",
-            Self::Limit { .. } => "split the file or raise the limit",
+            Self::Limit { limit, .. } => match limit {
+                LimitKind::InputBytes | LimitKind::DecodedSeconds | LimitKind::OutputBytes => {
+                    "split the file or raise the limit"
+                }
+                LimitKind::WallClockSeconds => "raise the limit, or use a faster machine",
+                LimitKind::Streams
+                | LimitKind::Channels
+                | LimitKind::SampleRate
+                | LimitKind::IndexBytes => "it is probably damaged: fetch or export it again",
+            },
             Self::Source(_) => "check the input and try again",
             Self::Sink(_) => "check the free space and the permissions, and try again",
             Self::Cancelled => "start again when ready",
@@ -252,7 +272,7 @@ mod tests {
             (E::UnknownLayout { channels: 12 }, K::BadInput),
             (E::Encrypted, K::BadInput),
             (E::ExternalData, K::BadInput),
-            (E::NoSamples, K::BadInput),
+            (E::NoSamples { cut_off: false }, K::BadInput),
             (E::Undecodable { damaged: 9, packets: 10 }, K::BadInput),
             (E::Truncated { decoded_seconds: 1.0, declared_seconds: Some(2.0) }, K::BadInput),
             (E::EmptyRange { audio_seconds: Some(1.0) }, K::BadInput),
@@ -272,6 +292,9 @@ mod tests {
     fn messages_name_the_numbers() {
         let limit =
             CodecError::Limit { limit: LimitKind::Channels, allowed: 32, found: Some(65528) };
-        assert_eq!(limit.to_string(), "the file goes over the limit of 32 channels (it has 65528)");
+        assert_eq!(limit.to_string(), "the audio has 65528 channels, more than the 32 allowed");
+        let rate = LimitKind::SampleRate;
+        let low = CodecError::Limit { limit: rate, allowed: 4000, found: Some(1) };
+        assert_eq!(low.to_string(), "the sample rate is 1 Hz, less than the 4000 Hz required");
     }
 }

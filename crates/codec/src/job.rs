@@ -54,7 +54,9 @@ impl Job {
         let mut opened = Opened::open(source.clone(), options.decoder, limits)?;
         let track = opened.choose(&options.track, limits)?;
         let declared_seconds = track.duration_seconds.or(opened.facts.duration_seconds);
-        if declared_seconds.is_some_and(|s| s > limits.decoded_seconds as f64) {
+        let wanted_seconds =
+            declared_seconds.map(|s| options.end_seconds.map_or(s, |end| end.min(s)));
+        if wanted_seconds.is_some_and(|s| s > limits.decoded_seconds as f64) {
             // Declarations are not believed: whether so much is really there is seen from the
             // packets, before hours of it are encoded.
             let found = opened.decoder(&track, limits)?.measure(limits.decoded_seconds)?;
@@ -70,7 +72,10 @@ impl Job {
         let facts = std::mem::take(&mut opened.facts);
         let envelope = opened.envelope;
         let mut decoder = opened.decoder(&track, limits)?;
-        let first = decoder.next_block()?.ok_or(CodecError::NoSamples)?;
+        let Some(first) = decoder.next_block()? else {
+            let cut_off = envelope == Envelope::Truncated || decoder.health().ended_early;
+            return Err(CodecError::NoSamples { cut_off });
+        };
         let (format, warning) = options.mp3.resolve(first.format);
         let mut warnings = facts.warnings;
         warnings.extend(warning);
@@ -180,9 +185,11 @@ impl Job {
         }
         // What follows the declared end is no audio: old tags, padding.
         let at_end = self.declared_seconds.is_some_and(|s| decoded_seconds >= s);
-        let damaged = health.damaged - if at_end { health.damaged_at_end } else { 0 };
+        // And a file that is cut off ends with half a packet.
+        let explained = at_end || !losses.is_empty();
+        let damaged = health.damaged - if explained { health.damaged_at_end } else { 0 };
         if damaged > 0 {
-            losses.push(format!("{damaged} of {} packets are damaged", health.packets));
+            losses.push(format!("damaged packets: {damaged} of {}", health.packets));
         }
         let declared = self.declared_seconds.filter(|_| !cut && losses.is_empty());
         if let Some(declared) = declared {

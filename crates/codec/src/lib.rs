@@ -25,6 +25,7 @@ mod error;
 mod ffi;
 mod isobmff;
 mod job;
+mod language;
 mod limits;
 pub mod metadata;
 pub mod mp3;

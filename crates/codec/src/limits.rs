@@ -131,7 +131,8 @@ impl Deadline {
         match self.at {
             Some(at) if Instant::now() > at => Err(CodecError::Limit {
                 limit: LimitKind::WallClockSeconds,
-                allowed: self.allowed.as_secs(),
+                // Rounded up: half a second is no zero.
+                allowed: self.allowed.as_secs_f64().ceil() as u64,
                 found: None,
             }),
             _ => Ok(()),

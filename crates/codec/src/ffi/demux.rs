@@ -9,6 +9,7 @@ use std::sync::Once;
 use ffmpeg_next::ffi;
 use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::format::stream::Stream;
+use ffmpeg_next::media::Type;
 use ffmpeg_next::{Chapter, Dictionary, Error};
 
 /// The largest single allocation that FFmpeg may make, in bytes. Indexes are the largest, at 24 bytes
@@ -26,8 +27,8 @@ pub(crate) fn init() {
     });
 }
 
-/// Opens `io` with the demuxer options in `options`, sets every stream but audio to be discarded
-/// and reads ahead until the audio streams are described.
+/// Opens `io` with the demuxer options in `options`, sets pictures and subtitles to be discarded and
+/// reads ahead until the audio streams are described.
 ///
 /// No name or URL is passed, and requests of the demuxer to open another resource are refused.
 pub(crate) fn open(mut io: StreamIo, options: Dictionary<'_>) -> Result<Input, Error> {
@@ -59,7 +60,8 @@ pub(crate) fn open(mut io: StreamIo, options: Dictionary<'_>) -> Result<Input, E
     // SAFETY: `avformat_open_input` succeeded, so `context` is an open input that nobody else
     // holds, whose `pb` is that of `io`.
     let mut input = unsafe { Input::wrap_with_custom_io(context, io) };
-    discard_all_but(&mut input, |kind, _| kind == ffmpeg_next::media::Type::Audio);
+    // Some of MPEG-TS is known for audio only when its packets are looked at.
+    discard_all_but(&mut input, |kind, _| !matches!(kind, Type::Video | Type::Subtitle));
     // SAFETY: `input` is open; null options are allowed.
     let found = unsafe { ffi::avformat_find_stream_info(input.as_mut_ptr(), ptr::null_mut()) };
     check(found)?;
@@ -67,10 +69,7 @@ pub(crate) fn open(mut io: StreamIo, options: Dictionary<'_>) -> Result<Input, E
 }
 
 /// Has the demuxer drop the packets of all streams that `keep` (media type, index) refuses.
-pub(crate) fn discard_all_but(
-    input: &mut Input,
-    keep: impl Fn(ffmpeg_next::media::Type, usize) -> bool,
-) {
+pub(crate) fn discard_all_but(input: &mut Input, keep: impl Fn(Type, usize) -> bool) {
     let kept: Vec<bool> =
         input.streams().map(|s| keep(s.parameters().medium(), s.index())).collect();
     for (mut stream, kept) in input.streams_mut().zip(kept) {
