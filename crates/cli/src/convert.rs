@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tonemill_codec::{CancelToken, Report, SeekSink, transcode};
+use tonemill_codec::{CancelToken, CodecError, Report, SeekSink, transcode};
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -58,12 +58,15 @@ pub fn run(request: &Request, cancel: &CancelToken) -> Outcome {
     // As many files at once as there are threads: short ones are encoded serially, and while one
     // is opened the others encode.
     let worst = thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..threads.min(request.jobs.len())).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|w| w.join().unwrap_or(Outcome::Fault)).max()
+        // One of them is this thread: should no other start, all is done still.
+        let others: Vec<_> = (1..threads.min(request.jobs.len()))
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
+        let own = work();
+        others.into_iter().map(|w| w.join().unwrap_or(Outcome::Fault)).fold(own, Outcome::max)
     });
     run.tell_sum();
-    worst.unwrap_or(Outcome::Done)
+    worst
 }
 
 /// What the files of one run share.
@@ -87,7 +90,9 @@ impl Run<'_> {
     fn file(&self, input: &Path, target: &Target) -> Outcome {
         // Files that have not begun when a signal comes are not begun.
         if self.cancel.is_cancelled() {
-            return Outcome::Cancelled;
+            let not_begun = Failure::Codec(CodecError::Cancelled);
+            let told = !self.request.json || self.print_failure(input, target, &not_begun);
+            return if told { Outcome::Cancelled } else { Outcome::Fault };
         }
         let result = self.convert(input, target);
         self.bars.file_ended();
@@ -123,7 +128,7 @@ impl Run<'_> {
         )
         .map_err(Failure::Codec)?;
         let to_stream = output.is_stream();
-        output.finish(force).map_err(Failure::Create)?;
+        output.finish(force, self.cancel).map_err(Failure::Create)?;
         Ok(Converted { report, to_stream })
     }
 
@@ -167,8 +172,14 @@ impl Run<'_> {
         let decoder = self.request.options.decoder;
         let (what, advice) = failure.words_with_output(input, target, decoder);
         eprintln!("tonemill: {}: {what}: {advice}", shown(input));
+        !self.request.json || self.print_failure(input, target, failure)
+    }
+
+    fn print_failure(&self, input: &Path, target: &Target, failure: &Failure) -> bool {
+        let decoder = self.request.options.decoder;
+        let (what, advice) = failure.words_with_output(input, target, decoder);
         let facts = ErrorFacts { kind: failure.kind(), message: &what, advice };
-        !self.request.json || Line::failed(input, facts).print()
+        Line::failed(input, facts).print()
     }
 
     /// The last line of a batch.

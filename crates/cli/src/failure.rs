@@ -21,8 +21,19 @@ pub enum Failure {
 impl Failure {
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Open(error) if error.kind() == io::ErrorKind::Interrupted => Outcome::Cancelled,
-            Self::Create(error) if error.kind() == io::ErrorKind::AlreadyExists => Outcome::Usage,
+            Self::Open(error) | Self::Create(error)
+                if error.kind() == io::ErrorKind::Interrupted =>
+            {
+                Outcome::Cancelled
+            }
+            Self::Create(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory
+                ) =>
+            {
+                Outcome::Usage
+            }
             Self::Open(_) if self.kind() != ErrorKind::Io => Outcome::BadInput,
             Self::Open(_) | Self::Create(_) => Outcome::Fault,
             Self::Codec(error) => error.into(),
@@ -42,6 +53,7 @@ impl Failure {
                 K::Interrupted => ErrorKind::Cancelled,
                 _ => ErrorKind::Io,
             },
+            Self::Create(error) if error.kind() == K::Interrupted => ErrorKind::Cancelled,
             Self::Create(_) => ErrorKind::Io,
             Self::Codec(error) => error.kind(),
         }
@@ -51,6 +63,9 @@ impl Failure {
     pub fn words(&self, input: &Path, decoder: DecoderKind) -> (String, &'static str) {
         match self {
             Self::Open(error) => open_words(input, error),
+            Self::Create(error) if error.kind() == io::ErrorKind::Interrupted => {
+                ("cancelled".to_owned(), "start again when ready")
+            }
             Self::Create(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 ("nobody reads the output any more".to_owned(), "start again when ready")
             }

@@ -3,30 +3,34 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
 
 use tonemill_codec::{CancelToken, Limits};
 
-/// An input that is open.
+use crate::interruptible::interruptible;
+
+/// An input that is there.
 pub enum Input {
     File(File),
-    Stream(Box<dyn Read + Send>),
+    Stdin,
+    /// A pipe or a device, not yet open: that may wait for a writer.
+    Stream(PathBuf),
 }
 
-/// Opens `path`, or standard input for "-". Reads nothing yet.
+/// Looks for `path`, or takes standard input for "-". Reads nothing yet.
 pub fn open(path: &Path) -> io::Result<Input> {
     if path.as_os_str() == "-" {
-        return Ok(Input::Stream(Box::new(io::stdin())));
+        return Ok(Input::Stdin);
     }
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
+    let metadata = path.metadata()?;
     if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    Ok(if metadata.is_file() { Input::File(file) } else { Input::Stream(Box::new(file)) })
+    Ok(if metadata.is_file() {
+        Input::File(File::open(path)?)
+    } else {
+        Input::Stream(path.to_owned())
+    })
 }
 
 impl Input {
@@ -34,10 +38,22 @@ impl Input {
     /// `limits.wall_clock`; it ends with [`ErrorKind::TimedOut`](io::ErrorKind::TimedOut), or with
     /// [`ErrorKind::Interrupted`](io::ErrorKind::Interrupted) when cancelled.
     pub fn seekable(self, limits: &Limits, cancel: &CancelToken) -> io::Result<File> {
-        match self {
-            Self::File(file) => Ok(file),
-            Self::Stream(stream) => spool(stream, limits, cancel),
+        if let Self::File(file) = self {
+            return Ok(file);
         }
+        let mut copy = temporary_file()?;
+        // One byte more shows the limit to whoever checks the length.
+        let max_bytes = limits.input_bytes.saturating_add(1);
+        interruptible(cancel, limits.wall_clock, move || {
+            let from: Box<dyn Read> = match self {
+                Self::File(file) => Box::new(file),
+                Self::Stdin => Box::new(io::stdin()),
+                Self::Stream(path) => Box::new(File::open(path)?),
+            };
+            io::copy(&mut from.take(max_bytes), &mut copy)?;
+            copy.rewind()?;
+            Ok(copy)
+        })
     }
 }
 
@@ -48,37 +64,4 @@ pub fn temporary_file() -> io::Result<File> {
         let text = format!("no temporary file can be made in {} (TMPDIR)", folder.display());
         io::Error::new(error.kind(), text)
     })
-}
-
-/// Copies on a thread of its own: a read that waits for a writer cannot be called off.
-fn spool(
-    from: impl Read + Send + 'static,
-    limits: &Limits,
-    cancel: &CancelToken,
-) -> io::Result<File> {
-    const LOOK_EVERY: Duration = Duration::from_millis(50);
-    let (started, wall_clock) = (Instant::now(), limits.wall_clock);
-    // One byte more shows the limit to whoever checks the length.
-    let mut from = from.take(limits.input_bytes.saturating_add(1));
-    let mut file = temporary_file()?;
-    let (done, copied) = mpsc::channel();
-    thread::spawn(move || {
-        let copy = || {
-            io::copy(&mut from, &mut file)?;
-            file.rewind()?;
-            Ok(file)
-        };
-        // Nobody waits any more if it was cancelled.
-        let _ = done.send(copy());
-    });
-    loop {
-        match copied.recv_timeout(LOOK_EVERY) {
-            Ok(outcome) => return outcome,
-            Err(mpsc::RecvTimeoutError::Timeout) if started.elapsed() > wall_clock => {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) if !cancel.is_cancelled() => {}
-            Err(_) => return Err(io::ErrorKind::Interrupted.into()),
-        }
-    }
 }

@@ -7,6 +7,7 @@ mod convert;
 mod exit;
 mod failure;
 mod input;
+mod interruptible;
 mod json;
 mod output;
 mod probe;

@@ -10,11 +10,14 @@ use std::io::{self, Seek};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::{Builder, TempPath};
+use tonemill_codec::CancelToken;
 
 use crate::input::temporary_file;
+use crate::interruptible::interruptible;
 use crate::request::Target;
 
 /// An output under way. Dropped without [`finish`](Self::finish), it leaves nothing.
@@ -29,23 +32,29 @@ enum Place {
     Link(PathBuf),
     /// It has a temporary name and is renamed.
     Rename(TempPath, PathBuf),
-    /// Its contents are copied.
-    Copy(Box<dyn io::Write + Send>),
+    /// Its contents are copied to standard output.
+    Stdout,
+    /// Its contents are copied to a pipe or a device, opened only then: that may wait for a reader.
+    Stream(PathBuf),
 }
 
 impl Output {
     /// Starts the output for `target`. A file that exists is `AlreadyExists` unless `force`.
     pub fn create(target: &Target, force: bool) -> io::Result<Self> {
         let Target::File(path) = target else {
-            return Self::copied_to(io::stdout());
+            return Ok(Self { file: temporary_file()?, place: Place::Stdout });
         };
         match path.metadata() {
             Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
             Ok(found) if !found.is_file() => {
-                return Self::copied_to(File::options().write(true).open(path)?);
+                return Ok(Self { file: temporary_file()?, place: Place::Stream(path.clone()) });
             }
             Ok(_) if !force => return Err(io::ErrorKind::AlreadyExists.into()),
             Ok(_) => {}
+            // A link that leads nowhere is there all the same.
+            Err(_) if path.is_symlink() && !force => {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -65,29 +74,38 @@ impl Output {
         }
     }
 
-    fn copied_to(writer: impl io::Write + Send + 'static) -> io::Result<Self> {
-        Ok(Self { file: temporary_file()?, place: Place::Copy(Box::new(writer)) })
-    }
-
     /// Whether it goes to a pipe, a terminal or a device, where nothing else may appear.
     pub fn is_stream(&self) -> bool {
-        matches!(self.place, Place::Copy(_))
+        matches!(self.place, Place::Stdout | Place::Stream(_))
     }
 
     /// Puts the output in its place. With `force` an existing file is replaced, else it is kept and
-    /// the outcome `AlreadyExists`.
-    pub fn finish(mut self, force: bool) -> io::Result<()> {
+    /// the outcome `AlreadyExists`. Waiting for a reader ends when cancelled.
+    pub fn finish(self, force: bool, cancel: &CancelToken) -> io::Result<()> {
         match self.place {
             Place::Link(path) => link(&self.file, &path, force),
             Place::Rename(temporary, path) if force => Ok(temporary.persist(path)?),
             Place::Rename(temporary, path) => Ok(temporary.persist_noclobber(path)?),
-            Place::Copy(mut writer) => {
-                self.file.rewind()?;
-                io::copy(&mut self.file, &mut writer)?;
-                writer.flush()
+            Place::Stdout => copy(self.file, cancel, || Ok(io::stdout())),
+            Place::Stream(path) => {
+                copy(self.file, cancel, move || File::options().write(true).open(path))
             }
         }
     }
+}
+
+/// Copies `file` to what `open` gives.
+fn copy<W: io::Write>(
+    mut file: File,
+    cancel: &CancelToken,
+    open: impl FnOnce() -> io::Result<W> + Send + 'static,
+) -> io::Result<()> {
+    interruptible(cancel, Duration::MAX, move || {
+        let mut writer = open()?;
+        file.rewind()?;
+        io::copy(&mut file, &mut writer)?;
+        writer.flush()
+    })
 }
 
 /// Gives the unnamed `file` a name.
@@ -126,7 +144,7 @@ mod tests {
     fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
         let mut output = Output::create(&Target::File(path.to_owned()), force)?;
         output.file.write_all(text.as_bytes())?;
-        output.finish(force)
+        output.finish(force, &CancelToken::new())
     }
 
     #[test]
@@ -153,7 +171,10 @@ mod tests {
         let late = folder.path().join("late.mp3");
         let output = Output::create(&Target::File(late.clone()), false).unwrap();
         std::fs::write(&late, "theirs").unwrap();
-        assert_eq!(output.finish(false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            output.finish(false, &CancelToken::new()).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(std::fs::read_to_string(&late).unwrap(), "theirs");
         write(&path, "second", true).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "second");
@@ -167,7 +188,7 @@ mod tests {
         let (file, temporary) = named(folder.path()).unwrap().into_parts();
         let mut output = Output { file, place: Place::Rename(temporary, path.clone()) };
         output.file.write_all(b"x").unwrap();
-        output.finish(false).unwrap();
+        output.finish(false, &CancelToken::new()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

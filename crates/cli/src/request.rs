@@ -71,7 +71,7 @@ impl ConvertArgs {
                 let name = shown(input);
                 return Err(usage(&format!("{name} would overwrite itself: name another output")));
             }
-            if let Some(other) = outputs.insert(target.clone(), input) {
+            if let Some(other) = outputs.insert(place_of(&target), input) {
                 let (other, input) = (shown(other), shown(input));
                 let text = format!("{other} and {input} have the same output: convert them apart");
                 return Err(usage(&text));
@@ -176,6 +176,16 @@ fn usage(message: &str) -> clap::Error {
     match convert {
         Some(convert) => convert.error(ErrorKind::ValueValidation, message),
         None => clap::Error::raw(ErrorKind::ValueValidation, message),
+    }
+}
+
+/// A target whose folder is spelt in one way only.
+fn place_of(target: &Target) -> Target {
+    let Target::File(path) = target else { return Target::Stdout };
+    let folder = path.parent().map(|p| if p == Path::new("") { Path::new(".") } else { p });
+    match (folder.and_then(|folder| folder.canonicalize().ok()), path.file_name()) {
+        (Some(folder), Some(name)) => Target::File(folder.join(name)),
+        _ => target.clone(),
     }
 }
 

@@ -53,7 +53,7 @@ fn bad_input_ends_with_1() {
     let finished = convert(&missing, &output, &[]).ended_with(1);
     one_line(&finished, &["missing.mp4", "cannot be opened", "check"]);
     assert_eq!(finished.json()["error"]["kind"], "bad_input");
-    one_line(&convert(folder.path(), &output, &[]).ended_with(1), &["directory"]);
+    one_line(&convert(folder.path(), &output, &[]).ended_with(1), &["folder"]);
     assert_eq!(names_in(folder.path()), ["page.mp4"]);
 }
 
@@ -108,7 +108,6 @@ fn what_the_machine_refuses_ends_with_3() {
         &folder.path().join("no/such/folder/out.mp3"),
         Path::new("/proc/out.mp3"),
         Path::new("/dev/full"),
-        folder.path(),
     ] {
         let finished = convert(&input, output, &[]).ended_with(3);
         one_line(&finished, &["s16.wav", "cannot be written", "check the folder"]);
@@ -159,6 +158,47 @@ fn of_several_files_the_worst_counts_and_the_good_are_converted() {
         assert_eq!(told.unwrap()["output_path"], *output.to_str().unwrap());
     }
     assert_eq!(names_in(folder.path()).len(), 6);
+}
+
+#[test]
+fn a_folder_is_no_output_and_ends_with_2() {
+    let (input, folder) = (fixtures::path("s16.wav"), tempfile::tempdir().unwrap());
+    let finished = convert(&input, folder.path(), &[]).ended_with(2);
+    one_line(&finished, &["s16.wav", "is a folder", "use -d"]);
+}
+
+#[test]
+fn what_is_missing_is_named_before_what_would_be_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.mp3");
+    fs::write(&output, "kept").unwrap();
+    let missing = folder.path().join("missing.mp4");
+    one_line(&convert(&missing, &output, &[]).ended_with(1), &["missing.mp4", "check its name"]);
+    let address = "https://example.org/v.webm";
+    let finished = tonemill(["convert", address]).ended_with(1);
+    one_line(&finished, &[address, "download it first"]);
+}
+
+#[test]
+fn a_folder_for_the_outputs_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = folder.path().join("new/folder");
+    let mut command = program();
+    command.args(["convert", "-d"]).arg(&new).arg(fixtures::path("s16.wav"));
+    start(&mut command).finish(PATIENCE).ended_with(0);
+    assert_eq!(names_in(&new), ["s16.mp3"]);
+}
+
+#[test]
+fn two_spellings_of_one_output_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.wav", "a.m4a"] {
+        fs::copy(fixtures::path("s16.wav"), folder.path().join(name)).unwrap();
+    }
+    let mut command = program();
+    command.current_dir(folder.path()).args(["convert", "--force", "a.wav", "./a.m4a"]);
+    let finished = start(&mut command).finish(PATIENCE).ended_with(2);
+    assert!(finished.stderr.contains("same output"), "{}", finished.stderr);
 }
 
 #[test]

@@ -47,9 +47,9 @@ fn text_tells_it_to_people() {
     let text = String::from_utf8(finished.stdout).unwrap();
     for words in [
         "two_languages.mkv: matroska",
-        "audio track 0: flac, 48000 Hz, 2 channels",
+        "audio track 0: flac, 48000 Hz, stereo",
         "eng",
-        "audio track 1: flac, 44100 Hz, 1 channels",
+        "audio track 1: flac, 44100 Hz, mono",
         "deu, default",
         "0 video and 0 other streams",
     ] {
@@ -87,7 +87,8 @@ fn what_is_no_media_ends_with_1() {
     fs::write(&page, "<html>404</html>").unwrap();
     for path in [&page, &folder.path().join("missing"), folder.path()] {
         let finished = probe(path, &["--json"]).ended_with(1);
-        assert_eq!((finished.stdout.len(), finished.stderr.lines().count()), (0, 1));
+        assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+        assert_eq!(finished.json()["error"]["kind"], "bad_input");
     }
 }
 

@@ -109,9 +109,16 @@ fn damage_is_told_and_strict_refuses_it() {
         "ten.opus",
         "ten.webm",
         "ten.mp3",
+        "ten.flv",
+        "fragments.mp4",
     ] {
-        let options: &[&str] =
-            if name == "front.m4a" { &["-movflags", "+faststart"] } else { &["-b:a", "256k"] };
+        let fragments = "+frag_keyframe+empty_moov";
+        let options: &[&str] = match name {
+            "front.m4a" => &["-movflags", "+faststart"],
+            "fragments.mp4" => &["-movflags", fragments, "-frag_duration", "100000"],
+            "ten.flv" => &["-ar", "44100", "-c:a", "aac"],
+            _ => &["-b:a", "256k"],
+        };
         let whole = fs::read(sound.encoded(name, options)).unwrap();
         let input = folder.path().join(name);
         fs::write(&input, &whole[..whole.len() * 6 / 10]).unwrap();
@@ -136,4 +143,46 @@ fn damage_is_told_and_strict_refuses_it() {
     }
     assert!(names_in(folder.path()).contains(&"out.mp3".to_owned()));
     verdict.pronounce();
+}
+
+#[test]
+fn what_is_whole_is_called_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut verdict = Verdict::default();
+    let sound = Sound { rate_hz: 48_000, layout: "stereo", samples: 480_000 };
+    for (name, options) in [
+        // Sound that starts three seconds after the container does.
+        ("late.mkv", &["-c:a", "aac", "-output_ts_offset", "3"][..]),
+        ("late.webm", &["-c:a", "libopus", "-output_ts_offset", "3"]),
+        ("late.flv", &["-ar", "44100", "-c:a", "aac", "-output_ts_offset", "3"]),
+        // No length is stated: FFmpeg guesses one from the first frames.
+        ("whole.aac", &["-c:a", "aac"]),
+        ("whole.mp3", &["-q:a", "4", "-write_xing", "0"]),
+        ("whole.ts", &["-c:a", "aac"]),
+    ] {
+        let finished =
+            convert(&sound.encoded(name, options), &folder.path().join("out.mp3"), &["--force"]);
+        verdict.expect(finished.code == Some(0), name, || finished.stderr.clone());
+        let report = finished.json();
+        verdict.equal(name, "truncated", report["truncated"].as_bool(), Some(false));
+    }
+    verdict.pronounce();
+}
+
+#[test]
+fn an_offset_far_behind_the_end_costs_a_chunk() {
+    let sound = Sound { rate_hz: 48_000, layout: "mono", samples: 480_000 };
+    let video = ["-f", "lavfi", "-i", "testsrc=s=64x64:r=10", "-shortest", "-c:v", "mpeg4"];
+    let options = [&video[..], &["-map", "0:a", "-map", "1:v", "-c:a", "aac"]].concat();
+    let mut file = fs::read(sound.encoded("chunks.mp4", &options)).unwrap();
+    let at = file.windows(4).position(|w| w == b"stco").unwrap();
+    let count = u32::from_be_bytes(file[at + 8..at + 12].try_into().unwrap()) as usize;
+    assert!(count > 50, "{count}");
+    file[at + 12 + 4 * (count - 20)..][..4].fill(0xff);
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("far.mp4");
+    fs::write(&input, file).unwrap();
+    let report = convert(&input, &folder.path().join("out.mp3"), &[]).succeeded().json();
+    assert_eq!(report["truncated"], true);
+    assert!(report["source"]["decoded_seconds"].as_f64().unwrap() > 9.0, "{report}");
 }

@@ -42,7 +42,10 @@ fn calls_after_opening(input: &Path, arguments: &[&str]) -> Vec<String> {
     // A thread that is gone when strace looks at it made no call.
     let is_call = |line: &str| line.contains('(') && !line.contains("???(");
     let harmless = |line: &str| OF_THE_C_LIBRARY.iter().any(|name| line.contains(name));
-    lines.filter(|line| is_call(line) && !harmless(line)).map(str::to_owned).collect()
+    let unnamed = format!("\"{}\", O_RDWR|", folder.path().display());
+    let is_output = |line: &str| line.contains(&unnamed) && line.contains("O_TMPFILE");
+    let other = |line: &&str| is_call(line) && !harmless(line) && !is_output(line);
+    lines.filter(other).map(str::to_owned).collect()
 }
 
 fn can_trace() -> bool {

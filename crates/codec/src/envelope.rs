@@ -39,6 +39,7 @@ pub(crate) fn inspect(
         [b'R', b'I', b'F', b'F', size @ ..] => riff_len(size),
         [0x1a, 0x45, 0xdf, 0xa3, ..] => matroska_len(head),
         [b'O', b'g', b'g', b'S', ..] => return ogg(source, len),
+        [b'F', b'L', b'V', 1, ..] => return flv(source, len),
         [b'I', b'D', b'3', ..] | [0xff, 0xe2..=0xff, ..] => mp3_len(source, head)?,
         _ => None,
     };
@@ -98,6 +99,29 @@ fn ebml_size(bytes: &[u8], at: usize) -> Option<(Option<u64>, usize)> {
         .fold(u64::from(first) & ((1 << (8 - length)) - 1), |v, b| v << 8 | u64::from(*b));
     let unknown = value == (1 << (7 * length)) - 1;
     Some(((!unknown).then_some(value), at + length))
+}
+
+/// FLV: whether the last tag is whole. Each is followed by its size (Video File Format 10.1, annex
+/// E.3), which leads back to a header that says the same.
+fn flv(source: &mut (impl Read + Seek), len: u64) -> io::Result<Envelope> {
+    const HEADER_BYTES: u64 = 11;
+    let mut at = |offset: u64| {
+        let mut bytes = [0; 4];
+        source.seek(SeekFrom::Start(offset))?;
+        source.read_exact(&mut bytes)?;
+        Ok::<_, io::Error>(u64::from(u32::from_be_bytes(bytes)))
+    };
+    if len < HEADER_BYTES + 8 {
+        return Ok(Envelope::Unknown);
+    }
+    let tag_bytes = at(len - 4)?;
+    if tag_bytes < HEADER_BYTES || tag_bytes > len - 4 {
+        return Ok(Envelope::Truncated);
+    }
+    // Type, then 24 bits of length.
+    let header = at(len - 4 - tag_bytes)?;
+    let is_whole = (header & 0x00ff_ffff) + HEADER_BYTES == tag_bytes;
+    Ok(if is_whole { Envelope::Complete } else { Envelope::Truncated })
 }
 
 /// MP3: what the tag frame behind the ID3v2 tag says, if LAME's checksum vouches for it. Other
@@ -173,6 +197,22 @@ mod tests {
         assert_eq!(look(&file(0x84)), Envelope::Truncated);
         assert_eq!(look(&file(0xff)), Envelope::Unknown);
         assert_eq!(look(&[0x1a, 0x45, 0xdf, 0xa3, 0]), Envelope::Unknown);
+    }
+
+    #[test]
+    fn flv_is_held_to_its_last_tag() {
+        let mut file = b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec();
+        for kind in [8, 9] {
+            file.extend([kind, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]);
+            file.extend(b"sound");
+            file.extend(16_u32.to_be_bytes());
+        }
+        assert_eq!(look(&file), Envelope::Complete);
+        for missing in 1..20 {
+            assert_eq!(look(&file[..file.len() - missing]), Envelope::Truncated, "{missing}");
+        }
+        assert_eq!(look(&file[..file.len() - 20]), Envelope::Complete);
+        assert_eq!(look(&file[..13]), Envelope::Unknown);
     }
 
     #[test]

@@ -148,6 +148,9 @@ pub enum CodecError {
     /// Writing the sink failed.
     #[error("the output cannot be written")]
     Sink(#[source] io::Error),
+    /// The system gives no thread.
+    #[error("no thread can be started")]
+    Thread(#[source] io::Error),
     /// The caller cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -201,7 +204,7 @@ impl CodecError {
             | Self::Truncated { .. }
             | Self::EmptyRange { .. } => ErrorKind::BadInput,
             Self::Limit { .. } => ErrorKind::LimitExceeded,
-            Self::Source(_) | Self::Sink(_) => ErrorKind::Io,
+            Self::Source(_) | Self::Sink(_) | Self::Thread(_) => ErrorKind::Io,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Bug { .. } => ErrorKind::Bug,
         }
@@ -240,6 +243,7 @@ impl CodecError {
             },
             Self::Source(_) => "check the input and try again",
             Self::Sink(_) => "check the free space and the permissions, and try again",
+            Self::Thread(_) => "raise the limits on memory and processes, or use fewer threads",
             Self::Cancelled => "start again when ready",
             Self::Bug { .. } => "report it with the file",
         }
@@ -279,6 +283,7 @@ mod tests {
             (limit, K::LimitExceeded),
             (E::Source(io()), K::Io),
             (E::Sink(io()), K::Io),
+            (E::Thread(io()), K::Io),
             (E::Cancelled, K::Cancelled),
             (E::Bug { stage: "encode", detail: "x".into() }, K::Bug),
         ];

@@ -16,10 +16,12 @@ pub(crate) use self::edit::Edit;
 pub(crate) use self::sample_reader::SampleReader;
 pub(crate) use self::samples::{Sample, SampleTable};
 
-use self::boxes::{MAX_BOXES, children, int, read_body, read_header};
+use self::boxes::{children, int, read_body, read_header};
 use self::edit::{only_edit, time_scale};
 use self::samples::TableBoxes;
 
+/// Boxes looked at on the top level: fragmented files have two or more a fragment.
+const MAX_TOP_LEVEL_BOXES: usize = 1 << 16;
 /// How far below `trak` the boxes of interest lie: mdia, minf, stbl, stsd. A file can nest as deep
 /// as it is long, and the walk is recursive.
 const MAX_DEPTH: usize = 3;
@@ -63,7 +65,7 @@ impl Movie {
     pub(crate) fn read(source: &mut (impl Read + Seek), len: u64) -> io::Result<Option<Self>> {
         let mut movie = Self::default();
         let mut at = 0;
-        for index in 0..MAX_BOXES {
+        for index in 0..MAX_TOP_LEVEL_BOXES {
             if at == len {
                 movie.complete = true;
                 break;

@@ -88,7 +88,7 @@ impl Job {
             track,
             envelope,
             declared_seconds,
-            metadata: options.metadata(facts.metadata),
+            metadata: options.metadata(facts.metadata, &mut warnings),
             warnings,
             truncated: false,
         })
@@ -185,8 +185,10 @@ impl Job {
         }
         // What follows the declared end is no audio: old tags, padding.
         let at_end = self.declared_seconds.is_some_and(|s| decoded_seconds >= s);
-        // And a file that is cut off ends with half a packet.
-        let explained = at_end || !losses.is_empty();
+        // A file that is cut off ends with half a packet; one without a stated length may, too, or
+        // it is such a tag.
+        let last_of_unknown = self.declared_seconds.is_none() && health.damaged_at_end == 1;
+        let explained = at_end || last_of_unknown || !losses.is_empty();
         let damaged = health.damaged - if explained { health.damaged_at_end } else { 0 };
         if damaged > 0 {
             losses.push(format!("damaged packets: {damaged} of {}", health.packets));
@@ -201,7 +203,8 @@ impl Job {
             } else {
                 (declared * 0.1).max(2.0)
             };
-            if declared - decoded_seconds > tolerance {
+            // Some count from the start of the container.
+            if declared - self.track.start_seconds - decoded_seconds > tolerance {
                 losses.push(format!("{decoded_seconds:.2} s of {declared:.2} s could be decoded"));
             }
         }

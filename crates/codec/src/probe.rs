@@ -26,6 +26,8 @@ pub struct AudioTrack {
     pub channels: u32,
     /// Declared length of this track, in seconds. Not to be believed.
     pub duration_seconds: Option<f64>,
+    /// How much later than the container's it starts, in seconds.
+    pub start_seconds: f64,
     /// Language, as the container writes it.
     pub language: Option<String>,
     /// Title of the track.

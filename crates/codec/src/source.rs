@@ -166,24 +166,18 @@ fn overlay(buf: &mut [u8], at: u64, offset: u64, bytes: [u8; 4]) {
 
 impl Seek for GuardedSource {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        // Seeking before the start is a question that demuxers of damaged files ask, not a failure
-        // of the source; it must not be remembered as one.
-        match to {
-            SeekFrom::Start(_) => self.guarded(|inner| inner.seek(to)),
-            SeekFrom::End(offset) => {
-                let Some(target) = self.len.checked_add_signed(offset) else {
-                    return Err(io::ErrorKind::InvalidInput.into());
-                };
-                self.guarded(|inner| inner.seek(SeekFrom::Start(target)))
-            }
-            SeekFrom::Current(offset) => {
-                let here = self.guarded(|inner| inner.stream_position())?;
-                let Some(target) = here.checked_add_signed(offset) else {
-                    return Err(io::ErrorKind::InvalidInput.into());
-                };
-                self.guarded(|inner| inner.seek(SeekFrom::Start(target)))
-            }
-        }
+        // Seeking before the start or far behind the end is a question that demuxers of damaged
+        // files ask, not a failure of the source; it must not be remembered as one.
+        let (base, offset) = match to {
+            SeekFrom::Start(target) => (target, 0),
+            SeekFrom::End(offset) => (self.len, offset),
+            SeekFrom::Current(offset) => (self.guarded(|inner| inner.stream_position())?, offset),
+        };
+        let Some(target) = base.checked_add_signed(offset) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let target = target.min(self.len);
+        self.guarded(|inner| inner.seek(SeekFrom::Start(target)))
     }
 }
 
@@ -239,6 +233,7 @@ mod tests {
             GuardedSource::new(Cursor::new(vec![0; 8]), &Limits::default(), stop()).unwrap();
         assert!(source.seek(SeekFrom::Current(-1)).is_err());
         assert!(source.seek(SeekFrom::End(-9)).is_err());
+        assert_eq!(source.seek(SeekFrom::Start(u64::MAX)).unwrap(), 8);
         assert!(source.state().take_error().is_none());
         assert_eq!(source.seek(SeekFrom::End(-8)).unwrap(), 0);
     }

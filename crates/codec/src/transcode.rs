@@ -169,7 +169,7 @@ fn pump(
         let feeder = thread::Builder::new()
             .name("tonemill-decode".to_owned())
             .spawn_scoped(scope, move || job.feed(options, submit))
-            .map_err(CodecError::Source)?;
+            .map_err(CodecError::Thread)?;
         let written = segments.iter().try_for_each(&mut write);
         if written.is_err() {
             stop.abort.cancel();
@@ -201,7 +201,7 @@ impl Options {
 
     /// The metadata of the output: the input's unless dropped, chapters moved to the new start, and
     /// the caller's tags over it.
-    pub(crate) fn metadata(&self, mut found: Metadata) -> Metadata {
+    pub(crate) fn metadata(&self, mut found: Metadata, warnings: &mut Vec<String>) -> Metadata {
         if self.drop_tags {
             found.tags.clear();
             found.chapters.clear();
@@ -217,7 +217,10 @@ impl Options {
             kept
         });
         for (name, text) in &self.tags {
-            let (text, _) = crate::metadata::clean(text, self.limits.tag_bytes);
+            let (text, cut) = crate::metadata::clean(text, self.limits.tag_bytes);
+            if cut {
+                warnings.push(format!("the tag {name} was cut to {} bytes", self.limits.tag_bytes));
+            }
             if text.is_empty() {
                 found.tags.remove(name);
             } else {
@@ -271,7 +274,7 @@ mod tests {
             ..Metadata::default()
         };
         let options = Options { start_seconds: 6.0, end_seconds: Some(9.0), ..Options::default() };
-        assert_eq!(options.metadata(found).chapters, [chapter(0.0, 3.0)]);
+        assert_eq!(options.metadata(found, &mut Vec::new()).chapters, [chapter(0.0, 3.0)]);
         assert!((options.clip(8.0) - 2.0).abs() < 1e-9);
     }
 }

@@ -202,6 +202,7 @@ fn audio_track(index: usize, track: &Track) -> AudioTrack {
             (_, _, Some((frames, rate))) if rate > 0 => Some(frames as f64 / f64::from(rate)),
             _ => None,
         },
+        start_seconds: 0.0,
         language: track.language.clone().filter(|language| language != "und"),
         title: None,
         default: track.flags.contains(TrackFlags::DEFAULT),

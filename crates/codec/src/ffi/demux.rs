@@ -94,6 +94,28 @@ pub(crate) fn attached_picture<'a>(stream: &'a Stream<'_>) -> Option<&'a [u8]> {
     Some(unsafe { std::slice::from_raw_parts(packet.data, len) })
 }
 
+/// Where FFmpeg has an input's durations from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DurationFrom {
+    /// The container states them.
+    Header,
+    /// The last timestamps of the file.
+    Timestamps,
+    /// A guess from the size and the bitrate.
+    Bitrate,
+}
+
+/// Where the durations of `input` and its streams are from.
+pub(crate) fn duration_from(input: &Input) -> DurationFrom {
+    use ffi::AVDurationEstimationMethod as Method;
+    // SAFETY: reads a field of a live context.
+    match unsafe { (*input.as_ptr()).duration_estimation_method } {
+        Method::AVFMT_DURATION_FROM_PTS => DurationFrom::Timestamps,
+        Method::AVFMT_DURATION_FROM_STREAM => DurationFrom::Header,
+        Method::AVFMT_DURATION_FROM_BITRATE => DurationFrom::Bitrate,
+    }
+}
+
 /// The tags of the container.
 pub(crate) fn container_tags(input: &Input) -> BTreeMap<String, String> {
     // SAFETY: reads a field of a live context.

@@ -2,9 +2,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// Boxes looked at on one level. Fragmented files have two a second; what lies behind is left to
-/// the demuxer.
-pub(super) const MAX_BOXES: usize = 64;
+/// Boxes looked at in a box; what lies behind is left to the demuxer.
+const MAX_BOXES: usize = 64;
 /// Bytes read of a box that is looked into; those of interest are small.
 const MAX_BODY_BYTES: u64 = 64 << 10;
 

@@ -13,7 +13,7 @@ pub(crate) struct Edit {
     pub(crate) media: u64,
     /// Units per second.
     pub(crate) time_scale: u32,
-    /// Whether its length is not stated: it goes to the end.
+    /// Whether its length is not stated, or absurd: it goes to the end.
     pub(crate) is_open: bool,
 }
 
@@ -41,7 +41,8 @@ pub(super) fn only_edit(elst: &[u8], movie_scale: u32, mdhd: &[u8]) -> Option<Ed
     let scaled = |ticks: u64| u128::from(ticks) * u128::from(time_scale) / u128::from(movie_scale);
     let media = media_duration(mdhd);
     let rest = media.checked_sub(start).filter(|rest| *rest > 0)?;
-    let is_open = duration == 0;
+    // FFmpeg takes what it cannot count for zero.
+    let is_open = duration == 0 || scaled(duration) + u128::from(start) > i64::MAX as u128;
     let to_the_end = is_open || scaled(duration.saturating_add(1)) >= u128::from(rest);
     let length = if to_the_end { rest } else { u64::try_from(scaled(duration)).ok()? };
     Some(Edit { start, length, media, time_scale, is_open })

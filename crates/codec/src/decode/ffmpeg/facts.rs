@@ -8,6 +8,7 @@ use ffmpeg_next::media::Type;
 use super::{CODECS, UNKNOWN_DURATION};
 use crate::decode::Facts;
 use crate::ffi;
+use crate::ffi::demux::DurationFrom;
 use crate::limits::Limits;
 use crate::metadata::{Chapter, Metadata};
 use crate::probe::AudioTrack;
@@ -42,15 +43,16 @@ pub(super) fn facts(input: &Input, streams: &[usize], limits: &Limits) -> Facts 
     let video = |s: &Stream<'_>| s.parameters().medium() == Type::Video && !is_picture(s);
     let video_streams = input.streams().filter(video).count();
     let pictures = input.streams().filter(is_picture).count();
-    let duration = input.duration();
+    let duration_from = ffi::demux::duration_from(input);
+    let duration = Some(input.duration()).filter(|_| duration_from != DurationFrom::Bitrate);
     Facts {
         container: input.format().name().to_owned(),
-        duration_seconds: (duration > 0).then(|| duration as f64 / 1e6),
+        duration_seconds: duration.filter(|d| *d > 0).map(|d| d as f64 / 1e6),
         tracks: streams
             .iter()
             .filter_map(audio)
             .enumerate()
-            .map(|(index, stream)| track(index, &stream))
+            .map(|(index, stream)| track(index, &stream, duration_from))
             .collect(),
         video_streams,
         other_streams: input.nb_streams() as usize - streams.len() - video_streams - pictures,
@@ -59,7 +61,7 @@ pub(super) fn facts(input: &Input, streams: &[usize], limits: &Limits) -> Facts 
     }
 }
 
-fn track(index: usize, stream: &Stream<'_>) -> AudioTrack {
+fn track(index: usize, stream: &Stream<'_>, duration_from: DurationFrom) -> AudioTrack {
     let parameters = stream.parameters();
     let mut tags = ffi::demux::stream_tags(stream);
     let decoder = codec::decoder::find(parameters.id());
@@ -69,8 +71,11 @@ fn track(index: usize, stream: &Stream<'_>) -> AudioTrack {
         id => id.name().to_owned(),
     };
     let ticks = stream.duration();
-    let declared = (ticks > 0 && ticks != UNKNOWN_DURATION)
-        .then(|| ticks as f64 * f64::from(stream.time_base()));
+    let seconds = |ticks: i64| ticks as f64 * f64::from(stream.time_base());
+    let guessed = duration_from == DurationFrom::Bitrate;
+    let declared = (ticks > 0 && ticks != UNKNOWN_DURATION && !guessed).then(|| seconds(ticks));
+    // Timestamps start anywhere where they are all there is.
+    let start = Some(stream.start_time()).filter(|_| duration_from == DurationFrom::Header);
     AudioTrack {
         index,
         codec,
@@ -78,6 +83,7 @@ fn track(index: usize, stream: &Stream<'_>) -> AudioTrack {
         sample_rate_hz: ffi::frame::declared_rate_hz(&parameters),
         channels: ffi::frame::declared_layout(&parameters).channels,
         duration_seconds: declared.or_else(|| clock_seconds(tags.get("duration")?)),
+        start_seconds: start.filter(|ticks| *ticks > 0).map_or(0.0, seconds),
         language: tags.remove("language").filter(|language| language != "und"),
         title: tags.remove("title"),
         default: stream.disposition().contains(Disposition::DEFAULT),

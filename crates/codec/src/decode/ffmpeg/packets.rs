@@ -116,6 +116,8 @@ pub(super) struct SampledPackets {
     /// Start of the next sample, and where what is to be heard ends, in the media's time.
     time: u64,
     end: u64,
+    /// Some lie beyond the end of the file.
+    some_are_missing: bool,
     /// A part of the file, and where it starts.
     window: Vec<u8>,
     window_at: u64,
@@ -132,6 +134,7 @@ impl SampledPackets {
             last_shown: table.last_shown(),
             time: 0,
             end,
+            some_are_missing: false,
             window: Vec::new(),
             window_at: 0,
         }
@@ -149,17 +152,20 @@ impl SampledPackets {
             self.next_sample()?;
             self.skip -= 1;
         }
-        if self.time >= self.end {
-            return Ok(Next::End);
+        while self.time < self.end {
+            let Some(sample) = self.next_sample()? else { break };
+            if sample.bytes == 0 || sample.bytes > MAX_PACKET_BYTES {
+                return Ok(Next::Damage);
+            }
+            let Some(bytes) = self.bytes(sample)? else {
+                self.some_are_missing = true;
+                continue;
+            };
+            let mut packet = Packet::copy(bytes);
+            packet.set_duration(sample.duration.into());
+            return Ok(Next::Packet(packet));
         }
-        let Some(sample) = self.next_sample()? else { return Ok(Next::End) };
-        if sample.bytes == 0 || sample.bytes > MAX_PACKET_BYTES {
-            return Ok(Next::Damage);
-        }
-        let Some(bytes) = self.bytes(sample)? else { return Ok(Next::BrokenOff) };
-        let mut packet = Packet::copy(bytes);
-        packet.set_duration(sample.duration.into());
-        Ok(Next::Packet(packet))
+        Ok(if self.some_are_missing { Next::BrokenOff } else { Next::End })
     }
 
     fn next_sample(&mut self) -> std::io::Result<Option<Sample>> {
@@ -172,6 +178,9 @@ impl SampledPackets {
     /// What lies at the sample's place; `None` beyond the end of the file.
     fn bytes(&mut self, sample: Sample) -> std::io::Result<Option<&[u8]>> {
         let len = sample.bytes as usize;
+        if sample.offset.saturating_add(sample.bytes.into()) > self.source.len() {
+            return Ok(None);
+        }
         let held = |at: u64, window: &[u8]| {
             let start = usize::try_from(sample.offset.checked_sub(at)?).ok()?;
             (start.checked_add(len)? <= window.len()).then_some(start)
