@@ -170,14 +170,14 @@ impl Run<'_> {
 
     fn tell_failure(&self, input: &Path, target: &Target, failure: &Failure) -> bool {
         let decoder = self.request.options.decoder;
-        let (what, advice) = failure.words_with_output(input, target, decoder);
+        let (what, advice) = failure.words(input, target, decoder);
         eprintln!("tonemill: {}: {what}: {advice}", shown(input));
         !self.request.json || self.print_failure(input, target, failure)
     }
 
     fn print_failure(&self, input: &Path, target: &Target, failure: &Failure) -> bool {
         let decoder = self.request.options.decoder;
-        let (what, advice) = failure.words_with_output(input, target, decoder);
+        let (what, advice) = failure.words(input, target, decoder);
         let facts = ErrorFacts { kind: failure.kind(), message: &what, advice };
         Line::failed(input, facts).print()
     }

@@ -59,49 +59,20 @@ impl Failure {
         }
     }
 
-    /// What is wrong with `input`, and what to do.
-    pub fn words(&self, input: &Path, decoder: DecoderKind) -> (String, &'static str) {
-        match self {
-            Self::Open(error) => open_words(input, error),
-            Self::Create(error) if error.kind() == io::ErrorKind::Interrupted => {
-                ("cancelled".to_owned(), "start again when ready")
-            }
-            Self::Create(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                ("nobody reads the output any more".to_owned(), "start again when ready")
-            }
-            Self::Create(error) => {
-                let what = format!("the output cannot be written: {error}");
-                (what, "check the folder, its permissions and its free space")
-            }
-            Self::Codec(error) => {
-                let cause = std::error::Error::source(error);
-                let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-                (format!("{error}{cause}"), advice(error, decoder))
-            }
-        }
-    }
-
-    /// The same, of an output that has a name.
-    pub fn words_with_output(
+    /// What is wrong, and what to do.
+    pub fn words(
         &self,
         input: &Path,
         target: &Target,
         decoder: DecoderKind,
     ) -> (String, &'static str) {
-        let (Self::Create(error), Target::File(path)) = (self, target) else {
-            return self.words(input, decoder);
-        };
-        let name = shown(path);
-        match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                (format!("{name} exists and was kept"), "use --force to replace it")
-            }
-            io::ErrorKind::IsADirectory => {
-                (format!("{name} is a folder"), "use -d to name a folder")
-            }
-            _ => {
-                let (what, advice) = self.words(input, decoder);
-                (what.replacen("the output", &name, 1), advice)
+        match self {
+            Self::Open(error) => open_words(input, error),
+            Self::Create(error) => create_words(target, error),
+            Self::Codec(error) => {
+                let cause = std::error::Error::source(error);
+                let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+                (format!("{error}{cause}"), advice(error, decoder))
             }
         }
     }
@@ -122,6 +93,27 @@ fn open_words(input: &Path, error: &io::Error) -> (String, &'static str) {
             (what, "check its name and permissions")
         }
         _ => (what, "check the input and the free space, and try again"),
+    }
+}
+
+fn create_words(target: &Target, error: &io::Error) -> (String, &'static str) {
+    let name = match target {
+        Target::Stdout => "standard output".to_owned(),
+        Target::File(path) => shown(path),
+    };
+    match error.kind() {
+        io::ErrorKind::Interrupted => ("cancelled".to_owned(), "start again when ready"),
+        io::ErrorKind::BrokenPipe => {
+            (format!("nobody reads {name} any more"), "start again when ready")
+        }
+        io::ErrorKind::AlreadyExists => {
+            (format!("{name} exists and was kept"), "use --force to replace it")
+        }
+        io::ErrorKind::IsADirectory => (format!("{name} is a folder"), "use -d to name a folder"),
+        _ => {
+            let advice = "check the folder, its permissions and its free space";
+            (format!("{name} cannot be written: {error}"), advice)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::input;
 use crate::json::{ErrorFacts, Line, print_line};
+use crate::request::Target;
 use crate::text::{clock, shown};
 
 /// Probes one file and prints it.
@@ -17,7 +18,7 @@ pub fn run(args: &ProbeArgs, cancel: &CancelToken) -> Outcome {
     let probe = match probe(args, cancel) {
         Ok(probe) => probe,
         Err(failure) => {
-            let (what, advice) = failure.words(&args.input, args.decoder.into());
+            let (what, advice) = failure.words(&args.input, &Target::Stdout, args.decoder.into());
             eprintln!("tonemill: {name}: {what}: {advice}");
             let facts = ErrorFacts { kind: failure.kind(), message: &what, advice };
             let told = !args.json || Line::failed(&args.input, facts).print();
