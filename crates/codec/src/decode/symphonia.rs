@@ -3,7 +3,8 @@
 //! Symphonia trims encoder delay of MP3, Vorbis and FLAC itself, but plays an MP4's media from its
 //! first sample to its last; the edit list is applied here.
 
-use std::collections::BTreeMap;
+mod tags;
+
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,9 +16,10 @@ use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackFlags, TrackType};
 use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
-use symphonia::core::meta::{ChapterGroup, ChapterGroupItem, MetadataOptions, StandardTag, Tag};
+use symphonia::core::meta::{ChapterGroup, ChapterGroupItem, MetadataOptions, StandardTag};
 use symphonia::core::units::Duration;
 
+use self::tags::named_tags;
 use crate::decode::exact_length::ExactLength;
 use crate::decode::{Decoder, Facts, Health};
 use crate::envelope;
@@ -207,44 +209,6 @@ fn audio_track(index: usize, track: &Track) -> AudioTrack {
         title: None,
         default: track.flags.contains(TrackFlags::DEFAULT),
     }
-}
-
-/// Tags under FFmpeg's names; numbers with their totals, as in "3/12".
-fn named_tags<'a>(tags: impl Iterator<Item = &'a Tag> + Clone) -> BTreeMap<String, String> {
-    let mut named: BTreeMap<_, _> = tags.clone().filter_map(named).collect();
-    for tag in tags {
-        let (name, total) = match tag.std {
-            Some(StandardTag::TrackTotal(total)) => ("track", total),
-            Some(StandardTag::DiscTotal(total)) => ("disc", total),
-            _ => continue,
-        };
-        if let Some(number) = named.get_mut(name).filter(|number| !number.contains('/')) {
-            *number = format!("{number}/{total}");
-        }
-    }
-    named
-}
-
-/// A tag under the name that FFmpeg would give it.
-fn named(tag: &Tag) -> Option<(String, String)> {
-    let (name, value) = match tag.std.as_ref()? {
-        StandardTag::TrackTitle(v) | StandardTag::MovieTitle(v) => ("title", v.to_string()),
-        StandardTag::Artist(v) => ("artist", v.to_string()),
-        StandardTag::Album(v) => ("album", v.to_string()),
-        StandardTag::AlbumArtist(v) => ("album_artist", v.to_string()),
-        StandardTag::TrackNumber(v) => ("track", v.to_string()),
-        StandardTag::DiscNumber(v) => ("disc", v.to_string()),
-        StandardTag::RecordingDate(v) | StandardTag::ReleaseDate(v) => ("date", v.to_string()),
-        StandardTag::RecordingYear(v) | StandardTag::ReleaseYear(v) => ("date", v.to_string()),
-        StandardTag::Genre(v) => ("genre", v.to_string()),
-        StandardTag::Composer(v) => ("composer", v.to_string()),
-        StandardTag::Comment(v) => ("comment", v.to_string()),
-        StandardTag::Description(v) => ("description", v.to_string()),
-        StandardTag::Copyright(v) => ("copyright", v.to_string()),
-        StandardTag::Label(v) => ("publisher", v.to_string()),
-        _ => return None,
-    };
-    Some((name.to_owned(), value))
 }
 
 fn add_chapters(
