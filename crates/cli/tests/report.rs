@@ -178,11 +178,18 @@ fn an_offset_far_behind_the_end_costs_a_chunk() {
     let at = file.windows(4).position(|w| w == b"stco").unwrap();
     let count = u32::from_be_bytes(file[at + 8..at + 12].try_into().unwrap()) as usize;
     assert!(count > 50, "{count}");
-    file[at + 12 + 4 * (count - 20)..][..4].fill(0xff);
     let folder = tempfile::tempdir().unwrap();
-    let input = folder.path().join("far.mp4");
-    fs::write(&input, file).unwrap();
-    let report = convert(&input, &folder.path().join("out.mp3"), &[]).succeeded().json();
-    assert_eq!(report["truncated"], true);
-    assert!(report["source"]["decoded_seconds"].as_f64().unwrap() > 9.0, "{report}");
+    let (input, output) = (folder.path().join("far.mp4"), folder.path().join("out.mp3"));
+    // One that FFmpeg is shown, where the chunks that follow it are lost as well, and one of the rest.
+    for (chunk, at_least_seconds) in [(3, 8.0), (count - 20, 9.5)] {
+        let place = at + 12 + 4 * chunk..at + 16 + 4 * chunk;
+        let offset = file[place.clone()].to_vec();
+        file[place.clone()].fill(0xff);
+        fs::write(&input, &file).unwrap();
+        file[place].copy_from_slice(&offset);
+        let report = convert(&input, &output, &["--force"]).succeeded().json();
+        assert_eq!(report["truncated"], true, "{report}");
+        let seconds = report["source"]["decoded_seconds"].as_f64().unwrap();
+        assert!(seconds > at_least_seconds, "{report}");
+    }
 }

@@ -89,7 +89,7 @@ impl Packets {
             return Ok(match outcome {
                 Ok(()) if packet.stream() == self.stream => {
                     self.errors_in_a_row = 0;
-                    if let Some(rest) = &self.rest {
+                    if let Some(rest) = &mut self.rest {
                         rest.correct(&mut packet);
                     }
                     Next::Packet(packet)
@@ -113,6 +113,7 @@ pub(super) struct SampledPackets {
     /// Samples to pass over: FFmpeg was shown them, the last of which is `last_shown`.
     skip: u32,
     last_shown: Sample,
+    last_shown_was_given: bool,
     /// Start of the next sample, and where what is to be heard ends, in the media's time.
     time: u64,
     end: u64,
@@ -132,6 +133,7 @@ impl SampledPackets {
             samples: SampleReader::new(table),
             skip: table.shown_samples(),
             last_shown: table.last_shown(),
+            last_shown_was_given: false,
             time: 0,
             end,
             some_are_missing: false,
@@ -141,8 +143,9 @@ impl SampledPackets {
     }
 
     /// FFmpeg takes the last packet that it was shown for the track's last.
-    fn correct(&self, packet: &mut Packet) {
+    fn correct(&mut self, packet: &mut Packet) {
         if u64::try_from(packet.position()) == Ok(self.last_shown.offset) {
+            self.last_shown_was_given = true;
             packet.set_duration(self.last_shown.duration.into());
         }
     }
@@ -151,6 +154,8 @@ impl SampledPackets {
         while self.skip > 0 {
             self.next_sample()?;
             self.skip -= 1;
+            // FFmpeg ends quietly at the first that lies beyond the end of the file.
+            self.some_are_missing = !self.last_shown_was_given && self.time < self.end;
         }
         while self.time < self.end {
             let Some(sample) = self.next_sample()? else { break };
