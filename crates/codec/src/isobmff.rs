@@ -44,6 +44,9 @@ pub(crate) struct Movie {
     pub(crate) edits: Vec<(u32, Edit)>,
     /// Where the type fields of the video tracks' boxes lie, unless the movie is fragmented.
     pub(crate) video_tracks: Vec<u64>,
+    /// Where the type fields of edit lists lie that no demuxer is to see: FFmpeg plays nothing of an
+    /// edit without a length. Unless the movie is fragmented, where that is the rule.
+    open_edits: Vec<u64>,
     /// Sample tables, by track ID, of the audio tracks of which a demuxer need only see the start.
     pub(crate) samples: Vec<(u32, SampleTable)>,
 }
@@ -56,6 +59,8 @@ struct Track {
     hdlr: Vec<u8>,
     stsd: Vec<u8>,
     elst: Vec<u8>,
+    /// Where the type field of `edts` lies.
+    edts_at: u64,
     dref: Vec<u8>,
     table: TableBoxes,
 }
@@ -126,6 +131,7 @@ impl Movie {
         self.samples.retain(|(id, _)| is_unique(*id));
         if fragmented {
             self.video_tracks.clear();
+            self.open_edits.clear();
             self.samples.clear();
         }
         Ok(())
@@ -142,9 +148,10 @@ impl Movie {
         self.external_audio |= track.dref.get(16..20).is_some_and(|flags| flags[3] & 1 == 0);
         let Some(id) = track_id(&track.tkhd) else { return Ok(()) };
         let edit = movie_scale.and_then(|scale| only_edit(&track.elst, scale, &track.mdhd));
+        let understood = edit.is_some() || track.elst.is_empty();
+        self.open_edits.extend(edit.filter(|edit| edit.is_open).map(|_| track.edts_at));
+        let edit = edit.filter(|edit| !edit.is_open);
         self.edits.extend(edit.map(|edit| (id, edit)));
-        // FFmpeg plays nothing of an edit without a length.
-        let understood = edit.map_or(track.elst.is_empty(), |edit| !edit.is_open);
         let start = edit.map_or(0, |edit| edit.start);
         if understood
             && track.is_simple()
@@ -159,8 +166,9 @@ impl Movie {
     /// grow with the length: no video tracks, and no more than the first samples of audio whose
     /// others are read by their table.
     pub(crate) fn disguise(&self) -> Vec<(u64, [u8; 4])> {
-        let video = self.video_tracks.iter().map(|at| (*at, *b"free"));
-        video.chain(self.samples.iter().flat_map(|(_, table)| table.disguise())).collect()
+        let unseen = self.video_tracks.iter().chain(&self.open_edits);
+        let unseen = unseen.map(|at| (*at, *b"free"));
+        unseen.chain(self.samples.iter().flat_map(|(_, table)| table.disguise())).collect()
     }
 }
 
@@ -189,7 +197,12 @@ impl Track {
         to: u64,
         depth: usize,
     ) -> io::Result<()> {
+        let mut next = from;
         for (kind, from, to) in children(source, from, to)? {
+            let start = std::mem::replace(&mut next, to);
+            if kind == *b"edts" {
+                self.edts_at = start + 4;
+            }
             let body = match &kind {
                 b"edts" | b"mdia" | b"minf" | b"stbl" | b"dinf" => {
                     if depth < MAX_DEPTH {
@@ -279,12 +292,20 @@ mod tests {
     }
 
     #[test]
+    fn an_edit_without_a_length_is_not_shown() {
+        let bytes = movie(&[(0, 1024)], b"mp4a");
+        let found = read(&bytes).unwrap();
+        let at = bytes.windows(4).position(|w| w == b"edts").unwrap() as u64;
+        assert_eq!((found.edits.len(), found.disguise()), (0, vec![(at, *b"free")]));
+        assert_eq!(read(&movie(&[(10_000, 1024)], b"mp4a")).unwrap().disguise(), []);
+    }
+
+    #[test]
     fn coarse_movie_time_does_not_cost_samples() {
         let length = |edit| read(&movie(&[edit], b"mp4a")).unwrap().edits[0].1.length;
         assert_eq!(length((10_000, 1024)), 441_000);
         assert_eq!(length((9_999, 1024)), 441_000);
         assert_eq!(length((9_998, 1024)), 440_911);
-        assert_eq!(length((0, 1024)), 441_000);
         assert_eq!(length((20_000, 1024)), 441_000);
     }
 

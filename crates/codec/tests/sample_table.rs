@@ -60,6 +60,18 @@ fn assert_decoded_as_by_ffmpeg(file: &Path, frame: usize, encoding: &str) {
 }
 
 #[test]
+fn an_edit_without_a_length_costs_nothing() {
+    let mut source = NamedTempFile::with_suffix(".wav").unwrap();
+    source.write_all(&wav(&music(10.0, 48_000, 2), 48_000)).unwrap();
+    let file = mp4("0", source.path(), "-c:a alac");
+    let mut bytes = std::fs::read(file.path()).unwrap();
+    let at = bytes.windows(4).position(|w| w == b"elst").unwrap();
+    bytes[at + 12..at + 16].fill(0);
+    std::fs::write(file.path(), bytes).unwrap();
+    assert_eq!(tonemill(file.path())[0].len(), 480_000);
+}
+
+#[test]
 fn packets_by_the_table_are_those_of_the_index() {
     let mut source = NamedTempFile::with_suffix(".wav").unwrap();
     source.write_all(&wav(&music(20.0, 48_000, 2), 48_000)).unwrap();
