@@ -143,6 +143,7 @@ impl Opened {
             envelope::inspect(&mut source, bytes, movie.as_ref()).map_err(first_error)?;
         std::io::Seek::rewind(&mut source).map_err(first_error)?;
         let movie = movie.unwrap_or_default();
+        state.watch_boxes(movie.box_watch());
         if movie.encrypted_audio {
             return Err(CodecError::Encrypted);
         }

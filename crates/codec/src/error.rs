@@ -5,10 +5,10 @@
 
 use std::io;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How a caller should react to a [`CodecError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The input cannot be converted; trying again changes nothing.
@@ -148,6 +148,9 @@ pub enum CodecError {
     /// Writing the sink failed.
     #[error("the output cannot be written")]
     Sink(#[source] io::Error),
+    /// The system gives no more memory.
+    #[error("there is not enough memory")]
+    OutOfMemory,
     /// The system gives no thread.
     #[error("no thread can be started")]
     Thread(#[source] io::Error),
@@ -203,7 +206,7 @@ impl CodecError {
             | Self::Undecodable { .. }
             | Self::Truncated { .. }
             | Self::EmptyRange { .. } => ErrorKind::BadInput,
-            Self::Limit { .. } => ErrorKind::LimitExceeded,
+            Self::Limit { .. } | Self::OutOfMemory => ErrorKind::LimitExceeded,
             Self::Source(_) | Self::Sink(_) | Self::Thread(_) => ErrorKind::Io,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Bug { .. } => ErrorKind::Bug,
@@ -243,6 +246,7 @@ impl CodecError {
             },
             Self::Source(_) => "check the input and try again",
             Self::Sink(_) => "check the free space and the permissions, and try again",
+            Self::OutOfMemory => "raise the limit on memory",
             Self::Thread(_) => "raise the limits on memory and processes, or use fewer threads",
             Self::Cancelled => "start again when ready",
             Self::Bug { .. } => "report it with the file",
@@ -281,6 +285,7 @@ mod tests {
             (E::Truncated { decoded_seconds: 1.0, declared_seconds: Some(2.0) }, K::BadInput),
             (E::EmptyRange { audio_seconds: Some(1.0) }, K::BadInput),
             (limit, K::LimitExceeded),
+            (E::OutOfMemory, K::LimitExceeded),
             (E::Source(io()), K::Io),
             (E::Sink(io()), K::Io),
             (E::Thread(io()), K::Io),

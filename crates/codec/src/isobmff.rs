@@ -4,6 +4,7 @@
 //!
 //! Everything is read through small bounded reads; damage ends the walk, never the conversion.
 
+mod box_watch;
 mod boxes;
 mod edit;
 mod sample_reader;
@@ -11,6 +12,7 @@ mod samples;
 
 use std::io::{self, Read, Seek};
 
+pub(crate) use self::box_watch::BoxWatch;
 pub(crate) use self::boxes::read_up_to;
 pub(crate) use self::edit::Edit;
 pub(crate) use self::sample_reader::SampleReader;
@@ -27,9 +29,15 @@ const MAX_TOP_LEVEL_BOXES: usize = 1 << 16;
 const MAX_DEPTH: usize = 3;
 
 /// What a file says.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 #[allow(clippy::struct_excessive_bools, reason = "they are independent findings")]
 pub(crate) struct Movie {
+    /// Its packets lie in fragments, which follow it.
+    pub(crate) is_fragmented: bool,
+    /// How long they say they are, together.
+    pub(crate) fragments_seconds: Option<f64>,
+    /// Where they begin. They are followed while they are read.
+    fragments_at: Option<u64>,
     /// A box extends past the end of the file.
     pub(crate) truncated: bool,
     /// The walk reached the end of the file exactly.
@@ -95,13 +103,22 @@ impl Movie {
                 break;
             }
             at = end;
+            if movie.is_fragmented {
+                movie.fragments_at = Some(at);
+                break;
+            }
         }
         Ok(Some(movie))
     }
 
+    /// What follows the boxes that this did not look at.
+    pub(crate) fn box_watch(&self) -> Option<BoxWatch> {
+        self.fragments_at.map(BoxWatch::new)
+    }
+
     fn read_moov(&mut self, source: &mut (impl Read + Seek), from: u64, to: u64) -> io::Result<()> {
         let mut movie_scale = None;
-        let mut fragmented = false;
+        let mut extends = None;
         let mut ids = Vec::new();
         // Where the next box starts: its header may be of 8 or 16 bytes.
         let mut next = from;
@@ -109,7 +126,7 @@ impl Movie {
             let start = std::mem::replace(&mut next, to);
             match &kind {
                 b"mvhd" => movie_scale = time_scale(&read_body(source, from, to)?),
-                b"mvex" => fragmented = true,
+                b"mvex" => extends = Some((from, to)),
                 b"pssh" => self.encrypted = true,
                 b"trak" => {
                     let mut track = Track::default();
@@ -129,7 +146,14 @@ impl Movie {
         let is_unique = |id: u32| ids.iter().filter(|other| **other == id).count() == 1;
         self.edits.retain(|(id, _)| is_unique(*id));
         self.samples.retain(|(id, _)| is_unique(*id));
-        if fragmented {
+        if let Some((from, to)) = extends {
+            self.is_fragmented = true;
+            self.fragments_seconds = movie_scale
+                .map(|scale| fragments_ticks(source, from, to).map(|t| t.map(|t| (t, scale))))
+                .transpose()?
+                .flatten()
+                .map(|(ticks, scale)| ticks as f64 / f64::from(scale))
+                .filter(|seconds| seconds.is_finite());
             self.video_tracks.clear();
             self.open_edits.clear();
             self.samples.clear();
@@ -237,6 +261,18 @@ const TOP_LEVEL: [[u8; 4]; 7] =
 fn track_id(tkhd: &[u8]) -> Option<u32> {
     let at = if *tkhd.first()? == 1 { 20 } else { 12 };
     Some(int(tkhd.get(at..at + 4)?) as u32)
+}
+
+/// The length of all fragments, in the movie's ticks, as the header of `mvex` states it (§8.8.2).
+fn fragments_ticks(source: &mut (impl Read + Seek), from: u64, to: u64) -> io::Result<Option<u64>> {
+    for (kind, from, to) in children(source, from, to)? {
+        if kind == *b"mehd" {
+            let body = read_body(source, from, to)?;
+            let ticks = if body.first() == Some(&1) { body.get(4..12) } else { body.get(4..8) };
+            return Ok(ticks.map(int).filter(|ticks| *ticks > 0));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

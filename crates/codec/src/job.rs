@@ -23,6 +23,7 @@ pub(crate) struct Job {
     container: String,
     track: AudioTrack,
     envelope: Envelope,
+    source: GuardedSource,
     pub(crate) declared_seconds: Option<f64>,
     pub(crate) metadata: Metadata,
     warnings: Vec<String>,
@@ -67,7 +68,7 @@ impl Job {
                     found: declared_seconds.map(|s| s as u64),
                 });
             }
-            opened = Opened::open(source, options.decoder, limits)?;
+            opened = Opened::open(source.clone(), options.decoder, limits)?;
         }
         let facts = std::mem::take(&mut opened.facts);
         let envelope = opened.envelope;
@@ -87,6 +88,7 @@ impl Job {
             container: facts.container,
             track,
             envelope,
+            source,
             declared_seconds,
             metadata: options.metadata(facts.metadata, &mut warnings),
             warnings,
@@ -159,6 +161,9 @@ impl Job {
 
     /// Judges what was decoded: beyond use is an error, and with `strict` so is any loss.
     fn settle(&mut self, options: &Options, decoded_seconds: f64, cut: bool) -> Result<Health> {
+        if self.envelope == Envelope::Unknown && !cut {
+            self.envelope = self.source.state().watched_envelope(self.source.len());
+        }
         let health = self.decoder.health();
         if health.damaged * 2 > health.packets {
             let (damaged, packets) = (health.damaged, health.packets);

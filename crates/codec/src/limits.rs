@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{CodecError, LimitKind, Result};
 
 /// What one conversion may use. Reaching a limit exactly is allowed; one past it is
 /// [`CodecError::Limit`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of the input. Default: 64 GiB.
     pub input_bytes: u64,

@@ -1,11 +1,19 @@
 //! PCM on its way from a decoder to LAME: planar 32-bit floats, nominal range −1 to 1.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Samples per second and channel, in Hz. Never zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32")]
 pub struct SampleRate(u32);
+
+impl TryFrom<u32> for SampleRate {
+    type Error = &'static str;
+
+    fn try_from(hz: u32) -> Result<Self, Self::Error> {
+        Self::new(hz).ok_or("a sample rate of zero")
+    }
+}
 
 impl SampleRate {
     /// `None` for zero.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cancel::CancelToken;
 use crate::decode::{DecoderKind, Opened};
@@ -12,7 +12,7 @@ use crate::metadata::Chapter;
 use crate::source::{GuardedSource, MediaSource, Stop};
 
 /// One audio track.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AudioTrack {
     /// Number among the audio tracks, from 0.
     pub index: usize,

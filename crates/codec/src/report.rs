@@ -1,12 +1,12 @@
 //! What a conversion did, for people and for programs.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::mp3::settings::Mp3Format;
 use crate::probe::AudioTrack;
 
 /// The account of one conversion.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// What came in.
     pub source: SourceReport,
@@ -21,7 +21,7 @@ pub struct Report {
 }
 
 /// The source's side.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceReport {
     /// The decoder library's name of the container.
     pub container: String,
@@ -46,7 +46,7 @@ pub struct SourceReport {
 }
 
 /// The MP3's side.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutputReport {
     /// How it is encoded.
     #[serde(flatten)]
@@ -65,7 +65,7 @@ pub struct OutputReport {
 }
 
 /// Seconds, and CPU seconds by stage, summed over threads.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Timing {
     /// On the wall clock, from open to finish.
     pub wall_seconds: f64,

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cancel::CancelToken;
+use crate::envelope::Envelope;
 use crate::error::{CodecError, Result};
+use crate::isobmff::BoxWatch;
 use crate::limits::{Deadline, Limits};
 
 /// Media to read. It must block until it has bytes, an error or the end.
@@ -23,6 +25,7 @@ impl<T: Read + Seek + Send + 'static> MediaSource for T {}
 pub(crate) struct SourceState {
     bytes_read: AtomicU64,
     first_error: Mutex<Option<CodecError>>,
+    boxes: Mutex<Option<BoxWatch>>,
 }
 
 impl SourceState {
@@ -33,6 +36,28 @@ impl SourceState {
     /// The first thing that went wrong while reading, once.
     pub(crate) fn take_error(&self) -> Option<CodecError> {
         self.first_error.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Follows the boxes of an MP4 from now on.
+    pub(crate) fn watch_boxes(&self, watch: Option<BoxWatch>) {
+        *self.boxes.lock().unwrap_or_else(PoisonError::into_inner) = watch;
+    }
+
+    /// What the boxes that were read past say about a file of `len` bytes.
+    pub(crate) fn watched_envelope(&self, len: u64) -> Envelope {
+        let boxes = self.boxes.lock().unwrap_or_else(PoisonError::into_inner);
+        boxes.as_ref().map_or(Envelope::Unknown, |watch| watch.envelope(len))
+    }
+
+    fn see(&self, at: u64, bytes: &[u8]) {
+        let mut boxes = self.boxes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watch) = &mut *boxes {
+            watch.see(at, bytes);
+        }
+    }
+
+    fn is_watching(&self) -> bool {
+        self.boxes.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     fn keep(&self, error: CodecError) {
@@ -141,9 +166,12 @@ impl GuardedSource {
 impl Read for GuardedSource {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let disguise = Arc::clone(&self.disguise);
+        let state = Arc::clone(&self.state);
+        let wants_place = !disguise.is_empty() || state.is_watching();
         let count = self.guarded(|inner| {
-            let at = if disguise.is_empty() { 0 } else { inner.stream_position()? };
+            let at = if wants_place { inner.stream_position()? } else { 0 };
             let count = inner.read(buf)?;
+            state.see(at, &buf[..count]);
             for (offset, bytes) in disguise.iter() {
                 overlay(&mut buf[..count], at, *offset, *bytes);
             }

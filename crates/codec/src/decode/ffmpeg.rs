@@ -80,6 +80,10 @@ impl Demuxer {
         options.set("protocol_whitelist", "");
         options.set("max_streams", &limits.streams.to_string());
         options.set("fpsprobesize", "0"); // nobody asks for the frame rate
+        if movie.is_fragmented {
+            // Else all fragments are looked up beforehand, and the file is read twice.
+            options.set("fflags", "+ignidx");
+        }
         let input = ffi::demux::open(io, options).map_err(|error| {
             state.take_error().unwrap_or_else(|| open_error(error, &mut source))
         })?;
@@ -89,6 +93,11 @@ impl Demuxer {
         let streams: Vec<usize> = input.streams().filter(is_audio).map(|s| s.index()).collect();
         let mut facts = facts(&input, &streams, limits);
         facts.video_streams += movie.video_tracks.len();
+        if movie.is_fragmented {
+            // FFmpeg knows the first fragment's.
+            facts.duration_seconds = movie.fragments_seconds;
+            facts.tracks.iter_mut().for_each(|track| track.duration_seconds = None);
+        }
         Ok((Self { input, streams, movie, source }, facts))
     }
 
@@ -163,7 +172,7 @@ fn of_track<'a, T>(by_id: &'a [(u32, T)], stream: &Stream<'_>) -> Option<&'a T> 
 
 /// What FFmpeg's number means for the user. `source` is looked at again for its signature.
 fn open_error(error: Error, source: &mut GuardedSource) -> CodecError {
-    if matches!(error, Error::Other { errno } if errno == ffmpeg_next::error::ENOMEM) {
+    if is_out_of_memory(error) {
         return CodecError::Limit {
             limit: LimitKind::IndexBytes,
             allowed: ffi::demux::MAX_ALLOCATION_BYTES as u64,
@@ -177,6 +186,11 @@ fn open_error(error: Error, source: &mut GuardedSource) -> CodecError {
         Some(container) => CodecError::DamagedContainer { container: container.to_owned() },
         None => CodecError::UnknownFormat,
     }
+}
+
+/// Whether it is the machine that failed, not the input: that is no damage to go on after.
+fn is_out_of_memory(error: Error) -> bool {
+    matches!(error, Error::Other { errno } if errno == ffmpeg_next::error::ENOMEM)
 }
 
 /// Decodes one stream of an input.
@@ -221,7 +235,11 @@ impl FfmpegDecoder {
             return Err(CodecError::Encrypted);
         }
         self.exact.packet(u64::try_from(packet.duration()).unwrap_or(0));
-        if self.decoder.send_packet(packet).is_err() || packet.is_corrupt() {
+        let sent = self.decoder.send_packet(packet);
+        if sent.is_err_and(is_out_of_memory) {
+            return Err(CodecError::OutOfMemory);
+        }
+        if sent.is_err() || packet.is_corrupt() {
             self.count_damage();
         }
         Ok(())
@@ -255,6 +273,7 @@ impl FfmpegDecoder {
                     }
                 }
                 Err(Error::Eof | Error::Other { errno: EAGAIN }) => return Ok(None),
+                Err(error) if is_out_of_memory(error) => return Err(CodecError::OutOfMemory),
                 Err(_) if self.draining => {
                     self.count_damage();
                     return Ok(None);

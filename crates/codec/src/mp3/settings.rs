@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::pcm::{PcmFormat, SampleRate};
 
@@ -16,11 +16,18 @@ pub const BITRATES_KBPS: [u16; 18] =
     [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320];
 
 macro_rules! bounded {
-    ($(#[$doc:meta])* $name:ident($int:ty), $valid:expr, $default:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-        #[serde(transparent)]
+    ($(#[$attribute:meta])* $name:ident($int:ty), $valid:expr, $default:expr) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        $(#[$attribute])*
         pub struct $name($int);
+
+        impl TryFrom<$int> for $name {
+            type Error = &'static str;
+
+            fn try_from(value: $int) -> Result<Self, Self::Error> {
+                Self::new(value).ok_or(concat!("no ", stringify!($name)))
+            }
+        }
 
         impl $name {
             /// `None` where the value is out of range.
@@ -53,23 +60,27 @@ macro_rules! bounded {
 
 bounded! {
     /// A constant bitrate in kbit/s, one of [`BITRATES_KBPS`]. Default: 192.
+    #[serde(try_from = "u16")]
     Bitrate(u16), |kbps| BITRATES_KBPS.contains(&kbps), 192
 }
 bounded! {
     /// A mean bitrate in kbit/s, 8 to 310. Default: 192.
+    #[serde(try_from = "u16")]
     MeanBitrate(u16), |kbps| (8..=310).contains(&kbps), 192
 }
 bounded! {
     /// LAME's `-V` level, 0 (best) to 9 (smallest). Default: 2.
+    #[serde(try_from = "u8")]
     VbrLevel(u8), |level| level <= 9, 2
 }
 bounded! {
     /// LAME's `-q` level, 0 (slowest) to 9 (fastest). Default: 3, as LAME's own.
+    #[serde(try_from = "u8")]
     Quality(u8), |level| level <= 9, 3
 }
 
 /// How bits are spent over time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BitrateMode {
     /// Constant, in kbit/s.
@@ -152,7 +163,7 @@ pub struct Mp3Settings {
 }
 
 /// What an encoder is set to: settings after they met a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mp3Format {
     /// Sample rate, one of [`SAMPLE_RATES_HZ`].
     #[serde(rename = "sample_rate_hz")]
@@ -294,5 +305,18 @@ mod tests {
         assert!(MeanBitrate::new(310).is_some() && MeanBitrate::new(311).is_none());
         assert!(Bitrate::new(320).is_some() && Bitrate::new(319).is_none());
         assert!(Mp3Rate::new(44_100).is_some() && Mp3Rate::new(44_000).is_none());
+    }
+
+    #[test]
+    fn only_what_can_be_is_read_back() {
+        let (format, _) = cbr(128).resolve(source(44_100, 2));
+        let json = serde_json::to_string(&format).unwrap();
+        let expected = r#"{"sample_rate_hz":44100,"channels":2,"mode":{"cbr":128},"quality":3}"#;
+        assert_eq!(json, expected);
+        assert_eq!(serde_json::from_str::<Mp3Format>(&json).unwrap(), format);
+        for (valid, wrong) in [("128", "129"), (":3}", ":10}"), ("44100", "0"), ("cbr", "xbr")] {
+            let changed = json.replace(valid, wrong);
+            assert!(serde_json::from_str::<Mp3Format>(&changed).is_err(), "{changed}");
+        }
     }
 }
