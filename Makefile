@@ -23,7 +23,7 @@ demo: setup ## Make a small video, convert it, show what came out
 	@scripts/demo.sh
 
 .PHONY: test
-test: setup ## Run the tests
+test: setup-test ## Run the tests
 	cargo test --workspace --locked
 
 .PHONY: lint
@@ -39,6 +39,11 @@ test-long: setup-bench setup-fuzz ## Quality on ten minutes of real sound, a min
 		cargo test --release --locked -p tonemill-codec --test quality -- --nocapture
 	$(call fuzz_each,60)
 
+.PHONY: chaos
+chaos: setup-test ## Break workers, Redis and the store at full size (about an hour; ARGS='FILTER')
+	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
+		--nocapture --test-threads 1 $(ARGS)
+
 .PHONY: fuzz
 fuzz: setup-fuzz ## Run each fuzz target for FUZZ_SECONDS (default 600)
 	$(call fuzz_each,$(FUZZ_SECONDS))
@@ -51,6 +56,11 @@ bench: setup-bench ## Run the benchmarks of the codec (ARGS='-- FILTER')
 peers: setup-bench ## Compare with ffmpeg, lame and moviepy (ARGS='…')
 	cargo build --release --locked -p tonemill
 	cargo run --release --locked -p tonemill-benches --bin peers -- $(ARGS)
+
+.PHONY: pool
+pool: setup-test ## Measure the worker pool (ARGS='--case clips,long --out FILE')
+	cargo build --release --locked -p tonemill
+	cargo run --release --locked -p tonemill-benches --bin pool -- $(ARGS)
 
 .PHONY: audit
 audit: setup-audit ## Check licences, bans and sources of the dependencies
@@ -65,8 +75,8 @@ clean: ## Remove everything that was built
 	cargo clean
 	rm -rf fuzz/target
 
-.PHONY: setup-bench setup-fuzz setup-audit
-setup-bench setup-fuzz setup-audit: setup-%:
+.PHONY: setup-test setup-bench setup-fuzz setup-audit
+setup-test setup-bench setup-fuzz setup-audit: setup-%:
 	@scripts/setup.sh $*
 
 # fuzz_each SECONDS. RUSTC_BOOTSTRAP lets stable Rust build with AddressSanitizer, which cargo-fuzz

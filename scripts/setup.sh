@@ -2,9 +2,10 @@
 # Installs what building, testing and demonstrating Tonemill needs, and says what it did.
 # It does nothing when everything is in place, so every make target calls it first.
 #
-#   scripts/setup.sh [bench] [audit] [fuzz]
+#   scripts/setup.sh [test] [bench] [audit] [fuzz] [garage]
 #
-# bench, audit and fuzz add what those make targets need beyond the common set.
+# Each word adds what make targets of that name need beyond the common set; garage is the S3 server
+# of the full tests, which takes ten minutes or more to build.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -24,12 +25,14 @@ usage() {
     sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 }
 
-want_bench=no want_audit=no want_fuzz=no
+want_test=no want_bench=no want_audit=no want_fuzz=no want_garage=no
 for argument in "$@"; do
     case $argument in
+        test) want_test=yes ;;
         bench) want_bench=yes ;;
         audit) want_audit=yes ;;
         fuzz) want_fuzz=yes ;;
+        garage) want_garage=yes ;;
         -h | --help) usage && exit ;;
         *) usage >&2 && die "unknown argument: $argument" ;;
     esac
@@ -76,6 +79,8 @@ setup_debian() {
         # tests and demo
         ffmpeg lame mp3val mediainfo strace sox espeak-ng
     )
+    # The queue; Debian starts a server of its own, which nothing here uses.
+    if [ $want_test = yes ]; then packages+=(redis-server); fi
     # The music of a game: long, varied, and freely licensed.
     if [ $want_bench = yes ]; then packages+=(wesnoth-1.16-music python3-venv); fi
 
@@ -97,7 +102,7 @@ setup_debian() {
 # the benchmarks use is not in Homebrew.
 setup_macos() {
     local missing=() formula
-    for formula in llvm pkgconf ffmpeg lame mp3val media-info sox espeak-ng; do
+    for formula in llvm pkgconf ffmpeg lame mp3val media-info sox espeak-ng redis; do
         brew list --versions "$formula" >/dev/null || missing+=("$formula")
     done
     if [ ${#missing[@]} -eq 0 ]; then return; fi
@@ -156,6 +161,20 @@ setup_cargo_tool() {
     done_something=yes
 }
 
+# setup_server NAME VERSION OPTION…: an S3 server for the tests, kept below target/.
+setup_server() {
+    local name=$1 version=$2
+    shift 2
+    if [ -x "target/tools/bin/$name" ]; then return; fi
+    say "building $name $version"
+    # Away from this workspace's own settings.
+    (cd / && CARGO_TARGET_DIR="$root/target/tools/build" cargo install "$name" \
+        --version "$version" --locked --root "$root/target/tools" "$@")
+    rm -rf target/tools/build
+    say "installed $name $version"
+    done_something=yes
+}
+
 # --- all of it ---------------------------------------------------------------------------------
 
 if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
@@ -166,6 +185,12 @@ else
     warn "this script knows apt and Homebrew only; its package list says what to install yourself"
 fi
 setup_rust
+if [ $want_test = yes ]; then
+    setup_server s3s-fs 0.14.1 --features binary --config 'profile.release.opt-level=1'
+fi
+if [ $want_garage = yes ]; then
+    setup_server garage 2.5.0 --no-default-features --features bundled-libs,sqlite
+fi
 if [ $want_audit = yes ]; then setup_cargo_tool cargo-deny 0.20.2; fi
 if [ $want_fuzz = yes ]; then setup_cargo_tool cargo-fuzz 0.13.2; fi
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tonemill_codec::{Bitrate, DecoderKind, MeanBitrate, Mp3Rate, Quality, RateChoice, VbrLevel};
 
+use crate::args_service::{SubmitArgs, WorkerArgs};
 use crate::text::parse_time;
 
 /// Turns videos into MP3s on every core.
@@ -21,6 +22,10 @@ pub enum Command {
     Convert(Box<ConvertArgs>),
     /// Show what is in a file
     Probe(ProbeArgs),
+    /// Take jobs from the queue and convert them, until told to end
+    Worker(Box<WorkerArgs>),
+    /// Have files converted by the workers, and wait for the MP3s
+    Submit(Box<SubmitArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -42,8 +47,32 @@ const LIMITS: &str = "Care and limits";
 #[command(after_help = "Exit codes: 0 all converted; 1 some input was bad; 2 wrong usage, or an \
     output exists already; 3 a defect of Tonemill or the machine; 130 interrupted. Of several \
     files the worst counts, in the order 0, 2, 1, 3, 130.")]
-#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct ConvertArgs {
+    #[command(flatten)]
+    pub files: FileArgs,
+    #[command(flatten)]
+    pub sound: SoundArgs,
+    #[command(flatten)]
+    pub part: PartArgs,
+    #[command(flatten)]
+    pub tags: TagArgs,
+
+    #[command(flatten)]
+    pub care: CareArgs,
+    /// Threads that encode [default: one per core]
+    #[arg(long, value_name = "N", help_heading = LIMITS,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Longest audio that is accepted, in seconds or HH:MM:SS [default: 12:00:00]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = LIMITS)]
+    pub max_duration: Option<f64>,
+    /// Longest time to spend on one file, in seconds or HH:MM:SS [default: 6:00:00]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = LIMITS)]
+    pub timeout: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub struct FileArgs {
     /// Files to convert; "-" for standard input
     #[arg(required = true, value_name = "IN")]
     pub inputs: Vec<PathBuf>,
@@ -63,30 +92,17 @@ pub struct ConvertArgs {
     /// Print warnings and errors only
     #[arg(short, long)]
     pub quiet: bool,
+}
 
-    #[command(flatten)]
-    pub sound: SoundArgs,
-    #[command(flatten)]
-    pub part: PartArgs,
-    #[command(flatten)]
-    pub tags: TagArgs,
-
+/// What to do with input that is not whole, and what reads it.
+#[derive(Debug, Args)]
+pub struct CareArgs {
     /// Refuse input that ends early or is damaged, instead of converting what is there
     #[arg(long, help_heading = LIMITS)]
     pub strict: bool,
     /// The library that decodes
     #[arg(long, value_enum, default_value_t, help_heading = LIMITS)]
     pub decoder: DecoderArg,
-    /// Threads that encode [default: one per core]
-    #[arg(long, value_name = "N", help_heading = LIMITS,
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Longest audio that is accepted, in seconds or HH:MM:SS [default: 12:00:00]
-    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = LIMITS)]
-    pub max_duration: Option<f64>,
-    /// Longest time to spend on one file, in seconds or HH:MM:SS [default: 6:00:00]
-    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = LIMITS)]
-    pub timeout: Option<f64>,
 }
 
 #[derive(Debug, Args)]

@@ -179,7 +179,7 @@ impl Run<'_> {
         let decoder = self.request.options.decoder;
         let (what, advice) = failure.words(input, target, decoder);
         let facts = ErrorFacts { kind: failure.kind(), message: &what, advice };
-        Line::failed(input, facts).print()
+        Line::<Report>::failed(input, facts).print()
     }
 
     /// The last line of a batch.

@@ -5,15 +5,15 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use serde::Serialize;
-use tonemill_codec::{ErrorKind, Report};
+use tonemill_codec::ErrorKind;
 
 /// One line: where from and where to, then the report or the error.
 #[derive(Serialize)]
-pub struct Line<'a> {
+pub struct Line<'a, R> {
     input_path: Cow<'a, str>,
     output_path: Option<Cow<'a, str>>,
     #[serde(flatten)]
-    report: Option<&'a Report>,
+    report: Option<&'a R>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorFacts<'a>>,
 }
@@ -26,8 +26,8 @@ pub struct ErrorFacts<'a> {
     pub advice: &'a str,
 }
 
-impl<'a> Line<'a> {
-    pub fn converted(input: &'a Path, output: &'a Path, report: &'a Report) -> Self {
+impl<'a, R: Serialize> Line<'a, R> {
+    pub fn converted(input: &'a Path, output: &'a Path, report: &'a R) -> Self {
         Self {
             input_path: input.to_string_lossy(),
             output_path: Some(output.to_string_lossy()),

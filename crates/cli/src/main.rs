@@ -3,36 +3,56 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod args_service;
 mod convert;
 mod exit;
 mod failure;
 mod input;
 mod interruptible;
+mod job_options;
 mod json;
 mod output;
 mod probe;
 mod progress;
 mod request;
+mod service;
+mod submit;
 mod text;
+mod worker;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use tonemill_codec::CancelToken;
+use tonemill_worker::isolate::{CHILD_ARGUMENT, child_main};
 
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
+    // A child that converts one job must be that before it is anything else.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == CHILD_ARGUMENT) {
+        return child_main();
+    }
     let cli = Cli::parse();
     std::panic::set_hook(Box::new(tell_panic));
     let cancel = CancelToken::new();
-    exit::on_signals(&cancel);
     match cli.command {
         Command::Convert(args) => match args.validate() {
-            Ok(request) => convert::run(&request, &cancel),
+            Ok(request) => {
+                exit::on_signals(&cancel);
+                convert::run(&request, &cancel)
+            }
             Err(usage) => usage.exit(),
         },
-        Command::Probe(args) => probe::run(&args, &cancel),
+        Command::Probe(args) => {
+            exit::on_signals(&cancel);
+            probe::run(&args, &cancel)
+        }
+        Command::Submit(args) => {
+            exit::on_signals(&cancel);
+            submit::run(&args, &cancel)
+        }
+        Command::Worker(args) => worker::run(&args),
     }
     .into()
 }

@@ -21,7 +21,7 @@ pub fn run(args: &ProbeArgs, cancel: &CancelToken) -> Outcome {
             let (what, advice) = failure.words(&args.input, &Target::Stdout, args.decoder.into());
             eprintln!("tonemill: {name}: {what}: {advice}");
             let facts = ErrorFacts { kind: failure.kind(), message: &what, advice };
-            let told = !args.json || Line::failed(&args.input, facts).print();
+            let told = !args.json || Line::<Probe>::failed(&args.input, facts).print();
             return if told { failure.outcome() } else { Outcome::Fault };
         }
     };

@@ -9,7 +9,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use tonemill_codec::{BitrateMode, ChannelChoice, Limits, Mp3Settings, Options, TrackChoice};
 
-use crate::args::{ChannelArg, Cli, ConvertArgs, SoundArgs, TagArgs};
+use crate::args::{ChannelArg, Cli, ConvertArgs, FileArgs, SoundArgs, TagArgs};
 use crate::text::shown;
 
 /// Where one output goes.
@@ -36,9 +36,9 @@ pub struct Request {
 
 impl ConvertArgs {
     pub fn validate(&self) -> Result<Request, clap::Error> {
-        let jobs = self.jobs()?;
+        let jobs = self.files.jobs()?;
         let to_stdout = jobs.iter().any(|(_, target)| *target == Target::Stdout);
-        if to_stdout && self.json {
+        if to_stdout && self.files.json {
             return Err(usage("--json and an MP3 cannot share standard output"));
         }
         if to_stdout && std::io::stdout().is_terminal() {
@@ -50,16 +50,47 @@ impl ConvertArgs {
         }
         Ok(Request {
             jobs,
-            new_folder: self.dir.clone(),
+            new_folder: self.files.dir.clone(),
             options: self.options(),
-            force: self.force,
-            json: self.json,
-            quiet: self.quiet || to_stdout,
+            force: self.files.force,
+            json: self.files.json,
+            quiet: self.files.quiet || to_stdout,
             threads: self.threads.map(usize::from),
         })
     }
 
-    fn jobs(&self) -> Result<Vec<(PathBuf, Target)>, clap::Error> {
+    fn options(&self) -> Options {
+        let mut limits = Limits::default();
+        if let Some(seconds) = self.max_duration {
+            limits.decoded_seconds = seconds.ceil() as u64;
+        }
+        if let Some(seconds) = self.timeout {
+            limits.wall_clock = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        }
+        let track = match (self.part.track, &self.part.lang) {
+            (Some(index), _) => TrackChoice::Index(index),
+            (None, Some(language)) => TrackChoice::Language(language.clone()),
+            (None, None) => TrackChoice::Auto,
+        };
+        Options {
+            mp3: self.sound.settings(),
+            decoder: self.care.decoder.into(),
+            track,
+            start_seconds: self.part.start.unwrap_or(0.0),
+            end_seconds: self.part.end,
+            tags: self.tags.overrides(),
+            drop_tags: self.tags.no_tags,
+            drop_cover: self.tags.no_cover,
+            strict: self.care.strict,
+            limits,
+            ..Options::default()
+        }
+    }
+}
+
+impl FileArgs {
+    /// Inputs with their outputs, which differ from each other.
+    pub fn jobs(&self) -> Result<Vec<(PathBuf, Target)>, clap::Error> {
         if self.output.is_some() && self.inputs.len() > 1 {
             return Err(usage("-o takes a single input: use -d DIR for several"));
         }
@@ -100,34 +131,6 @@ impl ConvertArgs {
             }
         }
     }
-
-    fn options(&self) -> Options {
-        let mut limits = Limits::default();
-        if let Some(seconds) = self.max_duration {
-            limits.decoded_seconds = seconds.ceil() as u64;
-        }
-        if let Some(seconds) = self.timeout {
-            limits.wall_clock = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        }
-        let track = match (self.part.track, &self.part.lang) {
-            (Some(index), _) => TrackChoice::Index(index),
-            (None, Some(language)) => TrackChoice::Language(language.clone()),
-            (None, None) => TrackChoice::Auto,
-        };
-        Options {
-            mp3: self.sound.settings(),
-            decoder: self.decoder.into(),
-            track,
-            start_seconds: self.part.start.unwrap_or(0.0),
-            end_seconds: self.part.end,
-            tags: self.tags.overrides(),
-            drop_tags: self.tags.no_tags,
-            drop_cover: self.tags.no_cover,
-            strict: self.strict,
-            limits,
-            ..Options::default()
-        }
-    }
 }
 
 impl SoundArgs {
@@ -148,7 +151,7 @@ impl SoundArgs {
 }
 
 impl TagArgs {
-    fn overrides(&self) -> BTreeMap<&'static str, String> {
+    pub fn overrides(&self) -> BTreeMap<&'static str, String> {
         [
             ("title", &self.title),
             ("artist", &self.artist),
@@ -169,7 +172,7 @@ impl TagArgs {
     }
 }
 
-fn usage(message: &str) -> clap::Error {
+pub fn usage(message: &str) -> clap::Error {
     let mut command = Cli::command();
     command.build();
     let convert = command.find_subcommand_mut("convert");
@@ -208,7 +211,7 @@ mod tests {
         let all = ["tonemill", "convert"].iter().chain(args);
         match Cli::try_parse_from(all)?.command {
             Command::Convert(args) => args.validate(),
-            Command::Probe(_) => unreachable!("convert was asked for"),
+            _ => unreachable!("convert was asked for"),
         }
     }
 

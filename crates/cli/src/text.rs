@@ -29,6 +29,24 @@ pub fn clock(seconds: f64) -> String {
     }
 }
 
+/// Bytes from `1048576`, `512MiB` or `2GiB`.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match text[digits.len()..].trim() {
+        "" | "B" => 0,
+        "KiB" | "Ki" | "K" => 10,
+        "MiB" | "Mi" | "M" => 20,
+        "GiB" | "Gi" | "G" => 30,
+        "TiB" | "Ti" | "T" => 40,
+        _ => return Err(format!("\"{text}\" is not a size: use bytes, MiB or GiB")),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    number
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| format!("\"{text}\" is not a size: use bytes, MiB or GiB"))
+}
+
 /// Seconds from `90`, `90.5`, `1:30` or `1:02:03.25`.
 pub fn parse_time(text: &str) -> Result<f64, String> {
     let wrong = || format!("\"{text}\" is not a time: use seconds, MM:SS or HH:MM:SS");

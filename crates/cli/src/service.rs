@@ -1,0 +1,69 @@
+//! Queue and store, as the command line says where they are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonemill_job::objects::{FolderStore, ObjectStore, S3Config, S3Credentials, S3Store};
+use tonemill_job::queue::Queue;
+use tonemill_job::queue::redis::{RedisConfig, RedisQueue};
+
+use crate::args_service::ServiceArgs;
+
+/// What a worker and a submitter share.
+pub struct Service {
+    pub queue: Arc<dyn Queue>,
+    pub store: Arc<dyn ObjectStore>,
+}
+
+impl ServiceArgs {
+    /// Makes both; nothing is connected yet. The error says what to change.
+    pub async fn open(&self) -> Result<Service, String> {
+        let mut redis = RedisConfig::new(self.redis_url.as_str());
+        redis.namespace.clone_from(&self.redis_namespace);
+        redis.lease = seconds(self.lease).max(Duration::from_millis(100));
+        let queue = RedisQueue::new(redis).map_err(|error| format!("--redis-url: {error}"))?;
+        let store: Arc<dyn ObjectStore> = match (&self.folder, &self.s3_bucket) {
+            (Some(folder), _) => Arc::new(FolderStore::new(folder)),
+            (None, Some(bucket)) => {
+                let config = self.s3(bucket)?;
+                Arc::new(S3Store::new(config).await.map_err(|error| format!("S3: {error}"))?)
+            }
+            (None, None) => return Err("name a bucket or a folder".to_owned()),
+        };
+        Ok(Service { queue: Arc::new(queue), store })
+    }
+
+    fn s3(&self, bucket: &str) -> Result<S3Config, String> {
+        let credentials = match (&self.s3_access_key_id, &self.s3_secret_access_key) {
+            (Some(id), Some(secret)) => S3Credentials::Static {
+                access_key_id: id.clone(),
+                secret_access_key: secret.clone(),
+                session_token: self.s3_session_token.clone(),
+            },
+            _ => standard_credentials()?,
+        };
+        let mut config = S3Config::new(self.s3_endpoint.clone(), bucket, credentials);
+        config.region.clone_from(&self.s3_region);
+        config.ca_file.clone_from(&self.s3_ca_file);
+        config.path_style = self.s3_path_style.unwrap_or(config.path_style);
+        Ok(config)
+    }
+}
+
+#[cfg(feature = "aws-credentials")]
+#[allow(clippy::unnecessary_wraps, reason = "it fails without the feature")]
+fn standard_credentials() -> Result<S3Credentials, String> {
+    Ok(S3Credentials::Standard)
+}
+
+#[cfg(not(feature = "aws-credentials"))]
+fn standard_credentials() -> Result<S3Credentials, String> {
+    Err("S3 needs --s3-access-key-id and --s3-secret-access-key: the standard chain of AWS is not \
+         built in (feature aws-credentials)"
+        .to_owned())
+}
+
+/// Seconds as a duration, however many.
+pub fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}

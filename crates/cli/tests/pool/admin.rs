@@ -1,0 +1,83 @@
+//! The admin port: probes and metrics.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::arena::{Arena, PATIENCE, Worker};
+use crate::clips;
+
+/// Where a worker's admin port is, by its log.
+async fn address(arena: &Arena, worker: &Worker) -> String {
+    arena.wait_for_log("admin port open", 1).await;
+    let log = worker.log();
+    let line = log.lines().find(|line| line.contains("admin port open")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    line["address"].as_str().unwrap().to_owned()
+}
+
+/// Status and body of a page.
+async fn get(address: &str, page: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {page} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+/// Asks for a page until its status is `wanted`.
+async fn wait_for(address: &str, page: &str, wanted: u16) {
+    let end = Instant::now() + PATIENCE;
+    while get(address, page).await.0 != wanted {
+        assert!(Instant::now() < end, "{page} never answers {wanted}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_follow_redis_and_metrics_count() {
+    let mut arena = Arena::new().await;
+    let mut worker = arena.worker(&["--admin", "127.0.0.1:0"]);
+    let address = address(&arena, &worker).await;
+    wait_for(&address, "/readyz", 200).await;
+    assert_eq!(get(&address, "/livez").await.0, 200);
+    arena.submit(5, clips::all()).await;
+    assert_eq!(arena.wait().await, 5, "{}", arena.log());
+    let mut metrics = String::new();
+    for line in [
+        "tonemill_attempts_total{outcome=\"finished\"} 5",
+        "tonemill_queue_waiting{lane=\"normal\"} 0",
+        "tonemill_permits_free 4",
+    ] {
+        // The last job has ended before the worker has written it down.
+        let end = Instant::now() + PATIENCE;
+        while !metrics.contains(line) {
+            assert!(Instant::now() < end, "{line} is missing in:\n{metrics}");
+            let (status, page) = get(&address, "/metrics").await;
+            assert_eq!(status, 200);
+            metrics = page;
+        }
+    }
+    for name in [
+        "tonemill_redis_seconds",
+        "tonemill_s3_seconds",
+        "tonemill_store_read_bytes_total",
+        "tonemill_store_written_bytes_total",
+        "tonemill_audio_milliseconds_total",
+        "tonemill_codec_cpu_milliseconds_total",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(metrics.contains(name), "{name} is missing in:\n{metrics}");
+    }
+    arena.redis.kill();
+    wait_for(&address, "/readyz", 503).await;
+    assert_eq!(get(&address, "/livez").await.0, 200);
+    arena.redis.restart();
+    wait_for(&address, "/readyz", 200).await;
+    arena.check(1).await.assert_sound(&arena);
+    worker.drain().await;
+}

@@ -1,0 +1,46 @@
+//! `tonemill submit`: files through the workers and back.
+
+use tonemill_job::ObjectKey;
+
+use crate::arena::{Arena, PATIENCE};
+use crate::clips;
+use crate::support::process::{Running, start};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_come_back_as_mp3s_and_nothing_stays() {
+    let mut arena = Arena::new().await;
+    let mut worker = arena.worker(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = arena.command("submit");
+    for clip in clips::all() {
+        let path = folder.path().join(clip.name);
+        std::fs::write(&path, &clip.bytes).unwrap();
+        // Two of them differ in nothing but their ending.
+        if clip.name != "aac.mkv" && clip.name != "aac.ts" {
+            command.arg(path);
+        }
+    }
+    let bad = folder.path().join("bad.mp4");
+    std::fs::write(&bad, "nothing").unwrap();
+    command.arg(&bad).args(["-d"]).arg(folder.path().join("out")).arg("--json");
+    let running: Running = start(&mut command);
+    let finished = tokio::task::spawn_blocking(move || running.finish(PATIENCE)).await.unwrap();
+    let finished = finished.ended_with(1);
+    let lines = finished.json_lines();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    let of_bad = lines.iter().find(|line| line["output_path"].is_null()).unwrap();
+    assert_eq!(of_bad["error"]["kind"], "bad_input");
+    for clip in clips::all() {
+        let mp3 = folder.path().join("out").join(clip.name).with_extension("mp3");
+        if clip.name != "aac.mkv" && clip.name != "aac.ts" {
+            let same = std::fs::read(mp3).unwrap() == clip.reference;
+            // "aac.mp4" is not told from other clips named aac.
+            assert!(same, "{}", clip.name);
+        }
+    }
+    for prefix in [ObjectKey::UPLOADS, ObjectKey::OUTPUTS] {
+        assert!(arena.store.list(prefix, None, 10).await.unwrap().is_empty());
+    }
+    arena.check(1).await.assert_sound(&arena);
+    worker.drain().await;
+}

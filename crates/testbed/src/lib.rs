@@ -1,0 +1,12 @@
+//! Servers for tests to run against, and faults to put in front of them.
+//!
+//! A server is a process of its own, on a port of its own, with a folder of its own; all three are
+//! gone when it is dropped. Nothing here waits without an end.
+
+#![forbid(unsafe_code)]
+
+pub mod fault_proxy;
+mod process;
+pub mod redis;
+pub mod redis_fleet;
+pub mod s3;

@@ -1,0 +1,89 @@
+//! Writes an MP3 into the object store while it is made, its head last.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tonemill_codec::OutputSink;
+use tonemill_job::ObjectKey;
+use tonemill_job::objects::{ObjectStore, StoreError, Upload};
+
+use crate::control::Control;
+use crate::fault;
+
+/// How long giving up an output may take; what stays is swept when it is old.
+const ABORT: Duration = Duration::from_secs(3);
+
+/// An object that is being written. Dropped before its end, it leaves nothing.
+pub(crate) struct ObjectSink {
+    store: Arc<dyn ObjectStore>,
+    key: ObjectKey,
+    control: Control,
+    runtime: Handle,
+    upload: Option<Box<dyn Upload>>,
+}
+
+impl ObjectSink {
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        key: ObjectKey,
+        control: Control,
+        runtime: Handle,
+    ) -> Self {
+        Self { store, key, control, runtime, upload: None }
+    }
+}
+
+/// Does it, or ends with the attempt.
+fn wait<T>(
+    runtime: &Handle,
+    control: &Control,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> io::Result<T> {
+    let _waiting = control.waiting();
+    runtime.block_on(async {
+        tokio::select! {
+            done = call => done.map_err(io::Error::other),
+            () = control.stopped() => Err(io::Error::other("the attempt was stopped")),
+        }
+    })
+}
+
+fn not_begun() -> io::Error {
+    io::Error::other("the output was not begun")
+}
+
+impl Drop for ObjectSink {
+    /// Frees what was stored before the attempt is settled: afterwards the process may end.
+    fn drop(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            let _ = self.runtime.block_on(timeout(ABORT, upload.abort()));
+        }
+    }
+}
+
+impl OutputSink for ObjectSink {
+    fn begin(&mut self, head_bytes: usize) -> io::Result<()> {
+        let create = self.store.create(&self.key, "audio/mpeg", head_bytes);
+        self.upload = Some(wait(&self.runtime, &self.control, create)?);
+        Ok(())
+    }
+
+    fn write_body(&mut self, bytes: &[u8]) -> io::Result<()> {
+        fault::point("store", &[])?;
+        let upload = self.upload.as_mut().ok_or_else(not_begun)?;
+        wait(&self.runtime, &self.control, upload.write(Bytes::copy_from_slice(bytes)))?;
+        metrics::counter!("tonemill_store_written_bytes_total").increment(bytes.len() as u64);
+        self.control.alive();
+        Ok(())
+    }
+
+    fn finish(&mut self, head: &[u8]) -> io::Result<()> {
+        fault::point("store_finish", &[])?;
+        let upload = self.upload.take().ok_or_else(not_begun)?;
+        wait(&self.runtime, &self.control, upload.finish(Bytes::copy_from_slice(head)))
+    }
+}
