@@ -1,0 +1,90 @@
+//! The worker pool over a real Redis and a real S3 server on loopback: jobs a second, the price of a
+//! job, long files against `tonemill convert`, what a full queue costs, memory, and what is read.
+//!
+//! Every case checks that the work was done: each job must end with an output of the right length.
+
+mod cases;
+mod place;
+mod process;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use self::place::Place;
+pub use self::place::PoolError;
+use crate::peers::machine::Machine;
+
+/// What to measure.
+#[derive(Debug, Parser)]
+pub struct Options {
+    /// Cases
+    #[arg(long = "case", value_enum, value_delimiter = ',')]
+    pub cases: Vec<Case>,
+    /// Rounds of the cases that compare
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// The report
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Short clips in the cases that count jobs
+    #[arg(long, default_value_t = 1000)]
+    pub clips: usize,
+    /// Jobs that wait in the case `waiting`
+    #[arg(long, default_value_t = 1_000_000)]
+    pub waiting: usize,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Case {
+    /// Clips of one second, one worker: jobs a second, and where the CPU time goes
+    Clips,
+    /// A long video by a worker and by `tonemill convert`
+    Long,
+    /// Queueing and receiving beside a hundred and a million waiting jobs
+    Waiting,
+    /// Eight two-hour videos at once, and ten thousand clips one after the other
+    Memory,
+    /// Bytes and requests of one job, by container
+    Reads,
+}
+
+/// Measures, and writes the report.
+pub async fn run(options: &Options) -> Result<(), PoolError> {
+    let cases = if options.cases.is_empty() { Case::value_variants() } else { &options.cases[..] };
+    let place = Place::prepare()?;
+    let mut report = header()?;
+    for case in cases {
+        eprintln!("pool: {case:?}");
+        let section = match case {
+            Case::Clips => cases::clips(&place, options).await?,
+            Case::Long => cases::long(&place, options).await?,
+            Case::Waiting => cases::waiting(options).await?,
+            Case::Memory => cases::memory(&place, options).await?,
+            Case::Reads => cases::reads(&place).await?,
+        };
+        println!("{section}");
+        report.push_str(&section);
+    }
+    if let Some(path) = &options.out {
+        std::fs::write(path, report).map_err(|error| PoolError::file("write", path, error))?;
+    }
+    Ok(())
+}
+
+fn header() -> Result<String, PoolError> {
+    let machine = Machine::read()?;
+    let mut text = String::from("# The worker pool\n\n");
+    let gib = machine.memory_bytes >> 30;
+    let Machine { cpu, cores, system, kernel, .. } = machine;
+    let _ = writeln!(text, "{cpu}, {cores} cores, {gib} GiB; {system}, Linux {kernel}");
+    let _ = writeln!(
+        text,
+        "\ntonemill at {}; Redis with an append-only file, synced every second; s3s-fs",
+        place::revision()
+    );
+    let _ = writeln!(text, "on the same disk. Servers, workers and measuring share the cores.\n");
+    Ok(text)
+}
