@@ -40,7 +40,7 @@ test-long: setup-bench setup-fuzz ## Quality on ten minutes of real sound, a min
 	$(call fuzz_each,60)
 
 .PHONY: chaos
-chaos: setup-test ## Break workers, Redis and the store at full size (about an hour; ARGS='FILTER')
+chaos: setup-test ## Break workers, Redis and the store at full size; takes long (ARGS='FILTER')
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
 		--nocapture --test-threads 1 $(ARGS)
 
