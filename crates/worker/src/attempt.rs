@@ -10,9 +10,9 @@ use std::time::Instant;
 use rayon::ThreadPool;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tonemill_codec::{Report, probe, transcode};
+use tonemill_codec::{CodecError, Report, probe, transcode};
 use tonemill_job::message::{Failure, FailureKind, Finished, Position, Progress};
-use tonemill_job::objects::{ObjectInfo, ObjectStore, StoreError, StoreErrorKind};
+use tonemill_job::objects::{ObjectInfo, ObjectStore, StoreErrorKind};
 use tonemill_job::{JobMessage, ObjectKey};
 
 use crate::config::WorkerConfig;
@@ -61,8 +61,7 @@ impl Attempt {
 
     fn convert(&self, seen: &Mutex<Option<Arc<Input>>>) -> Result<Finished, AttemptError> {
         let options = codec_options(&self.message.options, &self.config.limits)?;
-        let info = self.runtime.block_on(self.head()).map_err(AttemptError::Head)?;
-        self.control.alive();
+        let info = self.runtime.block_on(self.head())?;
         let input = Input::new(
             Arc::clone(&self.store),
             self.message.input.clone(),
@@ -97,13 +96,21 @@ impl Attempt {
     }
 
     /// What the store says of the upload.
-    async fn head(&self) -> Result<ObjectInfo, StoreError> {
-        let outcome = self.store.head(&self.message.input).await;
-        if outcome.as_ref().is_err_and(|error| error.kind == StoreErrorKind::NotFound) {
-            // Of a bucket that is not there S3 says the same, and that is not the upload's fault.
-            self.store.check().await?;
+    async fn head(&self) -> Result<ObjectInfo, AttemptError> {
+        let _waiting = self.control.waiting();
+        let look = async {
+            let outcome = self.store.head(&self.message.input).await;
+            if outcome.as_ref().is_err_and(|error| error.kind == StoreErrorKind::NotFound) {
+                // Of a bucket that is not there S3 says the same, and that is not the upload's fault.
+                self.store.check().await?;
+            }
+            outcome
+        };
+        tokio::select! {
+            biased;
+            () = self.control.stopped() => Err(CodecError::Cancelled.into()),
+            info = look => info.map_err(AttemptError::Head),
         }
-        outcome
     }
 
     fn convert_alone(&self, source: RangeReader, sink: ObjectSink) -> Result<Report, AttemptError> {
@@ -149,7 +156,9 @@ impl Attempt {
                 let _ = self.runtime.block_on(self.store.delete(&self.output));
                 return error;
             }
-            error if error.kind() != FailureKind::BadInput || self.control.why().is_some() => None,
+            // Passing failures blame nobody.
+            error if matches!(error.kind(), FailureKind::Transient | FailureKind::Crash) => None,
+            _ if self.control.why().is_some() => None,
             _ => self.verify(input).err(),
         };
         corrupt.unwrap_or(error)

@@ -106,7 +106,11 @@ impl Worker {
             ended = self.consume(&mut jobs) => ended,
             () = self.running.watch_cancellations(&*self.queue) => Ended::Done,
         };
-        let ended = self.wind_up(jobs, ended).await;
+        let mut ended = self.wind_up(jobs, ended).await;
+        if self.shutdown.is_draining() {
+            // Who was told to end does not start again: the end of the process ends what hangs.
+            ended = Ended::Done;
+        }
         // The living sweep the names of those who could not.
         match timeout(LEAVE, self.queue.leave()).await {
             Ok(Ok(())) => {}

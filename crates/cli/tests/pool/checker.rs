@@ -18,7 +18,7 @@ use crate::recorder::End;
 pub struct Verdict {
     /// What is wrong.
     pub violations: Vec<String>,
-    /// Outputs that nobody was told of, which a sweep removed: the price of a killed worker.
+    /// Outputs that nobody was told of, which a sweep would remove: the price of a killed worker.
     pub swept: usize,
     /// Attempts that were started beyond one per job.
     pub extra_attempts: u32,

@@ -181,7 +181,8 @@ impl Queue for RedisQueue {
         let lost_answer = std::mem::replace(&mut state.lost_answer, true);
         let mut current = Receiving { lost_answer, ..*state };
         let outcome = self.receive_until(&mut current, Instant::now() + wait).await;
-        current.lost_answer |= outcome.as_ref().is_err_and(|error| error.ambiguous);
+        // Also if only a later step failed: the job that came before it is in nobody's hands.
+        current.lost_answer |= outcome.is_err();
         *state = current;
         outcome
     }
