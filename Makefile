@@ -39,6 +39,11 @@ test-long: setup-bench setup-fuzz ## Quality on ten minutes of real sound, a min
 		cargo test --release --locked -p tonemill-codec --test quality -- --nocapture
 	$(call fuzz_each,60)
 
+.PHONY: test-garage
+test-garage: setup-test setup-garage ## Run the tests of store and workers on Garage instead of s3s-fs
+	cargo test --workspace --locked --test objects -- --ignored
+	TONEMILL_S3=garage cargo test --workspace --locked --test pool
+
 .PHONY: chaos
 chaos: setup-test ## Break workers, Redis and the store at full size; takes long (ARGS='FILTER')
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
@@ -75,8 +80,8 @@ clean: ## Remove everything that was built
 	cargo clean
 	rm -rf fuzz/target
 
-.PHONY: setup-test setup-bench setup-fuzz setup-audit
-setup-test setup-bench setup-fuzz setup-audit: setup-%:
+.PHONY: setup-test setup-garage setup-bench setup-fuzz setup-audit
+setup-test setup-garage setup-bench setup-fuzz setup-audit: setup-%:
 	@scripts/setup.sh $*
 
 # fuzz_each SECONDS. RUSTC_BOOTSTRAP lets stable Rust build with AddressSanitizer, which cargo-fuzz

@@ -10,3 +10,4 @@ mod process;
 pub mod redis;
 pub mod redis_fleet;
 pub mod s3;
+pub mod tls;

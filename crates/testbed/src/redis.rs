@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::process::end_with_this_process;
+use crate::tls::Authority;
 
 /// How long a server may take to answer after its start.
 const START: Duration = Duration::from_secs(20);
@@ -52,6 +54,26 @@ impl RedisServer {
             }
         }
         panic!("redis-server does not start; is it installed? Run `make setup`.");
+    }
+
+    /// Starts a server that speaks TLS as well, on the port that comes with it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no redis-server.
+    #[must_use]
+    pub fn start_with_tls(authority: &Authority) -> (Self, u16) {
+        let file = |path: PathBuf| path.to_str().expect("a plain name").to_owned();
+        let [ca, certificate, key] =
+            [authority.ca_file(), authority.certificate_file(), authority.key_file()].map(file);
+        // Whoever takes the port first makes the server end, and another is tried.
+        let port = free_port();
+        let options = [
+            ["--tls-port", &port.to_string(), "--tls-auth-clients", "no"],
+            ["--tls-ca-cert-file", &ca, "--tls-cert-file", &certificate],
+        ];
+        let options = [&options.concat()[..], &["--tls-key-file", &key]].concat();
+        (Self::start_with(&options), port)
     }
 
     /// Starts a server for a static, which is never dropped.

@@ -155,8 +155,10 @@ impl Worker {
                 Ok(None) => {
                     pause = FIRST_PAUSE;
                     drop(permit);
-                    if self.config.once && self.is_finished(jobs).await {
-                        return Ended::Done;
+                    if self.config.once
+                        && let Some(ended) = self.is_finished(jobs).await
+                    {
+                        return ended;
                     }
                 }
                 Err(error) => {
@@ -171,19 +173,20 @@ impl Worker {
         }
     }
 
-    /// For a worker that ends when there is nothing to do: whether that is so. Waits for a change.
-    async fn is_finished(&self, jobs: &mut JoinSet<After>) -> bool {
+    /// For a worker that ends when there is nothing to do: how it ended, if so. Waits for a change.
+    async fn is_finished(&self, jobs: &mut JoinSet<After>) -> Option<Ended> {
         if let Some(joined) = jobs.join_next().await {
-            // What it leaves behind is seen to by the next round.
-            return after(joined) == After::Hung;
+            return (after(joined) == After::Hung).then_some(Ended::Hung);
         }
-        match self.queue.depth().await {
-            Ok(depth) if depth.delayed == 0 => depth.lanes.iter().all(|lane| lane.waiting == 0),
-            _ => {
-                sleep(FIRST_PAUSE).await;
-                false
-            }
+        let depth = self.queue.depth().await;
+        let is_empty = depth.is_ok_and(|depth| {
+            depth.delayed == 0 && depth.lanes.iter().all(|lane| lane.waiting == 0)
+        });
+        if is_empty {
+            return Some(Ended::Done);
         }
+        sleep(FIRST_PAUSE).await;
+        None
     }
 
     fn job(

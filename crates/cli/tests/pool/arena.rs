@@ -40,6 +40,8 @@ pub struct Arena {
     /// Where workers find the servers, if not where they are.
     pub redis_url: Option<String>,
     pub s3_endpoint: Option<String>,
+    /// The authority that workers trust besides those that everybody trusts.
+    pub trusted: Option<PathBuf>,
     /// How the workers are broken on purpose, if they are.
     pub sabotage: &'static str,
     /// How long jobs may take.
@@ -53,7 +55,11 @@ impl Arena {
     }
 
     pub async fn with(redis: RedisServer) -> Self {
-        let s3 = S3Server::start();
+        let s3 = match std::env::var("TONEMILL_S3") {
+            Ok(name) if name == "garage" => S3Server::start_garage(),
+            Ok(name) => panic!("TONEMILL_S3={name} is not known"),
+            Err(_) => S3Server::start(),
+        };
         let mut config = RedisConfig::new(redis.url());
         config.lease = LEASE;
         let queue: Arc<dyn Queue> = Arc::new(RedisQueue::new(config.clone()).unwrap());
@@ -69,6 +75,7 @@ impl Arena {
             logs: tempfile::tempdir().unwrap(),
             redis_url: None,
             s3_endpoint: None,
+            trusted: None,
             sabotage: "",
             patience: PATIENCE,
             workers_started: 0,
@@ -96,7 +103,8 @@ impl Arena {
         let mut upload = self.store.create(&key, "video/mp4", 0).await.unwrap();
         upload.write(Bytes::copy_from_slice(&clip.bytes)).await.unwrap();
         upload.finish(Bytes::new()).await.unwrap();
-        JobMessage { reply: Reply::Service, ..JobMessage::new(job, key) }
+        let options = clip.options.clone();
+        JobMessage { reply: Reply::Service, options, ..JobMessage::new(job, key) }
     }
 
     /// Starts a worker with these arguments besides the usual.
@@ -128,8 +136,12 @@ impl Arena {
         let endpoint = self.s3_endpoint.clone().unwrap_or(self.s3.endpoint.clone());
         program.env("TONEMILL_S3_ENDPOINT", endpoint);
         program.env("TONEMILL_S3_BUCKET", &self.s3.bucket);
+        program.env("TONEMILL_S3_REGION", &self.s3.region);
         program.env("TONEMILL_S3_ACCESS_KEY_ID", &self.s3.access_key_id);
         program.env("TONEMILL_S3_SECRET_ACCESS_KEY", &self.s3.secret_access_key);
+        if let Some(file) = &self.trusted {
+            program.env("SSL_CERT_FILE", file).env("TONEMILL_S3_CA_FILE", file);
+        }
         program
     }
 
@@ -195,6 +207,19 @@ impl Worker {
         kill_process(Pid::from_child(&self.child), signal).expect("our child");
     }
 
+    /// Its open descriptors and its threads.
+    pub fn handles(&self) -> (usize, usize) {
+        let count = |what| std::fs::read_dir(format!("/proc/{}/{what}", self.child.id()));
+        (count("fd").unwrap().count(), count("task").unwrap().count())
+    }
+
+    /// The most memory that it has had resident, in MiB.
+    pub fn peak_mib(&self) -> u64 {
+        let status = read(Path::new(&format!("/proc/{}/status", self.child.id())));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") >> 10
+    }
+
     /// Its end, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
@@ -212,11 +237,13 @@ impl Worker {
         }
     }
 
-    /// SIGTERM, and its end, which must be a success.
-    pub async fn drain(&mut self) {
+    /// SIGTERM, and its end, which must be a success, and come within 30 s; when it came.
+    pub async fn drain(&mut self) -> Duration {
+        let asked = Instant::now();
         self.signal(Signal::TERM);
-        let status = self.end(Duration::from_secs(40)).await;
+        let status = self.end(Duration::from_secs(30)).await;
         assert!(status.success(), "{status}:\n{}", self.log());
+        asked.elapsed()
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tonemill_job::objects::ObjectStore;
+use tonemill_job::objects::{ObjectStore, StoreErrorKind};
 use tonemill_job::{JobId, ObjectKey};
 
 use crate::arena::{Arena, LEASE};
@@ -55,7 +55,9 @@ impl Arena {
         for job in outputs.keys().filter(|job| !self.jobs.contains_key(job)) {
             verdict.violations.push(format!("an output of {job}, which nobody submitted"));
         }
-        self.check_uploads(&mut verdict);
+        for upload in self.unfinished().await {
+            verdict.violations.push(format!("an unfinished upload: {upload}"));
+        }
         verdict
     }
 
@@ -67,16 +69,20 @@ impl Arena {
         verdict: &mut Verdict,
     ) {
         let record = self.recorder.book().jobs.get(&job).cloned().unwrap_or_default();
-        verdict.extra_attempts += record.starts.saturating_sub(1);
+        verdict.extra_attempts += (record.started_ms.len() as u32).saturating_sub(1);
         let [end] = &record.ends[..] else {
             verdict.violations.push(format!("{job} ended {} times: {record:?}", record.ends.len()));
             return;
         };
         let visible = outputs.get(&job).map_or(&[][..], Vec::as_slice);
         let clip = &self.jobs[&job];
+        let attempts = record.attempts as usize;
+        if visible.len() > attempts {
+            verdict.violations.push(format!("{job} has {} outputs of {attempts}", visible.len()));
+        }
         match end {
             End::Finished(_) if is_lost => {
-                verdict.violations.push(format!("{job} was to fail and did not"));
+                verdict.violations.push(format!("{job} ({}) was to fail", clip.name));
             }
             End::Finished(finished) => {
                 verdict.swept += visible.iter().filter(|key| **key != finished.output).count();
@@ -129,24 +135,34 @@ impl Arena {
         }
     }
 
-    /// No upload in parts is under way.
-    fn check_uploads(&self, verdict: &mut Verdict) {
-        for file in self.parts() {
-            verdict.violations.push(format!("an unfinished upload: {}", file.display()));
+    /// Uploads that were begun and not finished.
+    async fn unfinished(&self) -> Vec<String> {
+        match self.store.unfinished().await {
+            Ok(uploads) => uploads.iter().map(|upload| upload.key.to_string()).collect(),
+            Err(error) => {
+                assert_eq!(error.kind, StoreErrorKind::Unsupported, "{error:?}");
+                self.parts().iter().map(|file| file.display().to_string()).collect()
+            }
         }
     }
 
-    /// Removes what the dead left half-way, as the service does when it is old; how many files.
-    pub fn sweep_unfinished(&self) -> usize {
-        let parts = self.parts();
-        for file in &parts {
-            std::fs::remove_file(file).expect("a file");
+    /// Removes what the dead left half-way, as the service does when it is old; how much.
+    pub async fn sweep_unfinished(&self) -> usize {
+        let Ok(uploads) = self.store.unfinished().await else {
+            let parts = self.parts();
+            for file in &parts {
+                std::fs::remove_file(file).expect("a file");
+            }
+            return parts.len();
+        };
+        for upload in &uploads {
+            self.store.give_up(upload).await.expect("it is there or gone");
         }
-        parts.len()
+        uploads.len()
     }
 
-    /// Files of uploads in parts. This server cannot list them, but keeps them under names that begin
-    /// with a dot, beside its buckets.
+    /// Files of uploads in parts. s3s-fs cannot list them, but keeps them under names that begin with
+    /// a dot, beside its buckets.
     fn parts(&self) -> Vec<PathBuf> {
         let bucket = self.s3.object_path("");
         let root = bucket.parent().expect("a folder of buckets");

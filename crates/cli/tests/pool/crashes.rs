@@ -10,7 +10,7 @@ use tonemill_job::message::FailureKind;
 use crate::arena::Arena;
 use crate::clips::{self, Clip};
 use crate::recorder::End;
-use crate::size;
+use crate::{report, size};
 
 /// A clip that the others' faults do not mean: told by its length, which no other has.
 fn poison() -> Arc<Clip> {
@@ -18,8 +18,7 @@ fn poison() -> Arc<Clip> {
     // A box that everybody skips.
     bytes.extend_from_slice(b"\0\0\0\x20free");
     bytes.write_all(&[0; 24]).unwrap();
-    let reference = clips::all()[0].reference.clone();
-    Arc::new(Clip { name: "poison", bytes, reference })
+    Clip::junk("poison", bytes)
 }
 
 async fn arena_with_poison(others: usize) -> (Arena, JobId, usize) {
@@ -66,6 +65,8 @@ async fn one_file_that_crashes_the_decoder_among_many() {
         verdict.assert_sound(&arena);
         assert_quarantined(&arena, job);
         worker.drain().await;
+        let extra = verdict.extra_attempts;
+        report(18, &format!("{fault}: {others} done, {crashes} crashes, {extra} extra attempts"));
     }
 }
 
@@ -83,6 +84,26 @@ async fn one_file_that_never_ends_among_many() {
     // It started itself again instead of ending.
     assert!(worker.ended().is_none());
     worker.drain().await;
+    let book = arena.recorder.book();
+    let record = &book.jobs[&job];
+    // The first attempt is watched by the worker, those alone by whoever started the process.
+    let mut failed: Vec<u64> = record.retries.iter().map(|(at_ms, _)| *at_ms).collect();
+    failed.push(record.ended_ms);
+    let took = record.started_ms.iter().zip(&failed).map(|(start, end)| end - start).max().unwrap();
+    assert!(took <= 2_000 + 5_000, "an attempt was let spin for {took} ms");
+    let extra = verdict.extra_attempts;
+    report(19, &format!("{others} done, {extra} extra attempts, longest spin {took} ms of 2000"));
+}
+
+/// `--once` ends when nothing waits, not when something hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_file_that_never_ends_does_not_end_once_early() {
+    let (mut arena, job, bytes) = arena_with_poison(6).await;
+    let faults = format!("fetch=spin@bytes:{bytes};decode=spin@bytes:{bytes}");
+    let mut worker = arena.worker_with(&["--stall", "1", "--once"], &faults);
+    assert!(worker.end(crate::arena::PATIENCE).await.success(), "{}", arena.log());
+    arena.check_with(0, &[job]).await.assert_sound(&arena);
+    assert_quarantined(&arena, job);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,8 +111,7 @@ async fn what_cannot_be_converted_is_told_at_once_and_in_full() {
     let mut arena = Arena::new().await;
     let text = b"no media at all, just words".repeat(100);
     let cut = clips::all()[0].bytes[..4000].to_vec();
-    let junk = |bytes| Arc::new(Clip { name: "junk", bytes, reference: Vec::new() });
-    let jobs = arena.submit(2, &[junk(text), junk(cut)]).await;
+    let jobs = arena.submit(2, &[Clip::junk("text", text), Clip::junk("cut", cut)]).await;
     let gone = arena.upload(&clips::all()[0]).await;
     arena.store.delete(&gone.input).await.unwrap();
     arena.queue.enqueue(std::slice::from_ref(&gone)).await.unwrap();

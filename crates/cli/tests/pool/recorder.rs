@@ -18,10 +18,13 @@ pub struct Book {
 #[derive(Debug, Default, Clone)]
 pub struct Record {
     pub ends: Vec<End>,
-    pub starts: u32,
-    pub retries: Vec<Failure>,
+    /// When its attempts began, in milliseconds since 1970 by the worker's clock, as all times here.
+    pub started_ms: Vec<u64>,
+    /// What was tried again, and when that was said.
+    pub retries: Vec<(u64, Failure)>,
     /// The highest number of an attempt.
     pub attempts: u32,
+    pub ended_ms: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -74,11 +77,16 @@ impl Recorder {
         self.book.lock().unwrap()
     }
 
+    /// How many jobs have ended.
+    pub fn ended(&self) -> usize {
+        self.book().jobs.values().filter(|job| !job.ends.is_empty()).count()
+    }
+
     /// Waits until `jobs` jobs have ended; how many have, in the end.
     pub async fn wait_for_ends(&self, jobs: usize, patience: Duration) -> usize {
         let end = Instant::now() + patience;
         loop {
-            let ended = self.book().jobs.values().filter(|job| !job.ends.is_empty()).count();
+            let ended = self.ended();
             if ended >= jobs || Instant::now() > end {
                 return ended;
             }
@@ -91,9 +99,12 @@ impl Book {
     fn write(&mut self, event: JobEvent) {
         let record = self.jobs.entry(event.job).or_default();
         record.attempts = record.attempts.max(event.attempt);
+        if matches!(event.what, What::Finished(_) | What::Failed { .. } | What::Cancelled) {
+            record.ended_ms = event.at_ms;
+        }
         match event.what {
-            What::Started => record.starts += 1,
-            What::Retrying { failure, .. } => record.retries.push(*failure),
+            What::Started => record.started_ms.push(event.at_ms),
+            What::Retrying { failure, .. } => record.retries.push((event.at_ms, *failure)),
             What::Finished(finished) => record.ends.push(End::Finished(finished)),
             What::Failed { failure } => record.ends.push(End::Failed(failure)),
             What::Cancelled => record.ends.push(End::Cancelled),

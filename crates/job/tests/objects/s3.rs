@@ -28,7 +28,7 @@ async fn s3s_fs() {
 }
 
 #[tokio::test]
-#[ignore = "needs Garage, which takes long to build: set TONEMILL_GARAGE"]
+#[ignore = "needs Garage, which takes long to build: make test-garage"]
 async fn garage() {
     let server = S3Server::start_garage();
     let abilities = Abilities {
