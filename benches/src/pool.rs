@@ -3,9 +3,13 @@
 //!
 //! Every case checks that the work was done: each job must end with an output of the right length.
 
-mod cases;
+mod clips;
+mod long;
+mod memory;
 mod place;
 mod process;
+mod reads;
+mod waiting;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -59,11 +63,11 @@ pub async fn run(options: &Options) -> Result<(), PoolError> {
     for case in cases {
         eprintln!("pool: {case:?}");
         let section = match case {
-            Case::Clips => cases::clips(&place, options).await?,
-            Case::Long => cases::long(&place, options).await?,
-            Case::Waiting => cases::waiting(options).await?,
-            Case::Memory => cases::memory(&place, options).await?,
-            Case::Reads => cases::reads(&place).await?,
+            Case::Clips => clips::measure(&place, options).await?,
+            Case::Long => long::measure(&place, options).await?,
+            Case::Waiting => waiting::measure(options).await?,
+            Case::Memory => memory::measure(&place, options).await?,
+            Case::Reads => reads::measure(&place).await?,
         };
         println!("{section}");
         report.push_str(&section);

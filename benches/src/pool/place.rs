@@ -231,3 +231,23 @@ impl Drop for Worker {
         let _ = self.0.wait();
     }
 }
+
+/// A file.
+pub(super) fn read(path: &Path) -> Result<Bytes, PoolError> {
+    std::fs::read(path).map(Bytes::from).map_err(|error| PoolError::file("read", path, error))
+}
+
+/// Where a worker's log goes.
+pub(super) fn log_of(case: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("tonemill-pool-{case}-{}.log", std::process::id()))
+}
+
+/// Checks that all outputs are the same; how long they are, in seconds.
+pub(super) fn same_length(outputs: &[Finished]) -> Result<f64, PoolError> {
+    let first = outputs.first().map_or(0.0, |output| output.duration_seconds);
+    let same = outputs.iter().all(|output| {
+        (output.duration_seconds - first).abs() < 1e-9
+            && output.audio_blake3 == outputs[0].audio_blake3
+    });
+    if same { Ok(first) } else { Err(PoolError::Work("outputs differ".to_owned())) }
+}

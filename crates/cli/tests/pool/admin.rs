@@ -1,5 +1,6 @@
 //! The admin port: probes and metrics.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -80,4 +81,28 @@ async fn probes_follow_redis_and_metrics_count() {
     wait_for(&address, "/readyz", 200).await;
     arena.check(1).await.assert_sound(&arena);
     worker.drain().await;
+}
+
+/// Each line about a job says which, and carries the trace of whoever wanted it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_lines_name_job_attempt_and_trace() {
+    let mut arena = Arena::new().await;
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let clip = &clips::all()[0];
+    let mut message = arena.upload(clip).await;
+    message.traceparent = Some(format!("00-{trace}-b7ad6b7169203331-01"));
+    arena.jobs.insert(message.job, Arc::clone(clip));
+    arena.queue.enqueue(std::slice::from_ref(&message)).await.unwrap();
+    let mut worker = arena.worker(&["--once"]);
+    assert!(worker.end(PATIENCE).await.success(), "{}", worker.log());
+    let job = message.job.to_string();
+    let log = worker.log();
+    let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let spans: Vec<_> = lines.filter_map(|line| line.get("span").cloned()).collect();
+    assert!(spans.len() >= 2, "{log}");
+    for span in spans {
+        assert_eq!((&span["job"], &span["trace_id"]), (&job.clone().into(), &trace.into()));
+        assert_eq!(span["attempt"], 1);
+    }
+    arena.check(0).await.assert_sound(&arena);
 }
