@@ -25,6 +25,11 @@ pub struct WorkerArgs {
     /// End when no job waits
     #[arg(long)]
     pub once: bool,
+    /// How long a job stays with a worker that gives no sign of life, in seconds; the same for all
+    /// workers
+    #[arg(long, value_name = "TIME", value_parser = parse_lease, default_value = "30",
+          env = "TONEMILL_LEASE")]
+    pub lease: f64,
     /// How long jobs may go on after SIGTERM, in seconds
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "25",
           env = "TONEMILL_GRACE")]
@@ -67,11 +72,11 @@ pub struct SizeArgs {
     /// How long a job may show no sign of life before it is stopped, in seconds [default: 60]
     #[arg(long, value_name = "TIME", value_parser = parse_time, env = "TONEMILL_STALL")]
     pub stall: Option<f64>,
-    /// Address space of a job that runs alone after a crash [default: 1GiB]
+    /// Address space of a job that runs alone after a crash [default: 768MiB]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, env = "TONEMILL_ALONE_MEMORY")]
     pub alone_memory: Option<u64>,
     /// How long a job waits before it is tried again for the first time, in seconds [default: 5]
-    #[arg(long, value_name = "TIME", value_parser = parse_time, env = "TONEMILL_RETRY_DELAY")]
+    #[arg(long, value_name = "TIME", value_parser = parse_delay, env = "TONEMILL_RETRY_DELAY")]
     pub retry_delay: Option<f64>,
 }
 
@@ -115,10 +120,6 @@ pub struct ServiceArgs {
         env = "TONEMILL_REDIS_NAMESPACE"
     )]
     pub redis_namespace: String,
-    /// How long a job stays with a worker that gives no sign of life, in seconds
-    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "30",
-          env = "TONEMILL_LEASE")]
-    pub lease: f64,
     /// Keep objects in this folder instead of S3; all workers must see the same
     #[arg(long, value_name = "DIR", env = "TONEMILL_FOLDER")]
     pub folder: Option<PathBuf>,
@@ -156,6 +157,19 @@ pub struct ServiceArgs {
     /// PEM file of certificate authorities to trust besides the system's
     #[arg(long, value_name = "FILE", env = "TONEMILL_S3_CA_FILE")]
     pub s3_ca_file: Option<PathBuf>,
+}
+
+fn parse_lease(text: &str) -> Result<f64, String> {
+    parse_between(text, 0.1, 3600.0, "0.1 s to an hour")
+}
+
+fn parse_delay(text: &str) -> Result<f64, String> {
+    parse_between(text, 0.0, 86_400.0, "at most a day")
+}
+
+fn parse_between(text: &str, low: f64, high: f64, valid: &str) -> Result<f64, String> {
+    let seconds = parse_time(text)?;
+    if (low..=high).contains(&seconds) { Ok(seconds) } else { Err(format!("must be {valid}")) }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -20,6 +20,7 @@ mod submit;
 mod text;
 mod worker;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -61,6 +62,8 @@ fn main() -> ExitCode {
 /// Symphonia on damaged files are expected and reported as damage.
 fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
     if !panic.location().is_some_and(|at| at.file().contains("symphonia")) {
-        eprintln!("tonemill: internal panic: {}", panic.to_string().replace('\n', " "));
+        let text = panic.to_string().replace('\n', " ");
+        // A panic in here would end the process.
+        let _ = writeln!(std::io::stderr(), "tonemill: internal panic: {text}");
     }
 }

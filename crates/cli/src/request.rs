@@ -36,17 +36,20 @@ pub struct Request {
 
 impl ConvertArgs {
     pub fn validate(&self) -> Result<Request, clap::Error> {
-        let jobs = self.files.jobs()?;
+        let jobs = self.files.jobs().map_err(|text| usage("convert", &text))?;
         let to_stdout = jobs.iter().any(|(_, target)| *target == Target::Stdout);
         if to_stdout && self.files.json {
-            return Err(usage("--json and an MP3 cannot share standard output"));
+            return Err(usage("convert", "--json and an MP3 cannot share standard output"));
         }
         if to_stdout && std::io::stdout().is_terminal() {
-            return Err(usage("an MP3 is not written to a terminal: redirect it or use -o FILE"));
+            return Err(usage(
+                "convert",
+                "an MP3 is not written to a terminal: redirect it or use -o FILE",
+            ));
         }
         let (start, end) = (self.part.start.unwrap_or(0.0), self.part.end);
         if end.is_some_and(|end| end <= start) {
-            return Err(usage("--end must come after --start"));
+            return Err(usage("convert", "--end must come after --start"));
         }
         Ok(Request {
             jobs,
@@ -89,10 +92,10 @@ impl ConvertArgs {
 }
 
 impl FileArgs {
-    /// Inputs with their outputs, which differ from each other.
-    pub fn jobs(&self) -> Result<Vec<(PathBuf, Target)>, clap::Error> {
+    /// Inputs with their outputs, which differ from each other; or what is wrong with them.
+    pub fn jobs(&self) -> Result<Vec<(PathBuf, Target)>, String> {
         if self.output.is_some() && self.inputs.len() > 1 {
-            return Err(usage("-o takes a single input: use -d DIR for several"));
+            return Err("-o takes a single input: use -d DIR for several".to_owned());
         }
         let mut outputs = HashMap::new();
         let mut jobs = Vec::new();
@@ -100,30 +103,30 @@ impl FileArgs {
             let target = self.target(input)?;
             if matches!(&target, Target::File(path) if same_file(input, path)) {
                 let name = shown(input);
-                return Err(usage(&format!("{name} would overwrite itself: name another output")));
+                return Err(format!("{name} would overwrite itself: name another output"));
             }
             if let Some(other) = outputs.insert(place_of(&target), input) {
                 let (other, input) = (shown(other), shown(input));
-                let text = format!("{other} and {input} have the same output: convert them apart");
-                return Err(usage(&text));
+                return Err(format!(
+                    "{other} and {input} have the same output: convert them apart"
+                ));
             }
             jobs.push((input.clone(), target));
         }
         Ok(jobs)
     }
 
-    fn target(&self, input: &Path) -> Result<Target, clap::Error> {
+    fn target(&self, input: &Path) -> Result<Target, String> {
         let is_dash = |path: &Path| path.as_os_str() == "-";
         match (&self.output, &self.dir) {
             (Some(output), _) if is_dash(output) => Ok(Target::Stdout),
             (Some(output), _) => Ok(Target::File(output.clone())),
             (None, None) if is_dash(input) => Ok(Target::Stdout),
-            (None, Some(_)) if is_dash(input) => Err(usage("standard input needs -o")),
+            (None, Some(_)) if is_dash(input) => Err("standard input needs -o".to_owned()),
             (None, dir) => {
                 let named = input.with_extension("mp3");
-                let name = named
-                    .file_name()
-                    .ok_or_else(|| usage(&format!("{} is no file", shown(input))))?;
+                let name =
+                    named.file_name().ok_or_else(|| format!("{} is no file", shown(input)))?;
                 Ok(Target::File(match dir {
                     Some(dir) => dir.join(name),
                     None => named.clone(),
@@ -172,12 +175,12 @@ impl TagArgs {
     }
 }
 
-pub fn usage(message: &str) -> clap::Error {
+/// What is wrong with how the subcommand `name` is used.
+pub fn usage(name: &str, message: &str) -> clap::Error {
     let mut command = Cli::command();
     command.build();
-    let convert = command.find_subcommand_mut("convert");
-    match convert {
-        Some(convert) => convert.error(ErrorKind::ValueValidation, message),
+    match command.find_subcommand_mut(name) {
+        Some(subcommand) => subcommand.error(ErrorKind::ValueValidation, message),
         None => clap::Error::raw(ErrorKind::ValueValidation, message),
     }
 }

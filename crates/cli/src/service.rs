@@ -16,17 +16,19 @@ pub struct Service {
 }
 
 impl ServiceArgs {
-    /// Makes both; nothing is connected yet. The error says what to change.
-    pub async fn open(&self) -> Result<Service, String> {
+    /// Makes both; nothing is connected yet. `lease` is for who takes jobs. The error says what to
+    /// change.
+    pub async fn open(&self, lease: Option<Duration>) -> Result<Service, String> {
         let mut redis = RedisConfig::new(self.redis_url.as_str());
         redis.namespace.clone_from(&self.redis_namespace);
-        redis.lease = seconds(self.lease).max(Duration::from_millis(100));
-        let queue = RedisQueue::new(redis).map_err(|error| format!("--redis-url: {error}"))?;
+        redis.lease = lease.unwrap_or(redis.lease);
+        let queue =
+            RedisQueue::new(redis).map_err(|error| format!("--redis-url: {}", chain(&error)))?;
         let store: Arc<dyn ObjectStore> = match (&self.folder, &self.s3_bucket) {
             (Some(folder), _) => Arc::new(FolderStore::new(folder)),
             (None, Some(bucket)) => {
                 let config = self.s3(bucket)?;
-                Arc::new(S3Store::new(config).await.map_err(|error| format!("S3: {error}"))?)
+                Arc::new(S3Store::new(config).await.map_err(|error| chain(&error))?)
             }
             (None, None) => return Err("name a bucket or a folder".to_owned()),
         };
@@ -61,6 +63,15 @@ fn standard_credentials() -> Result<S3Credentials, String> {
     Err("S3 needs --s3-access-key-id and --s3-secret-access-key: the standard chain of AWS is not \
          built in (feature aws-credentials)"
         .to_owned())
+}
+
+/// An error and its causes in one line, each said once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// Seconds as a duration, however many.

@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tokio::task::block_in_place;
 use tonemill_codec::{CancelToken, ErrorKind};
 use tonemill_job::message::{Failure, FailureKind, Finished, Reply, What};
-use tonemill_job::queue::EventId;
+use tonemill_job::queue::{EventId, QueueError};
 use tonemill_job::{JobId, JobMessage, ObjectKey};
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ use crate::json::{ErrorFacts, Line, print_line};
 use crate::output::Output;
 use crate::progress::{Bars, FileBar};
 use crate::request::{Target, usage};
-use crate::service::Service;
+use crate::service::{Service, chain};
 use crate::text::{clock, shown};
 
 /// Bytes at a time, up and down.
@@ -31,20 +31,24 @@ const CHUNK_BYTES: usize = 1 << 20;
 const LOOK: Duration = Duration::from_millis(500);
 /// How long cancelled jobs have to end.
 const CANCEL: Duration = Duration::from_secs(5);
+/// After this long without a word it is asked whether the queue still has jobs.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How often a job is queued whose answers are lost. Twice queued is queued.
+const QUEUE_TRIES: usize = 5;
 
 /// Submits all files and waits; the worst outcome counts.
 pub fn run(args: &SubmitArgs, cancel: &CancelToken) -> Outcome {
     let jobs = match args.files.jobs() {
         Ok(jobs) => jobs,
-        Err(usage) => usage.exit(),
+        Err(text) => usage("submit", &text).exit(),
     };
     if jobs.iter().any(|(input, target)| is_dash(input) || *target == Target::Stdout) {
-        usage("standard input and output cannot be submitted: name files").exit();
+        usage("submit", "standard input and output cannot be submitted: name files").exit();
     }
     if let (Some(start), Some(end)) = (args.part.start, args.part.end)
         && end <= start
     {
-        usage("--end must come after --start").exit();
+        usage("submit", "--end must come after --start").exit();
     }
     if let Some(folder) = &args.files.dir
         && let Err(error) = std::fs::create_dir_all(folder)
@@ -60,7 +64,7 @@ pub fn run(args: &SubmitArgs, cancel: &CancelToken) -> Outcome {
         }
     };
     runtime.block_on(async {
-        let service = match args.service.open().await {
+        let service = match args.service.open(None).await {
             Ok(service) => service,
             Err(error) => {
                 eprintln!("tonemill: {error}");
@@ -98,13 +102,18 @@ struct Submission<'a> {
 struct Submitted<'a> {
     input: &'a Path,
     target: &'a Target,
-    upload: ObjectKey,
+    message: JobMessage,
     bar: FileBar,
 }
 
 impl<'a> Submission<'a> {
     async fn run(mut self, jobs: &'a [(std::path::PathBuf, Target)]) -> Outcome {
         let mut worst = Outcome::Done;
+        // Before anything is uploaded.
+        if let Err(error) = self.service.queue.check().await {
+            self.bars.suspend(|| eprintln!("tonemill: {}", chain(&error)));
+            return Outcome::Fault;
+        }
         for (input, target) in jobs {
             if self.cancel.is_cancelled() {
                 break;
@@ -128,11 +137,14 @@ impl<'a> Submission<'a> {
         input: &'a Path,
         target: &'a Target,
     ) -> Result<(), (Outcome, String)> {
-        if let Target::File(path) = target
-            && path.symlink_metadata().is_ok()
-            && !self.args.files.force
-        {
-            return Err((Outcome::Usage, format!("{} exists: use --force", shown(path))));
+        if let Target::File(path) = target {
+            if path.symlink_metadata().is_ok() && !self.args.files.force {
+                return Err((Outcome::Usage, format!("{} exists: use --force", shown(path))));
+            }
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                return Err((Outcome::Usage, format!("there is no folder {}", shown(folder))));
+            }
         }
         let job = JobId::new();
         let upload = ObjectKey::upload(job);
@@ -143,16 +155,22 @@ impl<'a> Submission<'a> {
             reply: Reply::Mailbox(self.mailbox),
             ..JobMessage::new(job, upload.clone())
         };
-        let queued = self.service.queue.enqueue(&[message]).await;
-        let bar = self.bars.file(&shown(input.file_name().map_or(input, Path::new)));
-        self.waiting.insert(job, Submitted { input, target, upload: upload.clone(), bar });
-        // One that may have been queued is waited for; the answer is lost, not the job.
-        if let Err(error) =
-            queued.or_else(|error| if error.ambiguous { Ok(()) } else { Err(error) })
-        {
-            self.waiting.remove(&job);
+        if let Err(error) = self.queue(&message).await {
             self.remove(&upload).await;
             return Err((Outcome::Fault, chain(&error)));
+        }
+        let bar = self.bars.file(&shown(input.file_name().map_or(input, Path::new)));
+        self.waiting.insert(job, Submitted { input, target, message, bar });
+        Ok(())
+    }
+
+    /// Queues a job. One that may have been queued already counts as queued, after some tries.
+    async fn queue(&self, message: &JobMessage) -> Result<(), QueueError> {
+        for _ in 0..QUEUE_TRIES {
+            match self.service.queue.enqueue(std::slice::from_ref(message)).await {
+                Err(error) if error.ambiguous => tokio::time::sleep(LOOK).await,
+                outcome => return outcome,
+            }
         }
         Ok(())
     }
@@ -189,9 +207,10 @@ impl<'a> Submission<'a> {
         let mut worst = Outcome::Done;
         let mut after: Option<EventId> = None;
         let mut cancelled_at = None;
+        let mut heard = Instant::now();
         while !self.waiting.is_empty() {
             if self.cancel.is_cancelled() && cancelled_at.is_none() {
-                cancelled_at = Some(std::time::Instant::now());
+                cancelled_at = Some(Instant::now());
                 worst = worst.max(Outcome::Cancelled);
                 self.cancel_all().await;
             }
@@ -199,10 +218,15 @@ impl<'a> Submission<'a> {
                 break;
             }
             match self.service.queue.mail(self.mailbox, after.as_ref(), LOOK).await {
+                Ok(mail) if mail.is_empty() && heard.elapsed() > SILENCE => {
+                    heard = Instant::now();
+                    self.queue_again_what_is_lost(after.as_ref()).await;
+                }
                 Ok(mail) => {
                     for (id, event) in mail {
                         worst = worst.max(self.event(event.job, event.what).await);
                         after = Some(id);
+                        heard = Instant::now();
                     }
                     self.show_progress().await;
                 }
@@ -215,9 +239,27 @@ impl<'a> Submission<'a> {
         }
         // What is still queued finds nothing to convert.
         for (_, left) in std::mem::take(&mut self.waiting) {
-            self.remove(&left.upload).await;
+            self.remove(&left.message.input).await;
         }
         worst
+    }
+
+    /// A Redis that came back empty has lost our jobs: they are queued once more.
+    async fn queue_again_what_is_lost(&self, after: Option<&EventId>) {
+        let queue = &self.service.queue;
+        let Ok(depth) = queue.depth().await else { return };
+        let has_jobs = depth.delayed > 0 || depth.lanes.iter().any(|l| l.waiting + l.running > 0);
+        // A job leaves the queue when its event comes here: looked at in this order, none is missed.
+        let mail = queue.mail(self.mailbox, after, Duration::ZERO).await;
+        if has_jobs || mail.map_or(true, |mail| !mail.is_empty()) {
+            return;
+        }
+        let jobs = self.waiting.len();
+        self.bars.suspend(|| eprintln!("tonemill: the queue has lost {jobs} jobs: queued again"));
+        for submitted in self.waiting.values() {
+            // If it fails, the next silence is the next try.
+            let _ = self.queue(&submitted.message).await;
+        }
     }
 
     async fn cancel_all(&self) {
@@ -247,16 +289,21 @@ impl<'a> Submission<'a> {
         if !what.is_end() {
             return Outcome::Done;
         }
-        // The second end of a job that was queued twice.
-        let Some(submitted) = self.waiting.remove(&job) else { return Outcome::Done };
-        let Submitted { input, target, upload, bar } = submitted;
+        let Some(submitted) = self.waiting.remove(&job) else {
+            // The second end of a job that was queued twice.
+            if let What::Finished(finished) = what {
+                self.remove(&finished.output).await;
+            }
+            return Outcome::Done;
+        };
+        let Submitted { input, target, message, bar } = submitted;
         drop(bar);
         let outcome = match what {
             What::Finished(finished) => self.fetch(input, target, &finished).await,
             What::Failed { failure } => self.tell_failure(input, &failure),
             _ => Outcome::Cancelled,
         };
-        self.remove(&upload).await;
+        self.remove(&message.input).await;
         self.bars.file_ended();
         outcome
     }
@@ -360,10 +407,4 @@ impl<'a> Submission<'a> {
         });
         if told { outcome } else { outcome.max(Outcome::Fault) }
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

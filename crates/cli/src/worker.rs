@@ -44,7 +44,11 @@ async fn work(args: &WorkerArgs) -> Result<Ended, (Outcome, String)> {
     let fault = |what: &str, error: &dyn std::fmt::Display| {
         (Outcome::Fault, format!("the worker cannot {what}: {error}"))
     };
-    let service = args.service.open().await.map_err(|error| (Outcome::Usage, error))?;
+    let service = args
+        .service
+        .open(Some(seconds(args.lease)))
+        .await
+        .map_err(|error| (Outcome::Usage, error))?;
     let shutdown = Shutdown::new();
     shutdown.on_signals().map_err(|error| fault("listen to signals", &error))?;
     let config = args.size.config(args);
@@ -97,6 +101,8 @@ impl SizeArgs {
 fn start_log(args: &WorkerArgs) -> Result<(), String> {
     let filter = EnvFilter::try_new(&args.log).map_err(|error| error.to_string())?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written is no reason to lose work.
+    let log = log.log_internal_errors(false);
     let format = args.log_format.unwrap_or_else(|| {
         if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json }
     });
@@ -110,8 +116,14 @@ fn start_log(args: &WorkerArgs) -> Result<(), String> {
 /// A thread of this process does not end: only another program in its place gets rid of it.
 fn start_again() -> Outcome {
     tracing::error!("an attempt hangs; the worker starts again");
-    let program = std::env::current_exe().unwrap_or_else(|_| "tonemill".into());
+    // Whatever lies where it was started from by now.
+    let program = if cfg!(target_os = "linux") {
+        Ok("/proc/self/exe".into())
+    } else {
+        std::env::current_exe()
+    };
+    let program = program.unwrap_or_else(|_| "tonemill".into());
     let error = Command::new(program).args(std::env::args_os().skip(1)).exec();
-    eprintln!("tonemill: the worker cannot start again: {error}");
+    tracing::error!(%error, "the worker cannot start again");
     Outcome::Fault
 }

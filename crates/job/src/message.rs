@@ -201,7 +201,7 @@ pub struct JobEvent {
     pub what: What,
 }
 
-/// What happened. All but `started` and `retrying` are the end of a job.
+/// What happened. `finished`, `failed` and `cancelled` are the end of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum What {
@@ -223,13 +223,16 @@ pub enum What {
     },
     /// Somebody did not want it any more.
     Cancelled,
+    /// Something that a later version tells, and that is no end.
+    #[serde(other)]
+    Other,
 }
 
 impl What {
     /// Whether the job is over.
     #[must_use]
     pub fn is_end(&self) -> bool {
-        !matches!(self, Self::Started | Self::Retrying { .. })
+        !matches!(self, Self::Started | Self::Retrying { .. } | Self::Other)
     }
 }
 

@@ -15,12 +15,16 @@ mod suite_uploads;
 
 use std::sync::Arc;
 
-use tonemill_job::objects::FolderStore;
+use tonemill_job::objects::{FolderStore, ObjectStore, StoreErrorKind};
 
 #[tokio::test]
 async fn folder() {
     let root = tempfile::tempdir().unwrap();
     let store = FolderStore::new(root.path().join("store"));
+    // A folder that is missing may be a disk that is missing.
+    assert_eq!(content::kind(store.check().await), Some(StoreErrorKind::Denied));
+    assert!(!root.path().join("store").exists());
+    std::fs::create_dir_all(root.path().join("store/objects")).unwrap();
     let abilities =
         suite::Abilities { never_overwrites: true, lists_unfinished: true, checksum_bytes: None };
     suite::run(Arc::new(store), abilities).await;

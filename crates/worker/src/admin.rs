@@ -8,9 +8,12 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
 use tonemill_job::Lane;
 
@@ -20,6 +23,12 @@ use crate::consumer::{WorkerState, chain};
 const READY_FOR: Duration = Duration::from_secs(2);
 /// How often measures are summed up.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// Connections at a time, how long one may take to ask, and how long it may last.
+const CONNECTIONS: usize = 32;
+const HEADER: Duration = Duration::from_secs(1);
+const CONNECTION: Duration = Duration::from_secs(10);
+/// After a connection that could not be accepted: no descriptor is free.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long they have to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -47,15 +56,40 @@ pub async fn serve(
         .route("/metrics", get(metrics_page))
         .with_state(admin);
     tracing::info!(address = %listener.local_addr()?, "admin port open");
-    tokio::select! {
-        served = axum::serve(listener, routes) => served,
+    let upkeep = async {
         // Else measures pile up until somebody asks for them.
-        () = async {
-            loop {
-                sleep(UPKEEP).await;
-                upkeep.run_upkeep();
-            }
-        } => Ok(()),
+        loop {
+            sleep(UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    };
+    tokio::select! {
+        () = accept(listener, routes) => {}
+        () = upkeep => {}
+    }
+    Ok(())
+}
+
+/// Answers whoever connects, a few at a time, and for a while: nobody here is worth a descriptor
+/// that a job needs.
+async fn accept(listener: TcpListener, routes: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let service = TowerToHyperService::new(routes.clone());
+        let answering = http1::Builder::new()
+            .keep_alive(false)
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            let _ = timeout(CONNECTION, answering).await;
+            drop(place);
+        });
     }
 }
 

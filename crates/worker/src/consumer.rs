@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rayon::ThreadPool;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tonemill_job::objects::ObjectStore;
+use tonemill_job::objects::{ObjectStore, StoreError};
 use tonemill_job::queue::{Delivery, Queue};
+use tonemill_job::{JobId, ObjectKey};
 use tracing::Instrument;
 
 use crate::config::WorkerConfig;
@@ -25,6 +27,8 @@ use crate::shutdown::Shutdown;
 
 /// How long one call waits for a job; how soon a drain is noticed by an idle worker.
 const RECEIVE: Duration = Duration::from_secs(1);
+/// The object that a store is tried out with.
+const TRIAL_BYTES: usize = 64 << 10;
 /// Pauses after errors start here and double, with jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -43,7 +47,7 @@ pub struct Worker {
     permits: Arc<Semaphore>,
     running: Running,
     shutdown: Shutdown,
-    /// The store failed a job, and did not answer well since.
+    /// The store failed a job and was not seen to read and write since, or not yet.
     store_suspect: Arc<AtomicBool>,
 }
 
@@ -77,7 +81,7 @@ impl Worker {
             pool: Arc::new(pool),
             running: Running::default(),
             shutdown,
-            store_suspect: Arc::default(),
+            store_suspect: Arc::new(AtomicBool::new(true)),
         })
     }
 
@@ -217,13 +221,14 @@ impl Worker {
         .instrument(span)
     }
 
-    /// Whether jobs can be expected to read and write. After the store failed one, it has to answer
-    /// before the next is taken: in an outage jobs wait in the queue and use up no attempts.
+    /// Whether jobs can be expected to read and write. At the start, and after the store failed one,
+    /// it has to prove itself before the next is taken: in an outage, and while a setting is wrong,
+    /// jobs wait in the queue and use up no attempts.
     async fn store_answers(&self) -> bool {
         if !self.store_suspect.load(Ordering::Relaxed) {
             return true;
         }
-        match self.store.check().await {
+        match try_out(&*self.store).await {
             Ok(()) => {
                 self.store_suspect.store(false, Ordering::Relaxed);
                 true
@@ -262,6 +267,17 @@ impl Worker {
         }
         ended
     }
+}
+
+/// Whether the store answers, and takes an object and gives it up: a full disk or a key that may
+/// not write looks well to who only asks.
+async fn try_out(store: &dyn ObjectStore) -> Result<(), StoreError> {
+    store.check().await?;
+    let key = ObjectKey::output(JobId::new(), 0);
+    let mut upload = store.create(&key, "application/octet-stream", 0).await?;
+    upload.write(Bytes::from(vec![0; TRIAL_BYTES])).await?;
+    upload.finish(Bytes::new()).await?;
+    store.delete(&key).await
 }
 
 /// Waits for the end of all jobs, or for the first that hangs.

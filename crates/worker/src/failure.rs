@@ -49,15 +49,20 @@ impl AttemptError {
     pub(crate) fn kind(&self) -> FailureKind {
         match self {
             Self::Options(_) => FailureKind::BadInput,
-            Self::Head(error) => store_kind(error),
+            Self::Head(error) => store_kind(error, false),
             Self::Codec(error) => match error.kind() {
                 ErrorKind::BadInput => FailureKind::BadInput,
                 ErrorKind::LimitExceeded => FailureKind::LimitExceeded,
-                ErrorKind::Io => store_error(error).map_or(FailureKind::Transient, store_kind),
+                ErrorKind::Io => {
+                    let is_output = matches!(error, CodecError::Sink(_));
+                    store_error(error).map_or(FailureKind::Transient, |e| store_kind(e, is_output))
+                }
                 ErrorKind::Cancelled | ErrorKind::Bug => FailureKind::Bug,
             },
             Self::Isolated(error) => match (error.kind(), store_error(error)) {
-                (Some(FailureKind::Transient), Some(error)) => store_kind(error),
+                (Some(FailureKind::Transient), Some(found)) => {
+                    store_kind(found, matches!(error, IsolateError::Sink(_)))
+                }
                 (kind, _) => kind.unwrap_or(FailureKind::Bug),
             },
             Self::Corrupt | Self::Verify(_) => FailureKind::Transient,
@@ -128,11 +133,11 @@ pub(crate) fn store_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a St
     None
 }
 
-fn store_kind(error: &StoreError) -> FailureKind {
+fn store_kind(error: &StoreError, is_output: bool) -> FailureKind {
     match error.kind {
-        // The upload is gone, and no attempt brings it back.
-        StoreErrorKind::NotFound => FailureKind::BadInput,
-        StoreErrorKind::Invalid | StoreErrorKind::Exists => FailureKind::Bug,
+        StoreErrorKind::Invalid => FailureKind::Bug,
+        // The upload is gone, and no attempt brings it back. An output has a new key each time.
+        StoreErrorKind::NotFound if !is_output => FailureKind::BadInput,
         _ => FailureKind::Transient,
     }
 }
@@ -241,5 +246,14 @@ mod tests {
         let failure = error.failure(Position::default(), None);
         assert_eq!(failure.stage, "fetch");
         assert_eq!(failure.chain.len(), 3, "{:?}", failure.chain);
+
+        let gone = StoreError {
+            kind: StoreErrorKind::NotFound,
+            operation: "write",
+            key: None,
+            source: "no such upload".into(),
+        };
+        let error = AttemptError::Codec(CodecError::Sink(io::Error::other(gone)));
+        assert_eq!(error.kind(), FailureKind::Transient, "nobody's input is to blame");
     }
 }

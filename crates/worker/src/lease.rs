@@ -63,11 +63,12 @@ impl Lease {
                 Err(error) => error,
             };
             unknown |= error.ambiguous;
-            let passes = matches!(error.kind, QueueErrorKind::Unavailable | QueueErrorKind::Full);
             let next = Instant::now() + pause.mul_f64(0.5 + fastrand::f64() / 2.0);
-            if !passes || next > until {
-                let settled = if unknown { Settled::Unknown } else { Settled::Lost };
-                return (settled, Some(error));
+            // A login may be mended as a server may come back.
+            if error.kind == QueueErrorKind::Invalid || next > until {
+                // Even a refusal may have come half-way: better an output that nobody knows of than
+                // one that was told of and is gone.
+                return (Settled::Unknown, Some(error));
             }
             tokio::time::sleep_until(next).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonemill_codec::OutputSink;
 use tonemill_job::ObjectKey;
 use tonemill_job::objects::{ObjectStore, StoreError, Upload};
@@ -16,6 +16,9 @@ use crate::fault;
 
 /// How long giving up an output may take; what stays is swept when it is old.
 const ABORT: Duration = Duration::from_secs(3);
+/// How long the last call for an output goes on after the attempt was stopped: only its answer says
+/// whether there is an object.
+const LAST_CALL: Duration = Duration::from_secs(5);
 
 /// An object that is being written. Dropped before its end, it leaves nothing.
 pub(crate) struct ObjectSink {
@@ -84,6 +87,21 @@ impl OutputSink for ObjectSink {
     fn finish(&mut self, head: &[u8]) -> io::Result<()> {
         fault::point("store_finish", &[])?;
         let upload = self.upload.take().ok_or_else(not_begun)?;
-        wait(&self.runtime, &self.control, upload.finish(Bytes::copy_from_slice(head)))
+        let _waiting = self.control.waiting();
+        self.runtime.block_on(async {
+            let stopped = async {
+                self.control.stopped().await;
+                sleep(LAST_CALL).await;
+            };
+            tokio::select! {
+                done = upload.finish(Bytes::copy_from_slice(head)) => {
+                    done.map_err(io::Error::other)
+                }
+                () = stopped => {
+                    let _ = timeout(ABORT, self.store.delete(&self.key)).await;
+                    Err(io::Error::other("the attempt was stopped"))
+                }
+            }
+        })
     }
 }

@@ -27,28 +27,32 @@ impl Shutdown {
         self.stop.cancel();
     }
 
-    /// Drains at the first SIGTERM, stops at SIGINT and at the second SIGTERM.
+    /// Drains at the first SIGTERM or SIGHUP, stops at SIGINT and at the second.
     pub fn on_signals(&self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = self.clone();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    _ = terminate.recv() => {
-                        if shutdown.is_draining() {
-                            shutdown.stop();
-                        } else {
-                            tracing::info!("SIGTERM: taking no more jobs");
-                            shutdown.drain();
-                        }
-                    }
+                    _ = terminate.recv() => shutdown.drain_or_stop("SIGTERM"),
+                    _ = hang_up.recv() => shutdown.drain_or_stop("SIGHUP"),
                     _ = interrupt.recv() => shutdown.stop(),
                 }
             }
         });
         Ok(())
+    }
+
+    fn drain_or_stop(&self, signal: &str) {
+        if self.is_draining() {
+            self.stop();
+        } else {
+            tracing::info!("{signal}: taking no more jobs");
+            self.drain();
+        }
     }
 
     /// Whether no more jobs are to be taken.

@@ -83,6 +83,25 @@ async fn probes_follow_redis_and_metrics_count() {
     worker.drain().await;
 }
 
+/// Who connects and says nothing takes a place for a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_do_not_keep_probes_out() {
+    let mut arena = Arena::new().await;
+    let mut worker = arena.worker(&["--admin", "127.0.0.1:0"]);
+    let address = address(&arena, &worker).await;
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(TcpStream::connect(&address).await.unwrap());
+    }
+    let asked = Instant::now();
+    assert_eq!(get(&address, "/livez").await.0, 200);
+    assert!(asked.elapsed() < PATIENCE);
+    // The port's own places, not one for each who came.
+    assert!(worker.handles().0 < 80, "{:?}", worker.handles());
+    drop(idle);
+    worker.drain().await;
+}
+
 /// Each line about a job says which, and carries the trace of whoever wanted it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn log_lines_name_job_attempt_and_trace() {

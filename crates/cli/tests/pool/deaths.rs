@@ -1,6 +1,8 @@
 //! Workers that are killed, told to end, or paused; at any time and at every step.
 
+use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,37 @@ async fn once_ends_when_nothing_waits() {
     arena.check(0).await.assert_sound(&arena);
     let mut idle = arena.worker(&["--once"]);
     assert!(idle.end(PATIENCE).await.success(), "{}", arena.log());
+}
+
+/// A worker that cannot write, or may not, takes no job and uses up no attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_with_a_wrong_secret_does_no_harm() {
+    let mut arena = Arena::new().await;
+    arena.submit(4, clips::all()).await;
+    let secret = std::mem::replace(&mut arena.s3.secret_access_key, "wrong".to_owned());
+    let mut wrong = arena.worker(&[]);
+    arena.wait_for_log("no jobs are taken", 2).await;
+    arena.s3.secret_access_key = secret;
+    let mut right = arena.worker(&[]);
+    assert_eq!(arena.wait().await, 4, "{}", arena.log());
+    let verdict = arena.check(2).await;
+    verdict.assert_sound(&arena);
+    assert_eq!(verdict.extra_attempts, 0);
+    wrong.drain().await;
+    right.drain().await;
+}
+
+/// Nothing that was accepted is lost because nobody reads the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_cannot_be_written_ends_no_worker() {
+    let mut arena = Arena::new().await;
+    arena.submit(4, clips::all()).await;
+    let mut command = arena.command("worker");
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    command.arg("--once").stdout(Stdio::null()).stderr(full);
+    let status = tokio::task::spawn_blocking(move || command.status()).await.unwrap();
+    assert!(status.unwrap().success());
+    arena.check(0).await.assert_sound(&arena);
 }
 
 /// Short clips and, at full size, some that take a second or two, so that a run lasts for many kills.

@@ -108,6 +108,7 @@ impl Book {
             What::Finished(finished) => record.ends.push(End::Finished(finished)),
             What::Failed { failure } => record.ends.push(End::Failed(failure)),
             What::Cancelled => record.ends.push(End::Cancelled),
+            What::Other => {}
         }
     }
 }

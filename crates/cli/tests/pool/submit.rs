@@ -1,5 +1,7 @@
 //! `tonemill submit`: files through the workers and back.
 
+use std::time::Instant;
+
 use tonemill_job::ObjectKey;
 
 use crate::arena::{Arena, PATIENCE};
@@ -42,5 +44,28 @@ async fn files_come_back_as_mp3s_and_nothing_stays() {
         assert!(arena.store.list(prefix, None, 10).await.unwrap().is_empty());
     }
     arena.check(1).await.assert_sound(&arena);
+    worker.drain().await;
+}
+
+/// A Redis that lost everything while files were waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_queue_has_lost_is_queued_again() {
+    let mut arena = Arena::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let clip = &clips::all()[0];
+    let upload = folder.path().join("clip.mp4");
+    std::fs::write(&upload, &clip.bytes).unwrap();
+    let running: Running = start(arena.command("submit").arg(&upload));
+    let end = Instant::now() + PATIENCE;
+    while arena.queue.depth().await.unwrap().lanes[1].waiting == 0 {
+        assert!(Instant::now() < end, "nothing is queued");
+    }
+    arena.redis.kill();
+    arena.redis.restart_empty();
+    let mut worker = arena.worker(&[]);
+    let finished = tokio::task::spawn_blocking(move || running.finish(PATIENCE)).await.unwrap();
+    let finished = finished.ended_with(0);
+    assert!(finished.stderr.contains("queued again"), "{}", finished.stderr);
+    assert!(std::fs::read(upload.with_extension("mp3")).unwrap() == clip.reference);
     worker.drain().await;
 }

@@ -36,7 +36,7 @@ pub struct FolderStore {
 }
 
 impl FolderStore {
-    /// A store in `root`, which is made when it is needed.
+    /// A store in `root`, which the first object makes.
     #[must_use]
     pub fn new(root: impl AsRef<Path>) -> Self {
         let root = root.as_ref();
@@ -156,16 +156,21 @@ impl ObjectStore for FolderStore {
     }
 
     async fn check(&self) -> Result<()> {
-        let store = self.clone();
-        blocking("reach", None, move || {
-            fs::create_dir_all(&store.objects)?;
-            fs::create_dir_all(&store.unfinished)?;
-            // A name that no key has.
-            let probe = store.unfinished.join(format!(".{}", uuid::Uuid::new_v4()));
-            File::create_new(&probe)?;
-            fs::remove_file(probe)
+        let objects = self.objects.clone();
+        // It is not made here: where it is missing, something else may be what is missing.
+        let looked = blocking("reach", None, move || fs::read_dir(objects).map(drop)).await;
+        looked.map_err(|mut error| {
+            if error.kind == StoreErrorKind::NotFound {
+                error.kind = StoreErrorKind::Denied;
+                let folder = self.objects.display();
+                error.source = format!(
+                    "there is no folder {folder}: the first upload makes it; if there was one, is \
+                     its disk mounted?"
+                )
+                .into();
+            }
+            error
         })
-        .await
     }
 }
 

@@ -32,7 +32,7 @@ pub use self::address::AddressError;
 pub use self::config::RedisConfig;
 use self::link::{Link, Request};
 use self::receive::Receiving;
-use self::reply::{Entry, Streams, events_in};
+use self::reply::{Entry, Streams, events_in, last_entry};
 use self::scripts::{Keys, Scripts};
 use self::settle::Settle;
 use super::{
@@ -277,11 +277,21 @@ impl Queue for RedisQueue {
         after: Option<&EventId>,
         wait: Duration,
     ) -> Result<Vec<(EventId, JobEvent)>> {
-        let mut read = cmd("XREAD");
-        read.arg("COUNT").arg(100).arg("BLOCK").arg(block_ms(wait)).arg("STREAMS");
-        read.arg(self.keys.mailbox(mailbox)).arg(after.map_or("0", |id| id.0.as_str()));
-        let read: Streams = self.replies.send("read a mailbox", Request::Wait(&read, wait)).await?;
-        Ok(events_in(read))
+        let mut after = after.map_or_else(|| "0".to_owned(), |id| id.0.clone());
+        loop {
+            let mut read = cmd("XREAD");
+            read.arg("COUNT").arg(100).arg("BLOCK").arg(block_ms(wait)).arg("STREAMS");
+            read.arg(self.keys.mailbox(mailbox)).arg(&after);
+            let read: Streams =
+                self.replies.send("read a mailbox", Request::Wait(&read, wait)).await?;
+            let last = last_entry(&read);
+            let events = events_in(read);
+            match last {
+                // What is no event is passed over once and for all.
+                Some(last) if events.is_empty() => after = last,
+                _ => return Ok(events),
+            }
+        }
     }
 
     async fn close_mailbox(&self, mailbox: Uuid) -> Result<()> {

@@ -3,6 +3,7 @@
 
 mod failover;
 mod place;
+mod strange;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -25,11 +25,19 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let status = error.raw_response().map(|response| response.status().as_u16());
-    let kind = match error.as_service_error() {
-        Some(service) => kind_of_answer(service.code(), status),
-        None => StoreErrorKind::Unavailable,
+    let Some(answer) = error.as_service_error() else {
+        return StoreError::new(StoreErrorKind::Unavailable, operation, key, error);
     };
-    StoreError::new(kind, operation, key, error)
+    let kind = kind_of_answer(answer.code(), status);
+    match (answer.code(), status) {
+        // There was no body: the SDK knows no more than this, and says less.
+        (None, Some(status)) => {
+            let advice =
+                if kind == StoreErrorKind::Denied { ": check keys and bucket" } else { "" };
+            StoreError::new(kind, operation, key, format!("the store answered {status}{advice}"))
+        }
+        _ => StoreError::new(kind, operation, key, error),
+    }
 }
 
 /// Whether the store says that there is no such thing.

@@ -11,7 +11,8 @@ for lane = 1, 3 do
             running = group[6]
             -- The server's own count of what was not delivered (its "lag") is unknown after an
             -- entry was deleted; all that is ever deleted here was delivered.
-            waiting = redis.call('XLEN', KEYS[lane]) - running
+            -- Fewer than run there are only if somebody else deleted one.
+            waiting = math.max(0, redis.call('XLEN', KEYS[lane]) - running)
             local first = redis.call('XRANGE', KEYS[lane], '(' .. group[8], '+', 'COUNT', 1)[1]
             if first then oldest = math.max(0, now - tonumber(string.match(first[1], '^%d+'))) end
         end

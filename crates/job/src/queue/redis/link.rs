@@ -215,7 +215,8 @@ pub(super) fn queue_error(
 ) -> QueueError {
     let kind = match (error.kind(), error.code()) {
         (_, Some("OOM")) => QueueErrorKind::Full,
-        (_, Some("MISCONF")) => QueueErrorKind::Unavailable,
+        // It cannot write, has too few replicas, or is busy with a script: for now.
+        (_, Some("MISCONF" | "NOREPLICAS" | "BUSY")) => QueueErrorKind::Unavailable,
         (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
         | (ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig, _) => {
             QueueErrorKind::Refused

@@ -12,7 +12,9 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local stream_of = { high = KEYS[5], normal = KEYS[6], low = KEYS[7] }
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 16)) do
-    local stream = stream_of[cjson.decode(job).lane] or KEYS[6]
+    -- One that cannot be read must not stop the others; whoever takes it puts it aside.
+    local is_read, message = pcall(cjson.decode, job)
+    local stream = is_read and type(message) == 'table' and stream_of[message.lane] or KEYS[6]
     -- Without memory for it, the job stays where it is.
     if type(redis.pcall('XADD', stream, '*', 'job', job)) == 'table' then break end
     redis.call('ZREM', KEYS[4], job)

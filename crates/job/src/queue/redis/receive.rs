@@ -127,7 +127,10 @@ impl RedisQueue {
             tracing::error!(entry = raw.entry, "an entry of the queue is no job; it is put aside");
             Settle::Reject { job: &raw.job }
         };
-        let _ = self.run_settle(&raw.lease(JobId::new()), &settle).await?;
+        if let Err(error) = self.run_settle(&raw.lease(JobId::new()), &settle).await {
+            // It stays under this lease, so that it stops nobody, and comes back when that ends.
+            tracing::error!(entry = raw.entry, error = error.source, "it cannot be put aside");
+        }
         Ok(None)
     }
 

@@ -9,6 +9,12 @@ pub(super) type Entry = (String, Vec<Vec<u8>>);
 /// Entries by stream, nothing if none came in time.
 pub(super) type Streams = Option<Vec<(String, Vec<Entry>)>>;
 
+/// The name of the last one.
+pub(super) fn last_entry(read: &Streams) -> Option<String> {
+    let (_, entries) = read.as_ref()?.last()?;
+    entries.last().map(|(id, _)| id.clone())
+}
+
 /// The events among them.
 pub(super) fn events_in(read: Streams) -> Vec<(EventId, JobEvent)> {
     let entries = read.into_iter().flatten().flat_map(|(_, entries)| entries);

@@ -22,7 +22,7 @@ end
 -- What needs memory comes first: a full server refuses it before anything has changed.
 if ARGV[7] ~= '' then
     redis.call('XADD', KEYS[2], '*', 'event', ARGV[7])
-    if ARGV[8] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[8]) end
+    if ARGV[8] ~= '0' then redis.pcall('PEXPIRE', KEYS[2], ARGV[8]) end
 end
 if operation == 'again' then
     local clock = redis.call('TIME')
@@ -32,6 +32,7 @@ elseif operation == 'reject' then
     redis.call('XADD', KEYS[3], '*', 'job', ARGV[9], 'entry', entry)
 end
 redis.call('XACK', KEYS[1], group, entry)
-redis.call('XDEL', KEYS[1], entry)
-for key = 4, #KEYS do redis.call('DEL', KEYS[key]) end
+-- What was told and acknowledged is settled, whether or not this login may tidy up.
+redis.pcall('XDEL', KEYS[1], entry)
+for key = 4, #KEYS do redis.pcall('DEL', KEYS[key]) end
 return 1
