@@ -23,6 +23,9 @@ use crate::options::codec_options;
 use crate::output::ObjectSink;
 use crate::range_reader::{Input, RangeReader};
 
+/// Most threads of an attempt alone: their stacks, of 2 MiB each, count as its address space.
+const ALONE_THREADS: usize = 64;
+
 /// All that an attempt needs.
 pub(crate) struct Attempt {
     pub(crate) message: JobMessage,
@@ -121,7 +124,7 @@ impl Attempt {
             &self.message.options,
             &self.config.limits,
             &self.config.sandbox,
-            self.config.threads,
+            self.config.threads.min(ALONE_THREADS),
             self.control.codec(),
             self.teller(),
         );
