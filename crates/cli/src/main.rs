@@ -23,7 +23,6 @@ mod worker;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser;
 use tonemill_codec::CancelToken;
 use tonemill_worker::isolate::{CHILD_ARGUMENT, child_main};
 
@@ -34,7 +33,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == CHILD_ARGUMENT) {
         return child_main();
     }
-    let cli = Cli::parse();
+    let cli = Cli::read();
     std::panic::set_hook(Box::new(tell_panic));
     let cancel = CancelToken::new();
     match cli.command {

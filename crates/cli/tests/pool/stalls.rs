@@ -21,12 +21,15 @@ async fn the_store_stalls() {
     for fault in [Fault::BlackHole, trickle, Fault::CutResponse { after: 9000 }] {
         let (mut arena, proxy) = arena_behind_proxy().await;
         let mut worker = arena.worker(&["--jobs", "2"]);
+        // A worker tries the store out before its first job; then it is trusted.
+        arena.submit(1, clips::all()).await;
+        assert_eq!(arena.wait().await, 1, "{}", arena.log());
         proxy.set(fault);
         arena.submit(3, clips::all()).await;
-        arena.wait_for_log("attempt started", 2).await;
+        arena.wait_for_log("attempt started", 3).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         proxy.set(Fault::None);
-        assert_eq!(arena.wait().await, 3, "{fault:?}:\n{}", arena.log());
+        assert_eq!(arena.wait().await, 4, "{fault:?}:\n{}", arena.log());
         arena.check(1).await.assert_sound(&arena);
         worker.drain().await;
         assert_eq!(proxy.open(), 0, "{fault:?}");
@@ -112,7 +115,6 @@ async fn the_store_stays_away() {
     let (mut arena, proxy) = arena_behind_proxy().await;
     let jobs = size(200, 20);
     let mut worker = arena.worker(&["--jobs", "4"]);
-    // A worker tries the store out before its first job; then it is trusted.
     arena.submit(1, clips::all()).await;
     assert_eq!(arena.wait().await, 1, "{}", arena.log());
     proxy.set(Fault::Reset);

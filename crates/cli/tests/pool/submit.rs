@@ -24,6 +24,8 @@ async fn files_come_back_as_mp3s_and_nothing_stays() {
     }
     let bad = folder.path().join("bad.mp4");
     std::fs::write(&bad, "nothing").unwrap();
+    // As a container's template leaves them.
+    command.env("TONEMILL_FOLDER", "").env("TONEMILL_S3_CA_FILE", "");
     command.arg(&bad).args(["-d"]).arg(folder.path().join("out")).arg("--json");
     let running: Running = start(&mut command);
     let finished = tokio::task::spawn_blocking(move || running.finish(PATIENCE)).await.unwrap();
