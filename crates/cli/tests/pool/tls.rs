@@ -15,12 +15,16 @@ async fn a_private_authority_is_trusted_when_it_is_named() {
     let mut arena = Arena::with(redis).await;
     let store = TlsProxy::start(&arena.s3.endpoint, &authority).await;
     arena.redis_url = Some(format!("rediss://localhost:{port}"));
-    arena.s3_endpoint = Some(store.endpoint());
 
-    let mut stranger = arena.worker(&[]);
+    let mut stranger_to_redis = arena.worker(&[]);
     arena.wait_for_log("no job can be received", 1).await;
-    assert!(stranger.log().contains("UnknownIssuer"), "{}", stranger.log());
-    stranger.drain().await;
+    arena.s3_endpoint = Some(store.endpoint());
+    let mut stranger_to_both = arena.worker(&[]);
+    arena.wait_for_log("no jobs are taken while the store is away", 1).await;
+    for stranger in [&mut stranger_to_redis, &mut stranger_to_both] {
+        assert!(stranger.log().contains("UnknownIssuer"), "{}", stranger.log());
+        stranger.drain().await;
+    }
 
     arena.trusted = Some(authority.ca_file());
     arena.submit(3, clips::all()).await;
