@@ -92,7 +92,7 @@ pub struct ConvertArgs {
 
 #[derive(Debug, Args)]
 pub struct FileArgs {
-    /// Files to convert; "-" for standard input
+    /// Files to convert; "-" for standard input, which cannot be submitted
     #[arg(required = true, value_name = "IN")]
     pub inputs: Vec<PathBuf>,
 

@@ -18,6 +18,7 @@ mod request;
 mod service;
 mod submit;
 mod text;
+mod transfer;
 mod worker;
 
 use std::io::Write as _;

@@ -2,13 +2,10 @@
 //! service uses, and takes everything away again.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::runtime::Runtime;
-use tokio::task::block_in_place;
 use tonemill_codec::{CancelToken, ErrorKind};
 use tonemill_job::message::{Failure, FailureKind, Finished, Reply, What};
 use tonemill_job::queue::{EventId, QueueError};
@@ -19,14 +16,12 @@ use crate::args_service::SubmitArgs;
 use crate::exit::Outcome;
 use crate::job_options::job_options;
 use crate::json::{ErrorFacts, Line, print_line};
-use crate::output::Output;
 use crate::progress::{Bars, FileBar};
 use crate::request::{Target, usage};
 use crate::service::{Service, chain};
 use crate::text::{clock, shown};
+use crate::transfer::{download, upload_file};
 
-/// Bytes at a time, up and down.
-const CHUNK_BYTES: usize = 1 << 20;
 /// How long one look into the mailbox takes; how soon an interrupt is noticed.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long cancelled jobs have to end.
@@ -148,7 +143,7 @@ impl<'a> Submission<'a> {
         }
         let job = JobId::new();
         let upload = ObjectKey::upload(job);
-        self.upload(input, &upload).await?;
+        upload_file(&*self.service.store, input, &upload, self.cancel).await?;
         let message = JobMessage {
             lane: self.args.lane.into(),
             options: job_options(self.args),
@@ -175,33 +170,6 @@ impl<'a> Submission<'a> {
         Ok(())
     }
 
-    async fn upload(&self, input: &Path, key: &ObjectKey) -> Result<(), (Outcome, String)> {
-        let unreadable = |error: std::io::Error| {
-            (Outcome::BadInput, format!("cannot be read: {error}: check its name and permissions"))
-        };
-        let mut file = std::fs::File::open(input).map_err(unreadable)?;
-        let store_failed =
-            |error: tonemill_job::objects::StoreError| (Outcome::Fault, chain(&error));
-        let store = &self.service.store;
-        let mut upload =
-            store.create(key, "application/octet-stream", 0).await.map_err(store_failed)?;
-        loop {
-            let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-            let read = block_in_place(|| {
-                Read::take(&mut file, CHUNK_BYTES as u64).read_to_end(&mut chunk)
-            });
-            if read.map_err(unreadable)? == 0 {
-                break;
-            }
-            if self.cancel.is_cancelled() {
-                let _ = upload.abort().await;
-                return Err((Outcome::Cancelled, "interrupted".to_owned()));
-            }
-            upload.write(Bytes::from(chunk)).await.map_err(store_failed)?;
-        }
-        upload.finish(Bytes::new()).await.map_err(store_failed)
-    }
-
     /// Waits for the end of all jobs.
     async fn wait(&mut self) -> Outcome {
         let mut worst = Outcome::Done;
@@ -212,6 +180,7 @@ impl<'a> Submission<'a> {
             if self.cancel.is_cancelled() && cancelled_at.is_none() {
                 cancelled_at = Some(Instant::now());
                 worst = worst.max(Outcome::Cancelled);
+                self.bars.suspend(|| eprintln!("tonemill: cancelling what is not done"));
                 self.cancel_all().await;
             }
             if cancelled_at.is_some_and(|at| at.elapsed() > CANCEL) {
@@ -220,7 +189,7 @@ impl<'a> Submission<'a> {
             match self.service.queue.mail(self.mailbox, after.as_ref(), LOOK).await {
                 Ok(mail) if mail.is_empty() && heard.elapsed() > SILENCE => {
                     heard = Instant::now();
-                    self.queue_again_what_is_lost(after.as_ref()).await;
+                    self.look_into_silence(after.as_ref()).await;
                 }
                 Ok(mail) => {
                     for (id, event) in mail {
@@ -244,11 +213,18 @@ impl<'a> Submission<'a> {
         worst
     }
 
-    /// A Redis that came back empty has lost our jobs: they are queued once more.
-    async fn queue_again_what_is_lost(&self, after: Option<&EventId>) {
+    /// Says so if nobody works. A Redis that came back empty has lost our jobs: they are queued once
+    /// more.
+    async fn look_into_silence(&self, after: Option<&EventId>) {
         let queue = &self.service.queue;
         let Ok(depth) = queue.depth().await else { return };
-        let has_jobs = depth.delayed > 0 || depth.lanes.iter().any(|l| l.waiting + l.running > 0);
+        let waiting: u64 = depth.lanes.iter().map(|lane| lane.waiting).sum();
+        let running: u64 = depth.lanes.iter().map(|lane| lane.running).sum();
+        if waiting > 0 && running == 0 {
+            let hint = "no worker takes jobs: does one run with this Redis, and reach the store?";
+            self.bars.suspend(|| eprintln!("tonemill: {waiting} jobs wait and {hint}"));
+        }
+        let has_jobs = depth.delayed + waiting + running > 0;
         // A job leaves the queue when its event comes here: looked at in this order, none is missed.
         let mail = queue.mail(self.mailbox, after, Duration::ZERO).await;
         if has_jobs || mail.map_or(true, |mail| !mail.is_empty()) {
@@ -310,7 +286,8 @@ impl<'a> Submission<'a> {
 
     /// Downloads an output, and removes it from the store when it is safe.
     async fn fetch(&self, input: &Path, target: &Target, finished: &Finished) -> Outcome {
-        match self.download(target, finished).await {
+        let force = self.args.files.force;
+        match download(&*self.service.store, finished, target, force, self.cancel).await {
             Ok(()) => {
                 self.remove(&finished.output).await;
                 if self.tell_finished(input, target, finished) {
@@ -330,29 +307,6 @@ impl<'a> Submission<'a> {
                 outcome
             }
         }
-    }
-
-    async fn download(
-        &self,
-        target: &Target,
-        finished: &Finished,
-    ) -> Result<(), (Outcome, String)> {
-        let force = self.args.files.force;
-        let unwritable = |error: std::io::Error| {
-            let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
-            let outcome = if exists { Outcome::Usage } else { Outcome::Fault };
-            (outcome, format!("the output cannot be written: {error}"))
-        };
-        let mut output = Output::create(target, force).map_err(unwritable)?;
-        let mut at = 0;
-        while at < finished.bytes {
-            let end = finished.bytes.min(at + CHUNK_BYTES as u64 * 4);
-            let bytes = self.service.store.get(&finished.output, at..end).await;
-            let bytes = bytes.map_err(|error| (Outcome::Fault, chain(&error)))?;
-            block_in_place(|| output.file.write_all(&bytes)).map_err(unwritable)?;
-            at = end;
-        }
-        block_in_place(|| output.finish(force, self.cancel)).map_err(unwritable)
     }
 
     async fn remove(&self, key: &ObjectKey) {

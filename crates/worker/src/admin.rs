@@ -48,6 +48,10 @@ pub async fn serve(
     worker: WorkerState,
     metrics: PrometheusHandle,
 ) -> std::io::Result<()> {
+    // What has not happened yet has happened 0 times: else its first time goes unseen by a rate.
+    for name in ["tonemill_leases_lost_total", "tonemill_receive_errors_total"] {
+        metrics::counter!(name).increment(0);
+    }
     let upkeep = metrics.clone();
     let admin = Admin { worker, metrics, ready: Arc::default() };
     let routes = Router::new()

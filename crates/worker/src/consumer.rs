@@ -146,6 +146,13 @@ impl Worker {
             };
             let Ok(permit) = permit else { return Ended::Done };
             if !self.store_answers().await {
+                drop(permit);
+                // Who ends when nothing waits needs no store for that.
+                if self.config.once
+                    && let Some(ended) = self.is_finished(jobs).await
+                {
+                    return ended;
+                }
                 self.pause(&mut pause).await;
                 continue;
             }
@@ -307,7 +314,11 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        // Some errors tell their cause themselves.
+        let told = error.to_string();
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
         cause = error.source();
     }
     text

@@ -32,7 +32,7 @@ pub(super) enum Address {
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
     /// Not a URL.
-    #[error("not a URL")]
+    #[error("not a URL such as redis://host:6379")]
     Syntax(#[source] url::ParseError),
     /// A kind of URL that is not known.
     #[error("{0}:// is none of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://")]
