@@ -181,8 +181,8 @@ async fn killed_between_two_parts() {
     for _ in 0..rounds {
         let mut arena = Arena::new().await;
         arena.submit(1, std::slice::from_ref(&clip)).await;
-        // Of 44 whole segments of 13.4 s; the first part is full after 16.
-        let segment = random.usize(18..44);
+        // Of 44 whole segments of 13.4 s; a part is full after 16, and the second was accepted.
+        let segment = random.usize(34..44);
         let mut victim = arena.worker_with(&["--jobs", "1"], &format!("store=kill@nth:{segment}"));
         assert_eq!(victim.end(PATIENCE).await.signal(), Some(9), "it was not killed");
         let mut heir = arena.worker(&["--jobs", "1"]);
