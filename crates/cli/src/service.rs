@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tonemill_job::chain;
 use tonemill_job::objects::{FolderStore, ObjectStore, S3Config, S3Credentials, S3Store};
 use tonemill_job::queue::Queue;
 use tonemill_job::queue::redis::{RedisConfig, RedisQueue};
@@ -63,15 +64,6 @@ fn standard_credentials() -> Result<S3Credentials, String> {
     Err("S3 needs --s3-access-key-id and --s3-secret-access-key: the standard chain of AWS is not \
          built in (feature aws-credentials)"
         .to_owned())
-}
-
-/// An error and its causes in one line, each said once.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
 }
 
 /// Seconds as a duration, however many.

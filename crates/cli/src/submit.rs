@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tonemill_codec::{CancelToken, ErrorKind};
 use tonemill_job::message::{Failure, FailureKind, Finished, Reply, What};
 use tonemill_job::queue::{EventId, QueueError};
-use tonemill_job::{JobId, JobMessage, ObjectKey};
+use tonemill_job::{JobId, JobMessage, ObjectKey, chain};
 use uuid::Uuid;
 
 use crate::args_service::SubmitArgs;
@@ -18,7 +18,7 @@ use crate::job_options::job_options;
 use crate::json::{ErrorFacts, Line, print_line};
 use crate::progress::{Bars, FileBar};
 use crate::request::{Target, usage};
-use crate::service::{Service, chain};
+use crate::service::Service;
 use crate::text::{clock, shown};
 use crate::transfer::{download, upload_file};
 

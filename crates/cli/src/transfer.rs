@@ -6,14 +6,13 @@ use std::path::Path;
 use bytes::Bytes;
 use tokio::task::block_in_place;
 use tonemill_codec::CancelToken;
-use tonemill_job::ObjectKey;
 use tonemill_job::message::Finished;
 use tonemill_job::objects::{ObjectStore, StoreError};
+use tonemill_job::{ObjectKey, chain};
 
 use crate::exit::Outcome;
 use crate::output::Output;
 use crate::request::Target;
-use crate::service::chain;
 
 /// Bytes at a time, up and down.
 const CHUNK_BYTES: usize = 1 << 20;

@@ -11,12 +11,14 @@
 
 #![forbid(unsafe_code)]
 
+mod error_chain;
 pub mod id;
 pub mod message;
 pub mod object_key;
 pub mod objects;
 pub mod queue;
 
+pub use error_chain::chain;
 pub use id::JobId;
 pub use message::{JobEvent, JobMessage, JobOptions, Lane};
 pub use object_key::ObjectKey;

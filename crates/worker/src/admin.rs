@@ -15,9 +15,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
-use tonemill_job::Lane;
+use tonemill_job::{Lane, chain};
 
-use crate::consumer::{WorkerState, chain};
+use crate::consumer::WorkerState;
 
 /// How long an answer of the queue or the store counts.
 const READY_FOR: Duration = Duration::from_secs(2);

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tonemill_job::objects::{ObjectStore, StoreError};
 use tonemill_job::queue::{Delivery, Queue};
-use tonemill_job::{JobId, ObjectKey};
+use tonemill_job::{JobId, ObjectKey, chain};
 use tracing::Instrument;
 
 use crate::config::WorkerConfig;
@@ -307,21 +307,6 @@ fn after(joined: Result<After, tokio::task::JoinError>) -> After {
 /// The trace id in a W3C `traceparent`: `00-{trace id}-{parent id}-{flags}`.
 fn trace_id(traceparent: &str) -> Option<&str> {
     traceparent.split('-').nth(1).filter(|id| id.len() == 32)
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Some errors tell their cause themselves.
-        let told = error.to_string();
-        if !text.contains(&told) {
-            text = format!("{text}: {told}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// What can be told about a worker while it runs.

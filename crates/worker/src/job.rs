@@ -13,11 +13,10 @@ use tonemill_job::message::{
 };
 use tonemill_job::objects::{ObjectStore, StoreErrorKind};
 use tonemill_job::queue::{Delivery, Queue, Settlement};
-use tonemill_job::{JobMessage, ObjectKey};
+use tonemill_job::{JobMessage, ObjectKey, chain};
 
 use crate::attempt::{Attempt, Failed};
 use crate::config::WorkerConfig;
-use crate::consumer::chain;
 use crate::control::{Control, Stop};
 use crate::failure::{AttemptError, MAX_ATTEMPTS, Next, next, store_error};
 use crate::fault;
