@@ -50,7 +50,7 @@ test-garage: setup-test setup-garage ## Run the tests of store and workers on Ga
 .PHONY: chaos
 chaos: setup-test ## Break workers, Redis and the store at full size; takes half an hour
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
-		--nocapture --test-threads 3 $(addprefix --skip ,$(CHAOS_ALONE))
+		--nocapture --include-ignored --test-threads 3 $(addprefix --skip ,$(CHAOS_ALONE))
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
 		--nocapture --test-threads 1 $(CHAOS_ALONE)
 

@@ -8,7 +8,7 @@ use tonemill_testbed::fault_proxy::{Fault, FaultProxy};
 use crate::arena::{Arena, PATIENCE, Worker};
 use crate::clips;
 use crate::storms::arena_behind_proxy;
-use crate::{is_full, report, size};
+use crate::{report, size};
 
 /// How long a call may hold a job up: the store's own limits for a range, and for any other call.
 const RANGE: Duration = Duration::from_secs(30);
@@ -37,12 +37,10 @@ async fn the_store_stalls() {
 }
 
 /// Fault test 12, when nobody lifts the fault: each kind of call gives up in time, and leaves
-/// nothing behind. At full size only, for it waits for the limits of the store.
+/// nothing behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "waits a minute for the limits of the store: make chaos"]
 async fn what_stalls_frees_its_slot() {
-    if !is_full() {
-        return;
-    }
     let trickle = Fault::Trickle { pause: Duration::from_secs(1) };
     let mut running = JoinSet::new();
     for (method, limit) in [("HEAD", CALL), ("GET", RANGE), ("PUT", CALL)] {

@@ -36,20 +36,17 @@ pub async fn in_memory(weights: LaneWeights) -> Place {
 pub async fn in_redis(weights: LaneWeights) -> Place {
     static SERVER: OnceCell<RedisServer> = OnceCell::const_new();
     let server = SERVER.get_or_init(|| async { RedisServer::start_with_parent() }).await;
-    let mut config = RedisConfig::new(server.url());
-    config.namespace = format!("{{{}}}", Uuid::new_v4().simple());
-    config.lease = LEASE;
-    config.weights = weights;
-    Place::Redis(config)
+    namespace_in(server.url(), weights)
 }
 
 /// A namespace of its own in a cluster that all tests of this process share.
 pub async fn in_a_cluster(weights: LaneWeights) -> Place {
     static CLUSTER: OnceCell<RedisCluster> = OnceCell::const_new();
     let cluster = CLUSTER.get_or_init(|| async { RedisCluster::start_with_parent() }).await;
-    let mut config = RedisConfig::new(cluster.url());
-    config.namespace = format!("{{{}}}", Uuid::new_v4().simple());
-    config.lease = LEASE;
-    config.weights = weights;
-    Place::Redis(config)
+    namespace_in(cluster.url(), weights)
+}
+
+fn namespace_in(url: String, weights: LaneWeights) -> Place {
+    let namespace = format!("{{{}}}", Uuid::new_v4().simple());
+    Place::Redis(RedisConfig { namespace, lease: LEASE, weights, ..RedisConfig::new(url) })
 }
