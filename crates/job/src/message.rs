@@ -341,5 +341,11 @@ mod tests {
         assert_eq!(json["event"], "started");
         assert_eq!(serde_json::from_value::<JobEvent>(json).unwrap(), event);
         assert!(!What::Started.is_end() && What::Cancelled.is_end());
+
+        let later = serde_json::to_string(&event).unwrap();
+        let later = later.replace("\"started\"", "\"paused\",\"why\":{\"deep\":[1]}");
+        let later: JobEvent = serde_json::from_str(&later).unwrap();
+        assert_eq!(later.what, What::Other);
+        assert!(!later.what.is_end(), "what nobody knows ends no job");
     }
 }

@@ -34,7 +34,7 @@ pub(crate) enum Settled {
     Done,
     /// Another worker has the job: nothing was settled.
     Lost,
-    /// An answer was lost, and the lease with it: by this settlement or to another worker.
+    /// It may hold: an answer was lost, or it was refused for good, perhaps half-way.
     Unknown,
 }
 
