@@ -79,8 +79,11 @@ setup_debian() {
         # tests and demo
         ffmpeg lame mp3val mediainfo strace sox espeak-ng
     )
-    # The queue; Debian starts a server of its own, which nothing here uses.
-    if [ $want_test = yes ]; then packages+=(redis-server); fi
+    # The queue and the databases. Debian starts a redis-server and a PostgreSQL of its own, which
+    # nothing here uses. MariaDB's core packages hold the programs alone.
+    if [ $want_test = yes ]; then
+        packages+=(redis-server mariadb-server-core mariadb-client-core postgresql)
+    fi
     # The music of a game: long, varied, and freely licensed.
     if [ $want_bench = yes ]; then packages+=(wesnoth-1.16-music python3-venv); fi
 
@@ -102,7 +105,8 @@ setup_debian() {
 # the benchmarks use is not in Homebrew.
 setup_macos() {
     local missing=() formula
-    for formula in llvm pkgconf ffmpeg lame mp3val media-info sox espeak-ng redis; do
+    for formula in llvm pkgconf ffmpeg lame mp3val media-info sox espeak-ng redis \
+        mariadb postgresql@17; do
         brew list --versions "$formula" >/dev/null || missing+=("$formula")
     done
     if [ ${#missing[@]} -eq 0 ]; then return; fi

@@ -16,9 +16,11 @@ pub mod id;
 pub mod message;
 pub mod object_key;
 pub mod objects;
+pub mod options;
 pub mod queue;
 
 pub use error_chain::chain;
 pub use id::JobId;
-pub use message::{JobEvent, JobMessage, JobOptions, Lane};
+pub use message::{JobEvent, JobMessage, Lane};
 pub use object_key::ObjectKey;
+pub use options::{InvalidOption, JobOptions};

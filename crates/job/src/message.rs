@@ -3,13 +3,13 @@
 //! Both are JSON with a version, `v`. Unknown fields are ignored, so that old and new processes can
 //! share a queue; a change that an old process must not misread gets another version.
 
-use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::JobId;
 use crate::object_key::ObjectKey;
+pub use crate::options::{ChannelOption, DecoderOption, JobOptions};
 
 /// The version of both messages.
 pub const VERSION: u32 = 1;
@@ -118,66 +118,6 @@ pub struct History {
     pub crashes_alone: u32,
     /// Whether an attempt crashed or hung, alone or not: the next runs in a process of its own.
     pub suspect: bool,
-}
-
-/// What to make of an input. What is not said is as for `tonemill convert`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct JobOptions {
-    /// Constant bitrate, in kbit/s.
-    pub bitrate_kbps: Option<u32>,
-    /// Average bitrate, in kbit/s.
-    pub abr_kbps: Option<u32>,
-    /// Variable bitrate, from 0 (best) to 9 (smallest).
-    pub vbr_level: Option<u8>,
-    /// LAME's effort, from 0 (slowest, best) to 9 (fastest).
-    pub quality: Option<u8>,
-    /// Channels of the output.
-    pub channels: ChannelOption,
-    /// Sample rate of the output, in Hz.
-    pub rate_hz: Option<u32>,
-    /// Audio track, from 0.
-    pub track: Option<usize>,
-    /// Audio track in this language, by any ISO 639 code.
-    pub language: Option<String>,
-    /// Where to start, in seconds.
-    pub start_seconds: Option<f64>,
-    /// Where to end, in seconds of the input.
-    pub end_seconds: Option<f64>,
-    /// Tags that replace the input's; an empty text removes one.
-    pub tags: BTreeMap<String, String>,
-    /// Leave out the input's tags and chapters.
-    pub drop_tags: bool,
-    /// Leave out the input's cover.
-    pub drop_cover: bool,
-    /// Refuse input that ends early or is damaged.
-    pub strict: bool,
-    /// The library that decodes.
-    pub decoder: DecoderOption,
-}
-
-/// Channels of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ChannelOption {
-    /// As many as the input has, at most two.
-    #[default]
-    Auto,
-    /// One.
-    Mono,
-    /// Two.
-    Stereo,
-}
-
-/// The library that decodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DecoderOption {
-    /// Everything that it knows.
-    #[default]
-    Ffmpeg,
-    /// Memory-safe; fewer formats.
-    Symphonia,
 }
 
 /// What became of a job, or of an attempt at it.

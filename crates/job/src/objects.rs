@@ -1,10 +1,12 @@
 //! Objects: uploads and outputs, in S3 or in a folder.
 //!
 //! An object is written once, from its second byte on: its head comes last, because the tag frame at
-//! the start of an MP3 holds numbers that are known at its end. It is visible when it is finished and
-//! not before. Reading is by ranges that fit into memory, so that each can be tried again as a whole.
+//! the start of an MP3 holds numbers that are known at its end. Or it comes in parts over days, and any
+//! process that knows of it can store the next. It is visible when it is finished and not before.
+//! Reading is by ranges that fit into memory, so that each can be tried again as a whole.
 
 mod folder;
+mod resumable;
 mod s3;
 
 use std::fmt;
@@ -15,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use self::folder::FolderStore;
+pub use self::resumable::{InvalidName, MAX_PARTS, PART_BYTES, PartTag, PartsId};
 pub use self::s3::{S3Checksums, S3Config, S3Credentials, S3Deadlines, S3Retries, S3Store};
 use crate::object_key::ObjectKey;
 
@@ -35,6 +38,46 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         content_type: &str,
         head_bytes: usize,
     ) -> Result<Box<dyn Upload>>;
+
+    /// Begins the object `key` in parts. Whoever knows what this returns can go on with it, in any
+    /// process; nobody frees what it has stored but [`ObjectStore::abort_parts`] and
+    /// [`ObjectStore::give_up`].
+    async fn begin_parts(&self, key: &ObjectKey, content_type: &str) -> Result<PartsId>;
+
+    /// Stores a part, from the first, 1, to [`MAX_PARTS`], in any order. It has [`PART_BYTES`], or, if
+    /// it is the last, fewer, but at least one. When this returns, the part outlives a loss of power,
+    /// as far as anything does in this store.
+    ///
+    /// A part can be stored again, if the answer was lost or its writer died: then the last counts,
+    /// and the tags that it had before are void. [`StoreErrorKind::NotFound`] if the object is finished
+    /// or given up; not every S3 store tells this from [`StoreErrorKind::Denied`].
+    async fn put_part(
+        &self,
+        key: &ObjectKey,
+        id: &PartsId,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<PartTag>;
+
+    /// Makes the object visible: `parts`, whatever their order here, and no others. They are all from
+    /// the first to the last, and have `total_bytes` together, else it is
+    /// [`StoreErrorKind::Invalid`] and nothing has changed. No parts are an empty object; its content
+    /// type is not kept.
+    ///
+    /// Can be called again, if the answer was lost or the caller died: that the object is there, with
+    /// this length, is no error. If it has another length, that is [`StoreErrorKind::Exists`]; if a
+    /// part is not as its tag says, [`StoreErrorKind::Corrupt`]; if there is neither the object nor
+    /// what it was to be made of, it is as in [`ObjectStore::put_part`].
+    async fn finish_parts(
+        &self,
+        key: &ObjectKey,
+        id: &PartsId,
+        parts: &[PartTag],
+        total_bytes: u64,
+    ) -> Result<()>;
+
+    /// Frees what was stored of an object that is not finished. That it is not there is no error.
+    async fn abort_parts(&self, key: &ObjectKey, id: &PartsId) -> Result<()>;
 
     /// The bytes in `range`, all of them: a range beyond the object's end is
     /// [`StoreErrorKind::Invalid`], and so is one that is empty or longer than [`MAX_RANGE_BYTES`].
@@ -131,7 +174,8 @@ pub struct Unfinished {
     pub key: ObjectKey,
     /// When it was begun or, where the store can tell, written to last.
     pub started: SystemTime,
-    /// The store's name for this upload.
+    /// The store's name for this upload; if it comes in [parts](ObjectStore::begin_parts), its
+    /// [`PartsId`].
     pub upload: String,
 }
 

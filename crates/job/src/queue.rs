@@ -11,6 +11,7 @@
 pub mod memory;
 pub mod redis;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -85,7 +86,20 @@ pub trait Queue: fmt::Debug + Send + Sync {
     /// What waits and what runs.
     async fn depth(&self) -> Result<Depth>;
 
-    /// Removes this process's name from the queue, unless it still holds leases.
+    /// Every job that waits, is under a lease, was released or is delayed.
+    ///
+    /// A job that is in the queue throughout this call is among them, however it moves about
+    /// meanwhile: one that was queued before the call and is not among them has ended. One that is
+    /// queued, ends or is put aside during the call may be among them or not. What names no job is
+    /// left out.
+    ///
+    /// The time that this takes grows with the queue, which is not held up by it. It fails as
+    /// [`QueueErrorKind::Unavailable`] rather than miss a job. What a server forgets when another
+    /// takes its place is missing, and so may be what moves while that happens.
+    async fn jobs(&self) -> Result<HashSet<JobId>>;
+
+    /// Removes this process's name from the queue, from among the workers unless it still holds
+    /// leases, and from among those who are given events unless it has some that are not confirmed.
     async fn leave(&self) -> Result<()>;
 
     /// Whether the queue answers.

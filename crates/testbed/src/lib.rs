@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod fault_proxy;
+pub mod mariadb;
+pub mod postgres;
 mod process;
 pub mod redis;
 pub mod redis_fleet;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::process::{Process, find};
+use crate::process::{Process, find, secret};
 
 /// An S3 server with one bucket, gone when it is dropped.
 #[derive(Debug)]
@@ -142,11 +142,6 @@ impl S3Server {
     pub fn object_path(&self, key: &str) -> PathBuf {
         self.folder().join(&self.bucket).join(key)
     }
-}
-
-/// Another for every server, so that whoever reaches the wrong one is refused.
-fn secret() -> String {
-    format!("{:032x}", fastrand::u128(..))
 }
 
 /// Two addresses of this machine that nobody uses yet.

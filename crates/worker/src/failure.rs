@@ -6,11 +6,11 @@ use std::io;
 use std::time::Duration;
 
 use tonemill_codec::{CodecError, ErrorKind};
+use tonemill_job::InvalidOption;
 use tonemill_job::message::{Failure, FailureKind, History, Position};
 use tonemill_job::objects::{StoreError, StoreErrorKind};
 
 use crate::isolate::IsolateError;
-use crate::options::InvalidOption;
 
 /// Passing failures after which a job is given up.
 pub(crate) const MAX_TRANSIENT_FAILURES: u32 = 5;

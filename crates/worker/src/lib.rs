@@ -35,5 +35,6 @@ mod shutdown;
 
 pub use config::{Size, WorkerConfig};
 pub use consumer::{Ended, Worker, WorkerState};
-pub use options::{InvalidOption, codec_options};
+pub use options::codec_options;
 pub use shutdown::Shutdown;
+pub use tonemill_job::InvalidOption;

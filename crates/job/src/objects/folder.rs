@@ -7,6 +7,8 @@
 //!
 //! The content type of an object is not kept.
 
+mod parts;
+mod place;
 mod tree;
 mod upload;
 
@@ -21,10 +23,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
+use self::place::Place;
 use self::upload::FolderUpload;
+use super::resumable::{check_part, in_order};
 use super::{
-    ListedObject, ObjectInfo, ObjectStore, Result, StoreError, StoreErrorKind, Unfinished, Upload,
-    checked_range,
+    ListedObject, ObjectInfo, ObjectStore, PartTag, PartsId, Result, StoreError, StoreErrorKind,
+    Unfinished, Upload, checked_range,
 };
 use crate::object_key::ObjectKey;
 
@@ -56,11 +60,46 @@ impl ObjectStore for FolderStore {
         _content_type: &str,
         head_bytes: usize,
     ) -> Result<Box<dyn Upload>> {
-        let (store, name) = (self.clone(), key.clone());
+        let (place, key_of_upload) = (Place::new(self, key), key.clone());
         let upload = blocking("create", Some(key), move || {
-            FolderUpload::begin(&store.unfinished, &store.objects, &name, head_bytes)
+            FolderUpload::begin(place, key_of_upload, head_bytes)
         });
         Ok(Box::new(upload.await?))
+    }
+
+    async fn begin_parts(&self, key: &ObjectKey, _content_type: &str) -> Result<PartsId> {
+        let place = Place::new(self, key);
+        blocking("begin", Some(key), move || parts::begin(&place)).await
+    }
+
+    async fn put_part(
+        &self,
+        key: &ObjectKey,
+        id: &PartsId,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<PartTag> {
+        check_part(key, number, bytes.len())?;
+        let (place, length) = (Place::of(self, key, id.as_str()), bytes.len());
+        blocking("write", Some(key), move || parts::put(place, number, &bytes)).await?;
+        Ok(PartTag::new(number, length, None, String::new()))
+    }
+
+    async fn finish_parts(
+        &self,
+        key: &ObjectKey,
+        id: &PartsId,
+        parts: &[PartTag],
+        total_bytes: u64,
+    ) -> Result<()> {
+        in_order(key, parts, total_bytes)?;
+        let place = Place::of(self, key, id.as_str());
+        blocking("finish", Some(key), move || parts::finish(place, total_bytes)).await
+    }
+
+    async fn abort_parts(&self, key: &ObjectKey, id: &PartsId) -> Result<()> {
+        let Some(place) = Place::of(self, key, id.as_str()) else { return Ok(()) };
+        blocking("give up", Some(key), move || place.remove()).await
     }
 
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
@@ -146,13 +185,9 @@ impl ObjectStore for FolderStore {
     }
 
     async fn give_up(&self, unfinished: &Unfinished) -> Result<()> {
-        let root = self.unfinished.clone();
         let key = &unfinished.key;
-        // What it is called may come from anywhere.
-        let name = format!("{key}/{}", unfinished.upload);
-        let Ok(name) = ObjectKey::try_from(name) else { return Ok(()) };
-        let path = root.join(name.as_str());
-        blocking("give up", Some(key), move || tree::remove(&root, &path)).await
+        let Some(place) = Place::of(self, key, &unfinished.upload) else { return Ok(()) };
+        blocking("give up", Some(key), move || place.remove()).await
     }
 
     async fn check(&self) -> Result<()> {
@@ -191,6 +226,7 @@ async fn blocking<T: Send + 'static>(
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreErrorKind::NotFound,
             io::ErrorKind::AlreadyExists => StoreErrorKind::Exists,
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => StoreErrorKind::Invalid,
+            io::ErrorKind::InvalidData => StoreErrorKind::Corrupt,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 StoreErrorKind::Denied
             }

@@ -14,6 +14,8 @@
 //! | `If-None-Match: *` on writing | 412 | ignored |
 //! | `If-Match` on reading | ignored | 412 |
 //! | list of unfinished uploads | 501 | yes |
+//! | an unfinished upload that is not there | 403 | 404 |
+//! | a part that is not as it is said to be | ignored | 400 |
 //!
 //! To s3s-fs, a bit that was flipped in a body is an internal error, 500.
 
@@ -23,6 +25,7 @@ mod config;
 mod error;
 mod latency;
 mod multipart;
+mod parts;
 mod presign;
 mod range;
 mod upload;
@@ -42,7 +45,8 @@ pub use self::config::{S3Checksums, S3Config, S3Credentials, S3Deadlines, S3Retr
 use self::error::{is_not_found, store_error};
 use self::upload::S3Upload;
 use super::{
-    ListedObject, ObjectInfo, ObjectStore, Result, StoreError, StoreErrorKind, Unfinished, Upload,
+    ListedObject, ObjectInfo, ObjectStore, PartTag, PartsId, Result, StoreError, StoreErrorKind,
+    Unfinished, Upload,
 };
 use crate::object_key::ObjectKey;
 
@@ -83,10 +87,28 @@ impl S3Store {
             .upload_id(upload_id)
             .send()
             .await;
-        match sent {
-            Err(error) if !is_not_found(&error) => Err(store_error("give up", Some(key), error)),
-            _ => Ok(()),
+        let error = match sent {
+            Err(error) if !is_not_found(&error) => store_error("give up", Some(key), error),
+            _ => return Ok(()),
+        };
+        // Some refuse where there is no such upload, and tell that it has no parts, as is so.
+        if error.kind == StoreErrorKind::Denied && self.has_no_parts(key, upload_id).await {
+            return Ok(());
         }
+        Err(error)
+    }
+
+    async fn has_no_parts(&self, key: &ObjectKey, upload_id: &str) -> bool {
+        let listed = self
+            .client
+            .list_parts()
+            .bucket(&self.config.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id)
+            .max_parts(1)
+            .send()
+            .await;
+        listed.is_ok_and(|listed| listed.parts().is_empty())
     }
 }
 
@@ -99,6 +121,34 @@ impl ObjectStore for S3Store {
         head_bytes: usize,
     ) -> Result<Box<dyn Upload>> {
         Ok(Box::new(S3Upload::new(self.clone(), key, content_type, head_bytes)?))
+    }
+
+    async fn begin_parts(&self, key: &ObjectKey, content_type: &str) -> Result<PartsId> {
+        parts::begin(self, key, content_type).await
+    }
+
+    async fn put_part(
+        &self,
+        key: &ObjectKey,
+        id: &PartsId,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<PartTag> {
+        parts::put(self, key, id, number, bytes).await
+    }
+
+    async fn finish_parts(
+        &self,
+        key: &ObjectKey,
+        id: &PartsId,
+        parts: &[PartTag],
+        total_bytes: u64,
+    ) -> Result<()> {
+        parts::finish(self, key, id, parts, total_bytes).await
+    }
+
+    async fn abort_parts(&self, key: &ObjectKey, id: &PartsId) -> Result<()> {
+        self.abort(key, id.as_str()).await
     }
 
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {

@@ -359,6 +359,13 @@ impl Queue for MemoryQueue {
         Ok(depth)
     }
 
+    async fn jobs(&self) -> Result<HashSet<JobId>> {
+        let state = self.state();
+        let waiting = state.waiting.iter().flatten().map(|waiting| &waiting.message);
+        let leased = state.leased.values().map(|leased| &leased.job.message);
+        Ok(waiting.chain(leased).chain(state.delayed.values()).map(|message| message.job).collect())
+    }
+
     async fn leave(&self) -> Result<()> {
         let mut state = self.state();
         if state.leased.values().all(|leased| leased.worker != self.worker) {

@@ -11,6 +11,8 @@
 
 mod address;
 mod config;
+mod events;
+mod jobs;
 mod link;
 mod receive;
 mod reply;
@@ -32,7 +34,7 @@ pub use self::address::AddressError;
 pub use self::config::RedisConfig;
 use self::link::{Link, Request};
 use self::receive::Receiving;
-use self::reply::{Entry, Streams, events_in, last_entry};
+use self::reply::{Streams, events_in, last_entry};
 use self::scripts::{Keys, Scripts};
 use self::settle::Settle;
 use super::{
@@ -146,8 +148,9 @@ impl RedisQueue {
 
     async fn sweep(&self, name: &str) -> Result<u64> {
         let mut script = self.scripts.sweep.prepare_invoke();
-        script.key(&self.keys.lanes).arg(WORKERS);
+        script.key(&self.keys.lanes).key(&self.keys.events);
         script.arg((self.config.lease * 2).as_millis().to_string()).arg(name);
+        script.arg(&[WORKERS; 3]).arg(RECORDERS);
         self.commands.send("remove names", Request::Script(&script)).await
     }
 }
@@ -317,29 +320,16 @@ impl Queue for RedisQueue {
         Ok(Depth { lanes: [lane(0), lane(3), lane(6)], delayed, events, workers })
     }
 
+    async fn jobs(&self) -> Result<HashSet<JobId>> {
+        self.with_groups(|| self.list_jobs()).await
+    }
+
     async fn leave(&self) -> Result<()> {
         self.with_groups(|| self.sweep(&self.worker)).await.map(drop)
     }
 
     async fn check(&self) -> Result<()> {
         self.commands.send_once("answer", Request::Command(&cmd("PING"))).await
-    }
-}
-
-impl RedisQueue {
-    async fn read_events(&self, max: usize, wait: Duration) -> Result<Vec<(EventId, JobEvent)>> {
-        let mut claim = cmd("XAUTOCLAIM");
-        claim.arg(&self.keys.events).arg(RECORDERS).arg(&self.worker);
-        claim.arg(self.config.lease.as_millis().to_string()).arg("0").arg("COUNT").arg(max);
-        let (_, entries, _): (String, Vec<Entry>, Vec<String>) =
-            self.replies.send_once("hand out events", Request::Command(&claim)).await?;
-        if !entries.is_empty() {
-            return Ok(events_in(Some(vec![(String::new(), entries)])));
-        }
-        let mut read = cmd("XREADGROUP");
-        read.arg("GROUP").arg(RECORDERS).arg(&self.worker).arg("COUNT").arg(max);
-        read.arg("BLOCK").arg(block_ms(wait)).arg("STREAMS").arg(&self.keys.events).arg(">");
-        Ok(events_in(self.replies.send_once("hand out events", Request::Wait(&read, wait)).await?))
     }
 }
 

@@ -214,3 +214,58 @@ async fn a_lost_end_of_an_upload_is_found_out() {
     assert_eq!(kind(result), Some(StoreErrorKind::Unavailable));
     assert_invisible(&store, &key).await;
 }
+
+#[tokio::test]
+async fn lost_answers_about_parts_are_made_good() {
+    let server = S3Server::start();
+    let (proxy, store) = through_proxy(&server, S3Deadlines::default()).await;
+    let flip = Fault::FlipRequest { at: 50_000 };
+    for (fault, method, query) in [
+        (Fault::LoseResponse, "POST", "uploads"),
+        (Fault::LoseResponse, "PUT", "partNumber=1"),
+        (Fault::LoseResponse, "PUT", "partNumber=2"),
+        (Fault::LoseResponse, "POST", "uploadId"),
+        (flip, "PUT", "partNumber=1"),
+        (flip, "PUT", "partNumber=2"),
+    ] {
+        let (key, bytes) = (new_key(), noise(PART + 100_000, 1));
+        let mut strikes = 0;
+        proxy.plan(move |incoming| {
+            let request = incoming.request;
+            let is_it = request.contains(method) && request.contains(query) && strikes == 0;
+            strikes += u64::from(is_it);
+            if is_it { fault } else { Fault::None }
+        });
+        let before = proxy.accepted();
+        let id = store.begin_parts(&key, "video/mp4").await.unwrap();
+        let first = store.put_part(&key, &id, 1, bytes.slice(..PART)).await.unwrap();
+        let second = store.put_part(&key, &id, 2, bytes.slice(PART..)).await.unwrap();
+        store.finish_parts(&key, &id, &[first, second], bytes.len() as u64).await.unwrap();
+        // Begin, two parts, finish, look; and one of them twice.
+        assert_eq!(proxy.accepted() - before, 5 + 1, "{method} {query}");
+        assert_has(&store, &key, &bytes).await;
+    }
+}
+
+#[tokio::test]
+async fn parts_that_were_finished_without_an_answer_are_finished_again() {
+    let server = S3Server::start();
+    let (proxy, store) = through_proxy(&server, S3Deadlines::default()).await;
+    for length in [0, 1_000] {
+        let (key, bytes) = (new_key(), noise(length, 1));
+        let id = store.begin_parts(&key, "video/mp4").await.unwrap();
+        let mut parts = Vec::new();
+        if length > 0 {
+            parts.push(store.put_part(&key, &id, 1, bytes.clone()).await.unwrap());
+        }
+        proxy.plan(|incoming| {
+            let is_look = incoming.request.starts_with("HEAD");
+            if is_look { Fault::Reset } else { Fault::LoseResponse }
+        });
+        let result = store.finish_parts(&key, &id, &parts, length as u64).await;
+        assert!(result.is_err(), "{length} bytes");
+        proxy.set(Fault::None);
+        store.finish_parts(&key, &id, &parts, length as u64).await.unwrap();
+        assert_has(&store, &key, &bytes).await;
+    }
+}

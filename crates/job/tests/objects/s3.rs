@@ -22,9 +22,14 @@ async fn store(server: &S3Server) -> S3Store {
 #[tokio::test]
 async fn s3s_fs() {
     let server = S3Server::start();
-    let abilities =
-        Abilities { never_overwrites: true, lists_unfinished: false, checksum_bytes: Some(PART) };
-    suite::run(Arc::new(store(&server).await), abilities).await;
+    let abilities = Abilities {
+        never_overwrites: true,
+        lists_unfinished: false,
+        knows_unfinished: false,
+        checksum_bytes: Some(PART),
+    };
+    let (one, other) = (store(&server).await, store(&server).await);
+    suite::run(Arc::new(one), Arc::new(other), abilities).await;
 }
 
 #[tokio::test]
@@ -34,9 +39,24 @@ async fn garage() {
     let abilities = Abilities {
         never_overwrites: false,
         lists_unfinished: true,
+        knows_unfinished: true,
         checksum_bytes: Some(usize::MAX),
     };
-    suite::run(Arc::new(store(&server).await), abilities).await;
+    let (one, other) = (store(&server).await, store(&server).await);
+    a_part_that_was_replaced(&one).await;
+    suite::run(Arc::new(one), Arc::new(other), abilities).await;
+}
+
+/// Its tag is void, and a store that looks at tags says so.
+async fn a_part_that_was_replaced(store: &S3Store) {
+    let (key, bytes) = (new_key(), noise(1_000, 1));
+    let id = store.begin_parts(&key, "video/mp4").await.unwrap();
+    let void = store.put_part(&key, &id, 1, noise(1_000, 2)).await.unwrap();
+    let tag = store.put_part(&key, &id, 1, bytes.clone()).await.unwrap();
+    let result = store.finish_parts(&key, &id, &[void], 1_000).await;
+    assert_eq!(kind(result), Some(StoreErrorKind::Corrupt));
+    store.finish_parts(&key, &id, &[tag], 1_000).await.unwrap();
+    assert_has(store, &key, &bytes).await;
 }
 
 #[tokio::test]
@@ -50,6 +70,11 @@ async fn s3s_fs_without_checksums() {
         assert_has(&store, &key, &bytes).await;
         assert_eq!(store.head(&key).await.unwrap().checksum, None);
     }
+    let (key, bytes) = (new_key(), noise(100, 1));
+    let id = store.begin_parts(&key, "video/mp4").await.unwrap();
+    let part = store.put_part(&key, &id, 1, bytes.clone()).await.unwrap();
+    store.finish_parts(&key, &id, &[part], 100).await.unwrap();
+    assert_has(&store, &key, &bytes).await;
 }
 
 #[tokio::test]

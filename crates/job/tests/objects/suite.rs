@@ -10,7 +10,7 @@ use tonemill_job::objects::{
 use tonemill_job::{JobId, ObjectKey};
 
 use super::content::{PART, assert_has, assert_invisible, kind, new_key, noise, put};
-use super::suite_uploads;
+use super::{suite_parts, suite_uploads};
 
 /// What not every store can do.
 #[derive(Clone, Copy)]
@@ -19,15 +19,25 @@ pub struct Abilities {
     pub never_overwrites: bool,
     /// Unfinished uploads are listed.
     pub lists_unfinished: bool,
+    /// It says that an unfinished upload is not there, instead of refusing what is asked of it.
+    pub knows_unfinished: bool,
     /// Objects up to this length have a checksum, if any has.
     pub checksum_bytes: Option<usize>,
 }
 
-/// Runs all cases.
-pub async fn run(store: Arc<dyn ObjectStore>, abilities: Abilities) {
+impl Abilities {
+    /// What it says of an unfinished upload that is not there.
+    pub fn gone(self) -> StoreErrorKind {
+        if self.knows_unfinished { StoreErrorKind::NotFound } else { StoreErrorKind::Denied }
+    }
+}
+
+/// Runs all cases. `other` is the same store, as another process sees it.
+pub async fn run(store: Arc<dyn ObjectStore>, other: Arc<dyn ObjectStore>, abilities: Abilities) {
     let s = &*store;
     s.check().await.unwrap();
     suite_uploads::run(store.clone(), abilities).await;
+    suite_parts::run(&store, &other, abilities).await;
     println!("case: ranges");
     ranges(s).await;
     println!("case: head");

@@ -2,7 +2,9 @@
 //! as a cluster.
 
 mod failover;
+mod holdings;
 mod place;
+mod recorders;
 mod strange;
 
 use std::sync::Arc;
@@ -13,6 +15,10 @@ use tonemill_job::queue::{Delivery, Depth, Hold, LaneDepth, LaneWeights, Queue, 
 use tonemill_job::{JobId, Lane, ObjectKey};
 use uuid::Uuid;
 
+use crate::holdings::{
+    jobs_are_held_until_they_end, more_jobs_are_held_than_fit_on_a_page,
+    no_job_is_missed_while_it_moves,
+};
 use crate::place::{Place, in_a_cluster, in_memory, in_redis};
 
 const LEASE: Duration = Duration::from_secs(1);
@@ -54,6 +60,9 @@ every_queue!(
     many_workers_share_and_none_gets_anothers,
     names_go_with_their_workers,
     depth_counts_what_waits_and_what_runs,
+    jobs_are_held_until_they_end,
+    more_jobs_are_held_than_fit_on_a_page,
+    no_job_is_missed_while_it_moves,
 );
 
 fn job(lane: Lane) -> JobMessage {

@@ -6,7 +6,7 @@ use redis::aio::MultiplexedConnection;
 use tonemill_job::message::Reply;
 use tonemill_job::queue::redis::{RedisConfig, RedisQueue};
 use tonemill_job::queue::{Hold, LaneWeights, Queue};
-use tonemill_job::{JobMessage, Lane};
+use tonemill_job::{JobId, JobMessage, Lane};
 use tonemill_testbed::redis::RedisServer;
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::place::{Place, in_redis};
 use crate::{LEASE, NOW, end, job, next, none};
 
 /// A queue of its own, how to reach it, and its Redis as others see it.
-async fn queue() -> (Arc<dyn Queue>, RedisConfig, MultiplexedConnection) {
+pub async fn queue() -> (Arc<dyn Queue>, RedisConfig, MultiplexedConnection) {
     let place = in_redis(LaneWeights::default()).await;
     let worker = place.worker();
     let Place::Redis(config) = place else { unreachable!("it is in Redis") };
@@ -22,7 +22,7 @@ async fn queue() -> (Arc<dyn Queue>, RedisConfig, MultiplexedConnection) {
     (worker, config, client.get_multiplexed_async_connection().await.unwrap())
 }
 
-async fn run(direct: &mut MultiplexedConnection, command: &[&str]) {
+pub async fn run(direct: &mut MultiplexedConnection, command: &[&str]) {
     let mut sent = redis::cmd(command[0]);
     sent.arg(&command[1..]);
     sent.query_async::<redis::Value>(direct).await.unwrap();
@@ -41,8 +41,23 @@ async fn entries_that_are_no_jobs() {
     }
     let good = job(Lane::Normal);
     worker.enqueue(std::slice::from_ref(&good)).await.unwrap();
+    assert_eq!(worker.jobs().await.unwrap(), [good.job].into());
     assert_eq!(next(&worker).await.message, good);
     none(&worker).await;
+}
+
+/// No worker of this version takes it, but it is held for others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_of_a_later_version() {
+    let (worker, config, mut direct) = queue().await;
+    let id = JobId::new();
+    let text = format!(r#"{{"v":2,"job":"{id}","lane":{{"new":true}}}}"#);
+    let normal = format!("{}:jobs:normal", config.namespace);
+    run(&mut direct, &["XADD", &normal, "*", "job", &text]).await;
+    assert_eq!(worker.jobs().await.unwrap(), [id].into());
+    none(&worker).await;
+    assert_eq!(worker.depth().await.unwrap().delayed, 1);
+    assert_eq!(worker.jobs().await.unwrap(), [id].into());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tonemill_codec::{CodecError, ErrorKind};
+use tonemill_job::InvalidOption;
 use tonemill_job::message::FailureKind;
-
-use crate::options::InvalidOption;
 
 /// The longest sentence that is taken from a child, in characters.
 const MAX_SENTENCE: usize = 2_000;

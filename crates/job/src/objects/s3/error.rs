@@ -63,6 +63,8 @@ fn kind_of_answer(code: Option<&str>, status: Option<u16>) -> StoreErrorKind {
             _,
         ) => StoreErrorKind::Denied,
         (code, _) if DAMAGED_ON_THE_WAY.contains(&code) => StoreErrorKind::Corrupt,
+        // The store has lost a part, or another has come in its place.
+        ("InvalidPart", _) => StoreErrorKind::Corrupt,
         ("InvalidRange", _) | (_, 416) => StoreErrorKind::Invalid,
         ("NotImplemented", _) | (_, 501) => StoreErrorKind::Unsupported,
         (_, 401 | 403) => StoreErrorKind::Denied,
@@ -93,6 +95,7 @@ mod tests {
             (Some("InvalidRange"), 416, Invalid),
             (Some("PreconditionFailed"), 412, Exists),
             (Some("BadDigest"), 400, Corrupt),
+            (Some("InvalidPart"), 400, Corrupt),
             (Some("XAmzContentSHA256Mismatch"), 400, Corrupt),
             (Some("NotImplemented"), 501, Unsupported),
             (Some("SlowDown"), 503, Unavailable),

@@ -10,10 +10,12 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Bytes, BytesMut};
 use tracing::debug;
 
-use super::super::{ObjectStore, Result, StoreError, StoreErrorKind, Upload, broken, check_head};
+use super::super::{
+    ObjectStore, PART_BYTES, Result, StoreError, StoreErrorKind, Upload, broken, check_head,
+};
 use super::client::Tries;
 use super::error::store_error;
-use super::multipart::{Multipart, PART_BYTES};
+use super::multipart::Multipart;
 use super::{S3Store, checksum};
 use crate::object_key::ObjectKey;
 

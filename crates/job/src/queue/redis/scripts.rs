@@ -65,6 +65,7 @@ pub(super) struct Scripts {
     pub(super) settle: Script,
     pub(super) sweep: Script,
     pub(super) depth: Script,
+    pub(super) jobs: Script,
 }
 
 impl Default for Scripts {
@@ -75,6 +76,7 @@ impl Default for Scripts {
             settle: Script::new(&settle()),
             sweep: Script::new(include_str!("sweep.lua")),
             depth: Script::new(include_str!("depth.lua")),
+            jobs: Script::new(include_str!("jobs.lua")),
         }
     }
 }

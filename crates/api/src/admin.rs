@@ -1,0 +1,238 @@
+//! Users, for administrators: `/v1/users`.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tonemill_ledger::users::{MAX_NAME_BYTES, NewUser, Role, User, UserChange};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::Api;
+use crate::account::{QuotasView, check_text};
+use crate::auth::Caller;
+use crate::auth::password::check_new;
+use crate::body::JsonBody;
+use crate::jobs::view::time;
+use crate::problem::{Answer, Problem};
+
+/// Longest address (RFC 5321 section 4.5.3.1).
+const MAX_EMAIL_BYTES: usize = 254;
+/// Users of a page at most.
+const PAGE: u32 = 100;
+
+/// A user.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserView {
+    id: Uuid,
+    name: String,
+    /// `admin` or `user`.
+    role: &'static str,
+    email: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// Since when it may do nothing.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    disabled_at: Option<Timestamp>,
+    /// Its own; `null` is the service's default.
+    quotas: QuotasView,
+}
+
+impl From<User> for UserView {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            name: user.name,
+            role: user.role.name(),
+            email: user.email,
+            created_at: time(user.created_ms),
+            disabled_at: user.disabled_ms.map(time),
+            quotas: user.quotas.into(),
+        }
+    }
+}
+
+/// A user to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewUserRequest {
+    /// The name to log in with: an address is fine.
+    #[schema(min_length = 1, max_length = 190)]
+    name: String,
+    /// 10 characters or more.
+    #[schema(format = Password, min_length = 10)]
+    password: String,
+    /// `admin` or `user` (default).
+    #[serde(default)]
+    role: Option<String>,
+    /// Where it is written to.
+    #[serde(default)]
+    email: Option<String>,
+}
+
+/// What of a user changes; what is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserChangeRequest {
+    /// `admin` or `user`.
+    #[serde(default)]
+    role: Option<String>,
+    /// A disabled user may do nothing, and its API keys end for good.
+    #[serde(default)]
+    disabled: Option<bool>,
+    /// 10 characters or more. The user is logged out everywhere.
+    #[serde(default)]
+    #[schema(format = Password, min_length = 10)]
+    password: Option<String>,
+    /// Where it is written to; an empty text: nowhere.
+    #[serde(default)]
+    email: Option<String>,
+    /// All three at once.
+    #[serde(default)]
+    quotas: Option<QuotasView>,
+}
+
+/// Which users.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct UserQuery {
+    /// Those after this name.
+    after: Option<String>,
+    #[param(ignore)]
+    #[allow(dead_code, reason = "read by the caller's extractor")]
+    access_token: Option<String>,
+}
+
+/// List users, by name, at most 100 at a time.
+#[utoipa::path(
+    get, path = "/v1/users", tag = "Administration",
+    params(UserQuery),
+    responses((status = 200, description = "A page", body = Vec<UserView>))
+)]
+pub async fn list_users(
+    State(api): State<Api>,
+    caller: Caller,
+    query: Result<Query<UserQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer<Json<Vec<UserView>>> {
+    caller.may_administer()?;
+    let Query(query) = query.map_err(|error| Problem::invalid(error.body_text()))?;
+    let after = query.after.unwrap_or_default();
+    check_text("after", &after, MAX_NAME_BYTES)?;
+    let users = api.ledger.list_users(Some(&after), PAGE).await?;
+    Ok(Json(users.into_iter().map(UserView::from).collect()))
+}
+
+/// Add a user.
+#[utoipa::path(
+    post, path = "/v1/users", tag = "Administration",
+    request_body = NewUserRequest,
+    responses(
+        (status = 201, description = "The user", body = UserView),
+        (status = 409, description = "The name is taken", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 422, description = "A value is not valid", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
+pub async fn add_user(
+    State(api): State<Api>,
+    caller: Caller,
+    JsonBody(new): JsonBody<NewUserRequest>,
+) -> Answer<(StatusCode, Json<UserView>)> {
+    caller.may_administer()?;
+    check_name(&new.name)?;
+    check_new(&new.password)?;
+    let new = NewUser {
+        role: new.role.as_deref().map_or(Ok(Role::User), role)?,
+        email: new.email.map(email).transpose()?.flatten(),
+        password_hash: api.passwords.hash(&new.password).await?,
+        name: new.name,
+    };
+    let added = api.ledger.add_user(&new).await?;
+    let user = added.ok_or_else(|| Problem::conflict("the name is taken").field("name"))?;
+    Ok((StatusCode::CREATED, Json(user.into())))
+}
+
+/// Change a user.
+#[utoipa::path(
+    patch, path = "/v1/users/{id}", tag = "Administration",
+    params(("id" = String, Path, format = Uuid, description = "The user")),
+    request_body = UserChangeRequest,
+    responses(
+        (status = 200, description = "The user as it is now", body = UserView),
+        (status = 404, description = "There is no such user", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "You would lock yourself out", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 422, description = "A value is not valid", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
+pub async fn change_user(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+    JsonBody(change): JsonBody<UserChangeRequest>,
+) -> Answer<Json<UserView>> {
+    caller.may_administer()?;
+    let no_user = || Problem::not_found("there is no such user");
+    let id: Uuid = id.parse().map_err(|_| no_user())?;
+    let new_role = change.role.as_deref().map(role).transpose()?;
+    let is_loss = change.disabled == Some(true) || new_role == Some(Role::User);
+    if id == caller.user.id && is_loss {
+        return Err(Problem::conflict("an administrator cannot take that from itself"));
+    }
+    let password_hash = match change.password {
+        None => None,
+        Some(password) => {
+            check_new(&password)?;
+            Some(api.passwords.hash(&password).await?)
+        }
+    };
+    let change = UserChange {
+        role: new_role,
+        disabled: change.disabled,
+        password_hash,
+        email: change.email.map(email).transpose()?,
+        quotas: change.quotas.map(Into::into),
+    };
+    if !api.ledger.change_user(id, &change).await? {
+        return Err(no_user());
+    }
+    let user = api.ledger.user(id).await?.ok_or_else(no_user)?;
+    Ok(Json(user.into()))
+}
+
+/// Whether a new user can be called so.
+pub fn check_name(name: &str) -> Answer<()> {
+    check_text("name", name, MAX_NAME_BYTES)?;
+    let invalid = |why: &str| Err(Problem::invalid(why).field("name"));
+    if name.trim() != name || name.is_empty() {
+        return invalid("a name has neither space around it nor nothing in it");
+    }
+    // HTTP Basic ends the name there (RFC 7617 section 2).
+    if name.contains(':') || name.chars().any(char::is_control) {
+        return invalid("a name has no colon and no control characters");
+    }
+    Ok(())
+}
+
+fn role(name: &str) -> Answer<Role> {
+    Role::named(name).ok_or_else(|| Problem::invalid("admin or user").field("role"))
+}
+
+fn email(text: String) -> Answer<Option<String>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    check_text("email", &text, MAX_EMAIL_BYTES)?;
+    let is_address = text
+        .split_once('@')
+        .is_some_and(|(local, host)| !local.is_empty() && !host.is_empty() && !host.contains('@'));
+    if !is_address || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Problem::invalid("this is no address").field("email"));
+    }
+    Ok(Some(text))
+}

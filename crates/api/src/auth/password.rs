@@ -1,0 +1,150 @@
+//! Passwords: hashed with Argon2id, a few at a time.
+//!
+//! Each hash takes 19 MiB and some 20 ms of a core on purpose; a crowd that logs in waits in line, up
+//! to a length, and cannot use up the machine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::problem::{Answer, Problem};
+
+/// Shortest password, in characters (NIST SP 800-63B-4 section 3.1.1.2: 8 with a second factor, 15
+/// alone; we have none and leave the rest to the operators).
+pub const MIN_CHARS: usize = 10;
+/// Longest password, in bytes.
+pub const MAX_BYTES: usize = 1024;
+/// How many may wait in line for each that is hashed.
+const LINE: usize = 32;
+
+/// Hashes and verifies passwords.
+#[derive(Debug, Clone)]
+pub struct Passwords {
+    at_work: Arc<Semaphore>,
+    in_line: Arc<Semaphore>,
+    /// Of a password that nobody has: verified for users that do not exist, so that they take as
+    /// long as those that do.
+    nobodys: Arc<str>,
+}
+
+impl Passwords {
+    /// `at_once` hashes at a time: 19 MiB each.
+    pub fn new(at_once: usize) -> Answer<Self> {
+        let at_once = at_once.max(1);
+        Ok(Self {
+            at_work: Arc::new(Semaphore::new(at_once)),
+            in_line: Arc::new(Semaphore::new(at_once * LINE)),
+            nobodys: hash(&uuid::Uuid::new_v4().to_string())?.into(),
+        })
+    }
+
+    /// The hash of a new password, as a PHC string.
+    pub async fn hash(&self, password: &str) -> Answer<String> {
+        let password = password.to_owned();
+        self.work(move || hash(&password)).await?
+    }
+
+    /// Whether `password` is the one that was hashed. Without a hash it is not, after the same time.
+    pub async fn verify(&self, password: &str, hash: Option<&str>) -> Answer<bool> {
+        let is_known = hash.is_some();
+        let hash = hash.unwrap_or(&self.nobodys).to_owned();
+        let password = password.to_owned();
+        let verify = move || {
+            let hash = PasswordHash::new(&hash).map_err(|error| Problem::defect(&error))?;
+            Ok::<_, Problem>(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+        };
+        Ok(self.work(verify).await?? && is_known)
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Answer<T> {
+        let crowded = || {
+            Problem::unavailable("too many people log in at this moment")
+                .retry_after(Duration::from_secs(2))
+        };
+        let _in_line = self.in_line.try_acquire().map_err(|_| crowded())?;
+        let at_work = Arc::clone(&self.at_work).acquire_owned().await.map_err(|_| crowded())?;
+        let done = spawn_blocking(move || {
+            // Held until the work is done, even if nobody waits for it any more.
+            let _at_work = at_work;
+            work()
+        });
+        done.await.map_err(|error| Problem::defect(&error))
+    }
+}
+
+fn hash(password: &str) -> Answer<String> {
+    let hash = Argon2::default().hash_password(password.as_bytes());
+    Ok(hash.map_err(|error| Problem::defect(&error))?.to_string())
+}
+
+/// Whether a new password will do.
+pub fn check_new(password: &str) -> Answer<()> {
+    let refuse = |why: String| Err(Problem::invalid(why).field("password"));
+    if password.chars().count() < MIN_CHARS {
+        return refuse(format!("a password has at least {MIN_CHARS} characters"));
+    }
+    if password.len() > MAX_BYTES {
+        return refuse(format!("a password has at most {MAX_BYTES} bytes"));
+    }
+    Ok(())
+}
+
+/// A password that nobody can guess, easy enough to type once.
+#[must_use]
+pub fn one_time() -> String {
+    // 80 random bits, in letters and digits that are not mistaken for each other.
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let bits = uuid::Uuid::new_v4().as_u128() ^ uuid::Uuid::new_v4().as_u128().rotate_left(64);
+    let letter = |n: u32| char::from(LETTERS[(bits >> (5 * n) & 31) as usize]);
+    let mut text = String::new();
+    for n in 0..16 {
+        if n > 0 && n % 4 == 0 {
+            text.push('-');
+        }
+        text.push(letter(n));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn passwords_are_verified() {
+        let passwords = Passwords::new(1).unwrap();
+        let hash = passwords.hash("correct horse").await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(passwords.verify("correct horse", Some(&hash)).await.unwrap());
+        assert!(!passwords.verify("correct horsf", Some(&hash)).await.unwrap());
+        assert!(!passwords.verify("anything", None).await.unwrap());
+        assert_ne!(hash, passwords.hash("correct horse").await.unwrap(), "salted");
+    }
+
+    #[tokio::test]
+    async fn the_line_has_an_end() {
+        let passwords = Passwords::new(1).unwrap();
+        let all = (0..=LINE + 5).map(|_| passwords.verify("x", None));
+        let outcomes = futures_util::future::join_all(all).await;
+        let crowded = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+        assert_eq!(crowded, 6);
+    }
+
+    #[test]
+    fn new_passwords_have_a_length() {
+        assert!(check_new("123456789").is_err() && check_new("1234567890").is_ok());
+        assert!(check_new("äöüäöüäöüä").is_ok());
+        assert!(check_new(&"a".repeat(MAX_BYTES)).is_ok());
+        assert!(check_new(&"a".repeat(MAX_BYTES + 1)).is_err());
+        let (one, two) = (one_time(), one_time());
+        assert!(one != two && one.len() == 19, "{one}");
+    }
+}

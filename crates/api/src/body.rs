@@ -1,0 +1,113 @@
+//! JSON in requests: parsed strictly, refused with the field to blame.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
+
+use crate::problem::{Answer, Problem};
+use crate::server::BodyTooSlow;
+
+/// Longest JSON that is taken, in bytes.
+pub const MAX_JSON_BYTES: usize = 256 << 10;
+
+/// A body of JSON.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Answer<Self> {
+        let headers = request.headers().clone();
+        let body = small_body(request).await?;
+        Self::parse(&headers, &body).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned> JsonBody<T> {
+    /// What `body` says, if it says that it is JSON.
+    pub fn parse(headers: &HeaderMap, body: &[u8]) -> Answer<T> {
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case("application/json") {
+            return Err(Problem::unsupported("send JSON, as application/json"));
+        }
+        parse_json(body)
+    }
+}
+
+/// A body that fits into memory.
+pub async fn small_body(request: Request) -> Answer<Bytes> {
+    let limited = http_body_util::Limited::new(request.into_body(), MAX_JSON_BYTES);
+    match http_body_util::BodyExt::collect(limited).await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Problem::too_large(format!("JSON has at most {MAX_JSON_BYTES} bytes here")))
+        }
+        Err(error) => Err(broken(&*error)),
+    }
+}
+
+/// The body did not come to its end.
+pub fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    if causes.any(|cause| cause.is::<BodyTooSlow>()) {
+        return Problem::timeout("the body came too slowly");
+    }
+    Problem::bad_request("the body broke off")
+}
+
+/// What JSON says.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let field = error.path().to_string();
+        let error = error.into_inner();
+        if error.is_data() {
+            let problem = Problem::invalid(without_place(&error.to_string()));
+            return if field == "." { problem } else { problem.field(field) };
+        }
+        Problem::bad_request(format!("this is no JSON: {error}"))
+    })?;
+    reader.end().map_err(|error| Problem::bad_request(format!("this is no JSON: {error}")))?;
+    Ok(value)
+}
+
+/// Lines and columns of a single line help nobody.
+fn without_place(text: &str) -> &str {
+    text.split(" at line ").next().unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "it is parsed, not read")]
+    struct Thing {
+        inner: Inner,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "it is parsed, not read")]
+    struct Inner {
+        number: Option<u32>,
+    }
+
+    #[test]
+    fn the_field_is_named() {
+        assert!(parse_json::<Thing>(br#"{"inner":{"number":5}}"#).is_ok());
+        let problem = parse_json::<Thing>(br#"{"inner":{"number":-5}}"#).unwrap_err();
+        assert_eq!((problem.status, problem.field.as_deref()), (422, Some("inner.number")));
+        let problem = parse_json::<Thing>(br#"{"inner":{"nmber":5}}"#).unwrap_err();
+        assert_eq!((problem.status, problem.field.as_deref()), (422, Some("inner.nmber")));
+        assert!(problem.detail.starts_with("unknown field `nmber`"), "{}", problem.detail);
+        assert_eq!(parse_json::<Thing>(b"{}").unwrap_err().status, 422);
+        for wrong in [&b"{"[..], b"", b"\xff", br#"{"inner":{}} x"#] {
+            assert_eq!(parse_json::<Thing>(wrong).unwrap_err().status, 400, "{wrong:?}");
+        }
+    }
+}

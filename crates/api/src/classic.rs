@@ -1,0 +1,111 @@
+//! The short routes of the classic tutorial system, for its clients as they are: `POST /login` with
+//! HTTP Basic answers with a token as plain text, `POST /upload` takes a form with one file,
+//! `GET /download?fid=` sends the MP3. Same handlers, other answers.
+
+use axum::extract::{Extension, Query, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use headers::authorization::Basic;
+use headers::{Authorization, HeaderMapExt as _};
+use serde::Deserialize;
+
+use crate::Api;
+use crate::auth::{Caller, Scope};
+use crate::jobs::look::job_id;
+use crate::problem::{Answer, Problem};
+use crate::server::ClientAddress;
+
+/// Log in with HTTP Basic; the answer is the access token.
+#[utoipa::path(
+    post, path = "/login", tag = "Classic",
+    responses(
+        (status = 200, description = "The access token", body = String, content_type = "text/plain"),
+        (status = 401, description = "Wrong name or password", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 429, description = "Too many wrong passwords", body = Problem,
+         content_type = "application/problem+json"),
+    ),
+    security(("basic" = []))
+)]
+pub async fn log_in(
+    State(api): State<Api>,
+    Extension(address): Extension<ClientAddress>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let basic = headers.typed_get::<Authorization<Basic>>().ok_or_else(|| {
+        Problem::unauthorized("missing credentials").challenge("Basic realm=\"tonemill\"")
+    })?;
+    let user = api.check_password(basic.username(), basic.password(), address).await?;
+    let session = api.ledger.log_in(user, api.refresh_ms()).await?;
+    let token = api.logged_in(&session)?.access_token;
+    Ok(([(header::CACHE_CONTROL, "no-store")], token).into_response())
+}
+
+/// The form of the tutorial.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "for the documentation")]
+struct ClassicForm {
+    /// The video.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+}
+
+/// Upload one video; the answer says so, and names the job.
+#[utoipa::path(
+    post, path = "/upload", tag = "Classic",
+    request_body(content = ClassicForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "`success!`, and the job in `X-Job-Id` and `Location`",
+         body = String, content_type = "text/plain"),
+        (status = 415, description = "Neither video nor audio", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
+pub async fn upload(
+    State(api): State<Api>,
+    caller: Caller,
+    headers: HeaderMap,
+    request: Request,
+) -> Answer<Response> {
+    caller.may(Scope::Write)?;
+    let (job, _) = api.submit(&caller, Vec::new(), &headers, request).await?;
+    let job = job.to_string();
+    let location = format!("/v1/jobs/{job}");
+    let names = [(header::HeaderName::from_static("x-job-id"), job), (header::LOCATION, location)];
+    Ok((StatusCode::OK, names, "success!").into_response())
+}
+
+/// Which file.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DownloadQuery {
+    /// The job's id.
+    fid: Option<String>,
+}
+
+/// Download a job's MP3.
+#[utoipa::path(
+    get, path = "/download", tag = "Classic",
+    params(DownloadQuery),
+    responses(
+        (status = 200, description = "The MP3", body = [u8], content_type = "audio/mpeg"),
+        (status = 400, description = "No fid", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such job", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "It is not finished", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
+pub async fn download(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(query): Query<DownloadQuery>,
+    method: Method,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    caller.may(Scope::Read)?;
+    let fid = query.fid.ok_or_else(|| Problem::bad_request("fid is required").field("fid"))?;
+    let job = api.own_job(&caller, job_id(&fid)?).await?;
+    api.output(&job, &method, &headers).await
+}

@@ -1,0 +1,251 @@
+//! What may be asked of a job: the options of `tonemill convert`, a lane, a label.
+//!
+//! The same fields come as JSON, as fields of a form, or in a query; all three are parsed as one.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tonemill_job::options::{ChannelOption, DecoderOption};
+use tonemill_job::{JobOptions, Lane};
+use tonemill_ledger::job::{MAX_FILE_NAME_BYTES, MAX_LABEL_BYTES};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::body::parse_json;
+use crate::problem::{Answer, Problem};
+
+/// What to make of an upload. Everything is optional.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct JobRequest {
+    /// Constant bitrate, in kbit/s: 8 to 320. Default: 192.
+    #[param(minimum = 8, maximum = 320)]
+    #[schema(minimum = 8, maximum = 320)]
+    pub bitrate_kbps: Option<u32>,
+    /// Average bitrate, in kbit/s, instead.
+    #[param(minimum = 8, maximum = 310)]
+    #[schema(minimum = 8, maximum = 310)]
+    pub abr_kbps: Option<u32>,
+    /// Variable bitrate instead, from 0 (best) to 9 (smallest).
+    #[param(minimum = 0, maximum = 9)]
+    #[schema(minimum = 0, maximum = 9)]
+    pub vbr_level: Option<u8>,
+    /// The encoder's effort, from 0 (slowest, best) to 9 (fastest). Default: 3.
+    #[param(minimum = 0, maximum = 9)]
+    #[schema(minimum = 0, maximum = 9)]
+    pub quality: Option<u8>,
+    /// `auto` (as many as the input, at most two), `mono` or `stereo`.
+    #[param(value_type = Option<String>, example = "auto")]
+    #[schema(value_type = Option<String>, example = "auto")]
+    pub channels: ChannelOption,
+    /// Sample rate, in Hz. Default: the input's, if MP3 has it.
+    pub rate_hz: Option<u32>,
+    /// Audio track, from 0. Default: the one that players choose.
+    pub track: Option<usize>,
+    /// Audio track in this language, by any ISO 639 code.
+    pub language: Option<String>,
+    /// Where to start, in seconds.
+    #[param(minimum = 0)]
+    #[schema(minimum = 0)]
+    pub start_seconds: Option<f64>,
+    /// Where to end, in seconds of the input.
+    #[param(minimum = 0)]
+    #[schema(minimum = 0)]
+    pub end_seconds: Option<f64>,
+    /// Tags that replace the input's; an empty text removes one. In forms and queries `tag.title=…`.
+    #[param(value_type = Option<Object>)]
+    pub tags: BTreeMap<String, String>,
+    /// Leave out the input's tags and chapters.
+    pub drop_tags: bool,
+    /// Leave out the input's cover.
+    pub drop_cover: bool,
+    /// Refuse input that ends early or is damaged.
+    pub strict: bool,
+    /// `ffmpeg` (everything) or `symphonia` (memory-safe, fewer formats).
+    #[param(value_type = Option<String>, example = "ffmpeg")]
+    #[schema(value_type = Option<String>, example = "ffmpeg")]
+    pub decoder: DecoderOption,
+    /// `high` (somebody is waiting), `normal` or `low` (whenever there is time).
+    #[param(value_type = Option<String>, example = "normal")]
+    #[schema(value_type = Option<String>, example = "normal")]
+    pub lane: Lane,
+    /// What you call it, to find it again.
+    #[param(max_length = 190)]
+    #[schema(max_length = 190)]
+    pub label: String,
+    /// What the upload is called, if the upload itself does not say. The output is named after it.
+    #[param(max_length = 255)]
+    #[schema(max_length = 255)]
+    pub file_name: Option<String>,
+    /// A finished upload, instead of a body.
+    pub upload: Option<Uuid>,
+}
+
+/// Fields whose values are texts, whatever they look like.
+const TEXTS: [&str; 6] = ["label", "file_name", "language", "channels", "decoder", "lane"];
+
+impl JobRequest {
+    /// From the fields of a form or a query.
+    pub fn from_fields(fields: impl IntoIterator<Item = (String, String)>) -> Answer<Self> {
+        let mut object = Map::new();
+        let mut tags = Map::new();
+        for (name, text) in fields {
+            let (into, name) = match name.strip_prefix("tag.") {
+                Some(tag) => (&mut tags, tag.to_owned()),
+                None => (&mut object, name),
+            };
+            let is_text = TEXTS.contains(&name.as_str());
+            // Numbers, yes and no as they are in JSON; the rest is text.
+            let value = if is_text { None } else { serde_json::from_str(&text).ok() };
+            let value = match value {
+                Some(value @ (Value::Number(_) | Value::Bool(_))) => value,
+                _ => Value::String(text),
+            };
+            if into.insert(name.clone(), value).is_some() {
+                return Err(Problem::invalid("comes twice").field(name));
+            }
+        }
+        if !tags.is_empty() {
+            let as_text = |value: &mut Value| {
+                if !value.is_string() {
+                    *value = Value::String(value.to_string());
+                }
+            };
+            tags.values_mut().for_each(as_text);
+            object.insert("tags".to_owned(), Value::Object(tags));
+        }
+        let json = serde_json::to_vec(&object).map_err(|error| Problem::defect(&error))?;
+        let request: Self = parse_json(&json)?;
+        request.check()?;
+        Ok(request)
+    }
+
+    /// From JSON.
+    pub fn from_json(json: &[u8]) -> Answer<Self> {
+        let request: Self = parse_json(json)?;
+        request.check()?;
+        Ok(request)
+    }
+
+    /// Whether a job can have all of it.
+    fn check(&self) -> Answer<()> {
+        self.options().validate().map_err(|invalid| {
+            Problem::invalid(format!("{} {}", invalid.field, invalid.reason)).field(invalid.field)
+        })?;
+        if self.label.len() > MAX_LABEL_BYTES {
+            let why = format!("a label has at most {MAX_LABEL_BYTES} bytes");
+            return Err(Problem::invalid(why).field("label"));
+        }
+        // PostgreSQL has no text with it, and no one else needs it.
+        let texts = [&self.label].into_iter().chain(&self.language).chain(self.tags.values());
+        if texts.into_iter().any(|text| text.contains('\0')) {
+            return Err(Problem::invalid("no text may hold a NUL character"));
+        }
+        Ok(())
+    }
+
+    /// As the workers know them.
+    #[must_use]
+    pub fn options(&self) -> JobOptions {
+        JobOptions {
+            bitrate_kbps: self.bitrate_kbps,
+            abr_kbps: self.abr_kbps,
+            vbr_level: self.vbr_level,
+            quality: self.quality,
+            channels: self.channels,
+            rate_hz: self.rate_hz,
+            track: self.track,
+            language: self.language.clone(),
+            start_seconds: self.start_seconds,
+            end_seconds: self.end_seconds,
+            tags: self.tags.clone(),
+            drop_tags: self.drop_tags,
+            drop_cover: self.drop_cover,
+            strict: self.strict,
+            decoder: self.decoder,
+        }
+    }
+}
+
+/// A name that a client gives a file, as it is kept: its last component, without control characters,
+/// of a bounded length.
+#[must_use]
+pub fn clean_file_name(name: &str) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let mut clean = String::new();
+    for letter in last.trim().chars().filter(|letter| !letter.is_control()) {
+        if clean.len() + letter.len_utf8() > MAX_FILE_NAME_BYTES {
+            break;
+        }
+        clean.push(letter);
+    }
+    if clean.is_empty() || clean == "." || clean == ".." { "upload".to_owned() } else { clean }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(fields: &[(&str, &str)]) -> Answer<JobRequest> {
+        JobRequest::from_fields(fields.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())))
+    }
+
+    #[test]
+    fn forms_and_json_say_the_same() {
+        let form = fields(&[
+            ("bitrate_kbps", "128"),
+            ("tag.title", "007"),
+            ("tag.track", "7"),
+            ("drop_cover", "true"),
+            ("label", "42"),
+            ("lane", "high"),
+            ("start_seconds", "1.5"),
+        ]);
+        let form = form.unwrap();
+        let json = br#"{"bitrate_kbps":128,"tags":{"title":"007","track":"7"},"drop_cover":true,
+            "label":"42","lane":"high","start_seconds":1.5}"#;
+        let json = JobRequest::from_json(json).unwrap();
+        assert_eq!(form.options(), json.options());
+        assert_eq!((form.lane, form.label.as_str()), (Lane::High, "42"));
+        assert_eq!(form.tags["title"], "007");
+    }
+
+    #[test]
+    fn the_field_to_blame_is_named() {
+        let blamed = |given: &[(&str, &str)]| {
+            let problem = fields(given).unwrap_err();
+            assert_eq!(problem.status, 422);
+            problem.field.unwrap_or_default()
+        };
+        assert_eq!(blamed(&[("bitrate_kbps", "129")]), "bitrate_kbps");
+        assert_eq!(blamed(&[("bitrate_kbps", "loud")]), "bitrate_kbps");
+        assert_eq!(blamed(&[("quality", "10")]), "quality");
+        assert_eq!(blamed(&[("lane", "fast")]), "lane");
+        assert_eq!(blamed(&[("bitrat", "128")]), "bitrat");
+        assert_eq!(blamed(&[("tag.lyrics", "la")]), "tags");
+        assert_eq!(blamed(&[("label", &"x".repeat(MAX_LABEL_BYTES + 1))]), "label");
+        assert_eq!(blamed(&[("label", "a"), ("label", "b")]), "label");
+        assert_eq!(blamed(&[("start_seconds", "5"), ("end_seconds", "5")]), "end_seconds");
+        assert!(fields(&[("label", &"x".repeat(MAX_LABEL_BYTES))]).is_ok());
+    }
+
+    #[test]
+    fn names_of_files_are_harmless() {
+        let cases = [
+            ("talk.mp4", "talk.mp4"),
+            ("../../etc/passwd", "passwd"),
+            ("C:\\Videos\\a b.mov", "a b.mov"),
+            ("a\r\nSet-Cookie: x", "aSet-Cookie: x"),
+            ("..", "upload"),
+            ("", "upload"),
+            ("dir/", "upload"),
+            ("Grüße 🎬.mkv", "Grüße 🎬.mkv"),
+        ];
+        for (name, clean) in cases {
+            assert_eq!(clean_file_name(name), clean);
+        }
+        assert_eq!(clean_file_name(&"ä".repeat(200)).len(), 254);
+    }
+}

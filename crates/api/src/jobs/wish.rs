@@ -1,0 +1,91 @@
+//! Ending and replaying: `DELETE /v1/jobs/{id}`, `POST /v1/jobs/{id}/retry`.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use tonemill_job::{JobId, chain};
+use tonemill_ledger::{JobState, Owner, Wish};
+
+use crate::Api;
+use crate::auth::{Caller, Scope};
+use crate::jobs::look::job_id;
+use crate::jobs::view::{JobView, no_job};
+use crate::problem::{Answer, Problem};
+
+/// Cancel a job that is not over; delete one that is, with its output.
+#[utoipa::path(
+    delete, path = "/v1/jobs/{id}", tag = "Jobs",
+    params(("id" = String, Path, format = Uuid, description = "The job")),
+    responses(
+        (status = 200, description = "Cancelled: it is still there to look at", body = JobView),
+        (status = 204, description = "Deleted"),
+        (status = 404, description = "There is no such job, or it is somebody else's",
+         body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn end(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<Response> {
+    caller.may(Scope::Write)?;
+    let id = job_id(&id)?;
+    match api.cancel(caller.own(), id).await? {
+        Wish::Done => Ok(Json(api.view_of(&caller, id).await?).into_response()),
+        Wish::NotNow(_) => match api.ledger.delete_job(caller.own(), id).await? {
+            Wish::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+            // It was replayed in this moment, or deleted.
+            Wish::NotNow(state) => Err(not_now(state)),
+            Wish::NoInput | Wish::NoJob => Err(no_job()),
+        },
+        Wish::NoInput | Wish::NoJob => Err(no_job()),
+    }
+}
+
+/// Try a failed or cancelled job again.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/retry", tag = "Jobs",
+    params(("id" = String, Path, format = Uuid, description = "The job")),
+    responses(
+        (status = 202, description = "It waits for its turn", body = JobView),
+        (status = 404, description = "There is no such job, or it is somebody else's",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is not over, or it is finished", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 410, description = "Its upload is gone", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
+pub async fn retry(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<(StatusCode, Json<JobView>)> {
+    caller.may(Scope::Write)?;
+    let id = job_id(&id)?;
+    match api.ledger.replay(caller.own(), id).await? {
+        Wish::Done => Ok((StatusCode::ACCEPTED, Json(api.view_of(&caller, id).await?))),
+        Wish::NotNow(state) => Err(not_now(state)),
+        Wish::NoInput => Err(Problem::gone("its upload is gone: submit it again")),
+        Wish::NoJob => Err(no_job()),
+    }
+}
+
+impl Api {
+    /// Ends a job in the ledger, and has its worker told.
+    pub async fn cancel(&self, owner: Owner, job: JobId) -> Answer<Wish> {
+        let wish = self.ledger.cancel(owner, job).await?;
+        if wish == Wish::Done {
+            // The ledger has decided. A worker that does not hear of it works in vain.
+            if let Err(error) = self.queue.cancel(job).await {
+                tracing::warn!(%job, error = chain(&error), "no worker is told of a cancellation");
+            }
+        }
+        Ok(wish)
+    }
+}
+
+fn not_now(state: JobState) -> Problem {
+    Problem::conflict(format!("the job is {}", state.name()))
+}

@@ -1,0 +1,170 @@
+//! Tonemill over HTTP: log in, upload, watch, download.
+//!
+//! [`routes`] is the page with every route on it. The handlers are thin: they say who asks ([`auth`]),
+//! what for ([`jobs`], [`login`], [`account`], [`admin`]), and pass it on to the ledger, the store and
+//! the queue. [`server`] is the HTTP underneath, [`problem`] every error, [`rate`] and [`throttle`]
+//! what is too often.
+
+#![forbid(unsafe_code)]
+
+pub mod account;
+pub mod admin;
+pub mod auth;
+mod body;
+pub mod classic;
+mod docs;
+mod health;
+pub mod jobs;
+pub mod login;
+mod media;
+mod middleware;
+pub mod problem;
+pub mod rate;
+pub mod routes;
+pub mod server;
+mod throttle;
+mod watch;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tonemill_job::objects::ObjectStore;
+use tonemill_job::queue::Queue;
+use tonemill_ledger::Ledger;
+use uuid::Uuid;
+
+use crate::auth::password::Passwords;
+use crate::auth::tokens::{TokenLifetimes, Tokens};
+use crate::health::Health;
+use crate::jobs::create::BusyKeys;
+use crate::problem::{Answer, Problem};
+use crate::rate::{Buckets, Rate};
+use crate::throttle::Throttle;
+use crate::watch::Watch;
+
+/// How often signing keys are looked at: other replicas may have made one.
+const KEYS: Duration = Duration::from_mins(5);
+
+/// What the API allows and offers.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Longest upload, in bytes. Default: 64 GiB.
+    pub max_upload_bytes: u64,
+    /// How long tokens last.
+    pub tokens: TokenLifetimes,
+    /// Passwords that are hashed at a time. Default: 2.
+    pub password_hashes: usize,
+    /// How often a user may ask. Default: 100 times a second, 300 at once.
+    pub requests: Rate,
+    /// Send who downloads to the store, with an address that is good for this long. Default: no.
+    pub presigned_downloads: Option<Duration>,
+    /// Web pages of these origins may use the API; `*` is any. Default: none.
+    pub cors_origins: Vec<String>,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            max_upload_bytes: 64 << 30,
+            tokens: TokenLifetimes::default(),
+            password_hashes: 2,
+            requests: Rate { burst: 300, per_second: 100.0 },
+            presigned_downloads: None,
+            cors_origins: Vec::new(),
+        }
+    }
+}
+
+/// What the handlers share. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Api(Arc<Shared>);
+
+/// See [`Api`].
+#[derive(Debug)]
+pub struct Shared {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) config: ApiConfig,
+    pub(crate) passwords: Passwords,
+    pub(crate) tokens: Tokens,
+    pub(crate) throttle: Throttle,
+    pub(crate) requests: Buckets<Uuid>,
+    pub(crate) busy_keys: BusyKeys,
+    pub(crate) watch: Watch,
+    pub(crate) health: Health,
+    pub(crate) metrics: Option<PrometheusHandle>,
+    /// No new requests; streams end.
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Api {
+    /// An API over a ledger, a queue and a store. Reads the signing keys, or makes the first.
+    pub async fn new(
+        ledger: Arc<Ledger>,
+        queue: Arc<dyn Queue>,
+        store: Arc<dyn ObjectStore>,
+        config: ApiConfig,
+        metrics: Option<PrometheusHandle>,
+        shutdown: CancellationToken,
+    ) -> Answer<Self> {
+        Ok(Self(Arc::new(Shared {
+            passwords: Passwords::new(config.password_hashes)?,
+            tokens: Tokens::open(&ledger, config.tokens).await?,
+            throttle: Throttle::default(),
+            requests: Buckets::new(config.requests),
+            busy_keys: BusyKeys::default(),
+            watch: Watch::default(),
+            health: Health::default(),
+            ledger,
+            queue,
+            store,
+            config,
+            metrics,
+            shutdown,
+        })))
+    }
+
+    /// What the API does besides answering: watches jobs, keeps the signing keys fresh. Until its
+    /// shutdown.
+    pub async fn run(&self) {
+        let keys = async {
+            loop {
+                sleep(KEYS).await;
+                if let Err(problem) = self.tokens.refresh_keys(&self.ledger).await {
+                    tracing::warn!(problem.detail, "the signing keys cannot be read");
+                }
+            }
+        };
+        tokio::select! {
+            () = watch::run(self, &self.shutdown) => {}
+            () = keys => {}
+        }
+    }
+
+    /// Hashes passwords as the API does.
+    #[must_use]
+    pub fn passwords(&self) -> &Passwords {
+        &self.passwords
+    }
+
+    /// Counts a request of a user against how often it may ask.
+    pub(crate) fn count_request(&self, user: Uuid) -> Answer<()> {
+        match self.requests.take(&user) {
+            Ok(_) => Ok(()),
+            Err(pause) => Err(Problem::too_many("you ask too often: slow down").retry_after(pause)),
+        }
+    }
+}

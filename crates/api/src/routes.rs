@@ -1,0 +1,104 @@
+//! Every route, on one page.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
+use axum::routing::get;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::problem::Problem;
+use crate::{Api, account, admin, classic, docs, health, jobs, login, middleware};
+
+/// The whole API, and its description.
+#[must_use]
+pub fn router(api: Api) -> Router {
+    let (routes, document) = described().split_for_parts();
+    let routes = routes
+        .merge(docs::routes(document))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_for_this)
+        // Each route says how much it takes.
+        .layer(DefaultBodyLimit::disable());
+    middleware::around(routes, &api).with_state(api)
+}
+
+/// The description alone (OpenAPI 3.1).
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    described().split_for_parts().1
+}
+
+fn described() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(login::log_in))
+        .routes(routes!(login::refresh))
+        .routes(routes!(login::log_out))
+        .routes(routes!(login::change_password))
+        .routes(routes!(login::public_keys))
+        .routes(routes!(jobs::create::create, jobs::look::list))
+        .routes(routes!(jobs::look::show, jobs::wish::end))
+        .routes(routes!(jobs::wish::retry))
+        .routes(routes!(jobs::events::events))
+        .routes(routes!(jobs::output::download))
+        .routes(routes!(account::me))
+        .routes(routes!(account::add_key, account::list_keys))
+        .routes(routes!(account::delete_key))
+        .routes(routes!(account::add_webhook, account::list_webhooks))
+        .routes(routes!(account::delete_webhook))
+        .routes(routes!(admin::add_user, admin::list_users))
+        .routes(routes!(admin::change_user))
+        .routes(routes!(classic::log_in))
+        .routes(routes!(classic::upload))
+        .routes(routes!(classic::download))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::health))
+        .routes(routes!(health::version))
+        .routes(routes!(health::metrics))
+        .route("/", get(docs::home))
+}
+
+async fn nothing_here(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at {}", uri.path()))
+}
+
+async fn not_for_this(method: Method) -> Problem {
+    Problem::method_not_allowed(format!("{method} does not work here"))
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tonemill",
+        description = "Videos in, MP3s out. Log in, submit a video, watch it become an MP3, download it.",
+        license(name = "MIT"),
+    ),
+    components(schemas(Problem)),
+    modifiers(&Security),
+    security(("bearer" = [])),
+    tags(
+        (name = "Log-in", description = "Tokens"),
+        (name = "Jobs", description = "Videos on their way to become MP3s"),
+        (name = "Account", description = "API keys and webhooks"),
+        (name = "Administration", description = "Users"),
+        (name = "Classic", description = "The short routes of the classic tutorial system"),
+        (name = "Operation", description = "Probes and measures"),
+    )
+)]
+struct Description;
+
+/// How one shows who one is.
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        for (name, scheme) in [("bearer", HttpAuthScheme::Bearer), ("basic", HttpAuthScheme::Basic)]
+        {
+            components.add_security_scheme(name, SecurityScheme::Http(Http::new(scheme)));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Processes of the service that read events, in Redis: what they leave behind, and what comes between
+//! them and their events.
+
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use tonemill_job::message::{VERSION, What};
+use tonemill_job::queue::redis::{RedisConfig, RedisQueue};
+use tonemill_job::queue::{EventId, Queue};
+use tonemill_job::{JobEvent, JobId, Lane};
+
+use crate::strange::{queue, run};
+use crate::{NOW, PATIENCE, job};
+
+/// Names in the group that reads events.
+async fn recorders(direct: &mut MultiplexedConnection, config: &RedisConfig) -> usize {
+    let events = format!("{}:events", config.namespace);
+    let mut info = redis::cmd("XINFO");
+    info.arg("CONSUMERS").arg(events).arg("recorders");
+    info.query_async::<Vec<redis::Value>>(direct).await.unwrap().len()
+}
+
+/// Tells of `count` jobs.
+async fn announce(queue: &dyn Queue, count: usize) -> Vec<JobId> {
+    let mut jobs = Vec::new();
+    for _ in 0..count {
+        let message = job(Lane::Normal);
+        let event = JobEvent {
+            v: VERSION,
+            job: message.job,
+            attempt: 1,
+            worker: "test".to_owned(),
+            at_ms: 0,
+            traceparent: None,
+            what: What::Started,
+        };
+        queue.announce(&message, &event).await.unwrap();
+        jobs.push(message.job);
+    }
+    jobs
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_takes_its_name_along() {
+    let (_, config, mut direct) = queue().await;
+    let service = RedisQueue::new(config.clone()).unwrap();
+    announce(&service, 1).await;
+    let events = service.events(10, PATIENCE).await.unwrap();
+    // Its event would go with its name, and never come again.
+    service.leave().await.unwrap();
+    assert_eq!(recorders(&mut direct, &config).await, 1);
+    service.confirm(&[events[0].0.clone()]).await.unwrap();
+    assert_eq!(recorders(&mut direct, &config).await, 1);
+    service.leave().await.unwrap();
+    assert_eq!(recorders(&mut direct, &config).await, 0);
+    service.leave().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_of_the_dead_are_swept_by_workers() {
+    let (_, config, mut direct) = queue().await;
+    let config = RedisConfig { lease: Duration::from_millis(20), ..config };
+    let dead = RedisQueue::new(config.clone()).unwrap();
+    announce(&dead, 1).await;
+    let events = dead.events(10, PATIENCE).await.unwrap();
+    dead.confirm(&[events[0].0.clone()]).await.unwrap();
+    assert_eq!(recorders(&mut direct, &config).await, 1);
+    let worker = RedisQueue::new(config.clone()).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while recorders(&mut direct, &config).await > 0 {
+        assert!(worker.receive(config.lease).await.unwrap().is_none());
+        assert!(Instant::now() < deadline, "it is still there");
+    }
+}
+
+/// A recorder that has been given much hides nothing that a dead one was given after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_the_dead_are_found_behind_those_of_the_living() {
+    let (_, config, mut direct) = queue().await;
+    // Nothing of this test is that old unless it says so.
+    let config = RedisConfig { lease: Duration::from_mins(10), ..config };
+    let first = RedisQueue::new(config.clone()).unwrap();
+    // Redis looks at ten times as many as it is asked for.
+    let jobs = announce(&first, 35).await;
+    let events = first.events(100, PATIENCE).await.unwrap();
+    assert_eq!(events.len(), 35);
+    let ids = ids(&mut direct, &config).await;
+    age(&mut direct, &config, &ids[34..]).await;
+    let other = RedisQueue::new(config.clone()).unwrap();
+    let found = other.events(1, NOW).await.unwrap();
+    assert_eq!(found.iter().map(|(_, event)| event.job).collect::<Vec<_>>(), jobs[34..]);
+    assert!(other.events(1, NOW).await.unwrap().is_empty());
+    let found: Vec<EventId> = found.into_iter().map(|(id, _)| id).collect();
+    other.confirm(&found).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_event_hides_none() {
+    let (_, config, mut direct) = queue().await;
+    let config = RedisConfig { lease: Duration::from_mins(10), ..config };
+    let stream = format!("{}:events", config.namespace);
+    for _ in 0..35 {
+        run(&mut direct, &["XADD", &stream, "*", "event", "no event"]).await;
+    }
+    let first = RedisQueue::new(config.clone()).unwrap();
+    let jobs = announce(&first, 1).await;
+    let is_it = |found: Vec<(EventId, JobEvent)>| {
+        assert_eq!(found.iter().map(|(_, event)| event.job).collect::<Vec<_>>(), jobs);
+    };
+    is_it(first.events(1, PATIENCE).await.unwrap());
+    let ids = ids(&mut direct, &config).await;
+    age(&mut direct, &config, &ids).await;
+    let other = RedisQueue::new(config.clone()).unwrap();
+    is_it(other.events(1, NOW).await.unwrap());
+}
+
+/// Redis's names of all events, in their order.
+async fn ids(direct: &mut MultiplexedConnection, config: &RedisConfig) -> Vec<String> {
+    let mut range = redis::cmd("XRANGE");
+    range.arg(format!("{}:events", config.namespace)).arg("-").arg("+");
+    let entries: Vec<(String, Vec<String>)> = range.query_async(direct).await.unwrap();
+    entries.into_iter().map(|(id, _)| id).collect()
+}
+
+/// Makes it an hour since these were handed out, to one who is dead.
+async fn age(direct: &mut MultiplexedConnection, config: &RedisConfig, ids: &[String]) {
+    let stream = format!("{}:events", config.namespace);
+    for id in ids {
+        run(direct, &["XCLAIM", &stream, "recorders", "dead", "0", id, "IDLE", "3600000"]).await;
+    }
+}

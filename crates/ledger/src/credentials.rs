@@ -1,0 +1,403 @@
+//! What users show instead of their password: refresh tokens and API keys.
+//!
+//! A token is `{prefix}_{id}_{secret}`. The secret has 244 random bits, so a fast hash of it is kept;
+//! whoever reads the ledger cannot use it. Refresh tokens of one log-in are a family: each is
+//! exchanged once for the next, and one that comes again later than [`REUSE_GRACE_MS`] was stolen, by
+//! whoever came first or second: the family ends.
+
+use std::fmt;
+
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+use uuid::Uuid;
+
+use crate::Ledger;
+use crate::database::Tx;
+use crate::error::Result;
+use crate::job::parsed;
+use crate::users::{User, user};
+
+/// For this long an exchanged refresh token may be exchanged again: its answer may have been lost,
+/// or two windows may have had the same idea.
+pub const REUSE_GRACE_MS: i64 = 10_000;
+/// An API key's last use is written down this often at most.
+const USED_EVERY_MS: i64 = 60_000;
+/// Longest label of an API key, in bytes.
+pub const MAX_KEY_LABEL_BYTES: usize = 190;
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Gets new access tokens.
+    Refresh,
+    /// Is an access token itself.
+    ApiKey,
+}
+
+impl TokenKind {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Refresh => "tmr",
+            Self::ApiKey => "tmk",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Refresh => "refresh",
+            Self::ApiKey => "api_key",
+        }
+    }
+}
+
+/// A token in full. It is told once and then known to its holder alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    kind: TokenKind,
+    id: Uuid,
+    secret: String,
+}
+
+impl Token {
+    fn new(kind: TokenKind) -> Self {
+        let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        Self { kind, id: Uuid::now_v7(), secret }
+    }
+
+    /// The token that `text` is, if it is one of this kind.
+    #[must_use]
+    pub fn parse(kind: TokenKind, text: &str) -> Option<Self> {
+        let (id, secret) = text.strip_prefix(kind.prefix())?.strip_prefix('_')?.split_once('_')?;
+        let is_secret = secret.len() == 64 && secret.bytes().all(|b| b.is_ascii_alphanumeric());
+        let id = Uuid::try_parse(id).ok()?;
+        is_secret.then(|| Self { kind, id, secret: secret.to_owned() })
+    }
+
+    /// What its holder is told.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{}_{}_{}", self.kind.prefix(), self.id.simple(), self.secret)
+    }
+
+    fn hash(&self) -> blake3::Hash {
+        blake3::hash(self.secret.as_bytes())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}_…", self.kind.prefix(), self.id.simple())
+    }
+}
+
+/// A log-in, as its newest refresh token knows it.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Names the log-in in access tokens.
+    pub id: Uuid,
+    /// Whose it is.
+    pub user: User,
+    /// Gets the next one.
+    pub refresh: Token,
+}
+
+/// What came of a refresh token.
+#[derive(Debug)]
+pub enum Refreshed {
+    /// Another one.
+    Renewed(Box<Session>),
+    /// It had been exchanged before: its family is ended.
+    Reused,
+    /// It is unknown, expired, or ended.
+    Unknown,
+}
+
+/// An API key, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its name among machines.
+    pub id: Uuid,
+    /// What its user calls it.
+    pub label: String,
+    /// What it may do, separated by spaces.
+    pub scopes: String,
+    /// When it was made.
+    pub created_ms: i64,
+    /// When it ends.
+    pub expires_ms: Option<i64>,
+    /// When it was used last, within a minute.
+    pub used_ms: Option<i64>,
+}
+
+const USER: &str = "users.id, users.name, users.role, users.email, users.created_ms, \
+    users.disabled_ms, users.max_unfinished_jobs, users.max_stored_bytes, \
+    users.max_daily_audio_ms";
+
+impl Ledger {
+    /// Logs a user in whose password was right.
+    pub async fn log_in(&self, user: User, lifetime_ms: i64) -> Result<Session> {
+        let refresh = Token::new(TokenKind::Refresh);
+        let insert = || async {
+            let mut tx = self.db.begin().await?;
+            let expires = self.db.now_ms().saturating_add(lifetime_ms);
+            let row = Row { user: user.id, family: refresh.id, label: "", scopes: "" };
+            self.insert_token(&mut tx, &refresh, row, Some(expires)).await?;
+            tx.commit().await
+        };
+        self.db.run("log a user in", insert).await?;
+        Ok(Session { id: refresh.id, user, refresh })
+    }
+
+    /// Exchanges a refresh token for the next of its family.
+    pub async fn refresh(&self, token: &Token, lifetime_ms: i64) -> Result<Refreshed> {
+        let next = Token::new(TokenKind::Refresh);
+        let exchange = || self.try_refresh(token, &next, lifetime_ms);
+        self.db.run("refresh a log-in", exchange).await
+    }
+
+    async fn try_refresh(
+        &self,
+        token: &Token,
+        next: &Token,
+        lifetime_ms: i64,
+    ) -> Result<Refreshed, sqlx::Error> {
+        let now = self.db.now_ms();
+        let mut tx = self.db.begin().await?;
+        // Two exchanges of one token at once: the second waits, and sees what the first did.
+        let lock = "UPDATE credentials SET kind = kind WHERE id = ?";
+        self.db.query(lock).bind(token.id.to_string()).execute(&mut *tx).await?;
+        let Some(row) = self.token_row(&mut tx, token, now).await? else {
+            return Ok(Refreshed::Unknown);
+        };
+        let family: Uuid = parsed(&row, "family")?;
+        let used: Option<i64> = row.try_get("used_ms")?;
+        if used.is_some_and(|used| now - used > REUSE_GRACE_MS) {
+            self.revoke_family(&mut tx, family, now).await?;
+            tx.commit().await?;
+            return Ok(Refreshed::Reused);
+        }
+        let user = user(&row)?;
+        let text = "UPDATE credentials SET used_ms = ? WHERE id = ? AND used_ms IS NULL";
+        let update = self.db.query(text).bind(now).bind(token.id.to_string());
+        update.execute(&mut *tx).await?;
+        let expires = now.saturating_add(lifetime_ms);
+        let row = Row { user: user.id, family, label: "", scopes: "" };
+        self.insert_token(&mut tx, next, row, Some(expires)).await?;
+        tx.commit().await?;
+        Ok(Refreshed::Renewed(Box::new(Session { id: family, user, refresh: next.clone() })))
+    }
+
+    /// Whose log-in this is, if it goes on.
+    pub async fn session_user(&self, session: Uuid) -> Result<Option<User>> {
+        let look = || async move {
+            // The first token of a family has its name.
+            let text = format!(
+                "SELECT {USER} FROM credentials JOIN users ON users.id = credentials.user_id \
+                 WHERE credentials.id = ? AND credentials.kind = 'refresh' AND \
+                 credentials.revoked_ms IS NULL AND users.disabled_ms IS NULL"
+            );
+            let query = self.db.dialect.query_of(text).bind(session.to_string());
+            query.fetch_optional(&self.db.read).await?.as_ref().map(user).transpose()
+        };
+        self.db.run("look up a log-in", look).await
+    }
+
+    /// Ends a log-in. That there is none is no error.
+    pub async fn log_out(&self, session: Uuid) -> Result<()> {
+        let end = || async move {
+            let mut tx = self.db.begin().await?;
+            self.revoke_family(&mut tx, session, self.db.now_ms()).await?;
+            tx.commit().await
+        };
+        self.db.run("log a user out", end).await
+    }
+
+    /// Makes an API key.
+    pub async fn add_api_key(
+        &self,
+        user: Uuid,
+        label: &str,
+        scopes: &str,
+        expires_ms: Option<i64>,
+    ) -> Result<(ApiKey, Token)> {
+        let token = Token::new(TokenKind::ApiKey);
+        let insert = || async {
+            let mut tx = self.db.begin().await?;
+            let row = Row { user, family: token.id, label, scopes };
+            self.insert_token(&mut tx, &token, row, expires_ms).await?;
+            tx.commit().await
+        };
+        self.db.run("add an API key", insert).await?;
+        let key = ApiKey {
+            id: token.id,
+            label: label.to_owned(),
+            scopes: scopes.to_owned(),
+            created_ms: self.db.now_ms(),
+            expires_ms,
+            used_ms: None,
+        };
+        Ok((key, token))
+    }
+
+    /// A user's API keys that have not ended, oldest first.
+    pub async fn api_keys(&self, user: Uuid) -> Result<Vec<ApiKey>> {
+        let look = || async move {
+            let text = "SELECT id, label, scopes, created_ms, expires_ms, used_ms \
+                        FROM credentials WHERE user_id = ? AND kind = 'api_key' AND \
+                        revoked_ms IS NULL AND (expires_ms IS NULL OR expires_ms > ?) ORDER BY id";
+            let query = self.db.query(text).bind(user.to_string()).bind(self.db.now_ms());
+            query.fetch_all(&self.db.read).await?.iter().map(api_key).collect()
+        };
+        self.db.run("list API keys", look).await
+    }
+
+    /// Ends a user's API key; false if there is none.
+    pub async fn revoke_api_key(&self, user: Uuid, key: Uuid) -> Result<bool> {
+        let revoke = || async move {
+            let mut tx = self.db.begin().await?;
+            let text = "UPDATE credentials SET revoked_ms = ? WHERE id = ? AND user_id = ? AND \
+                        kind = 'api_key' AND revoked_ms IS NULL";
+            let update = self.db.query(text).bind(self.db.now_ms()).bind(key.to_string());
+            let update = update.bind(user.to_string()).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(update.rows_affected() == 1)
+        };
+        self.db.run("revoke an API key", revoke).await
+    }
+
+    /// Who shows this API key, and what it may do, if it is good.
+    pub async fn api_key_user(&self, token: &Token) -> Result<Option<(User, String)>> {
+        let look = || async move {
+            let now = self.db.now_ms();
+            let mut connection = self.db.read.acquire().await?;
+            let Some(row) = self.token_row(&mut connection, token, now).await? else {
+                return Ok(None);
+            };
+            let used: Option<i64> = row.try_get("used_ms")?;
+            let is_noted = used.is_some_and(|used| now - used < USED_EVERY_MS);
+            Ok(Some((user(&row)?, row.try_get::<String, _>("scopes")?, is_noted)))
+        };
+        let Some((user, scopes, is_noted)) = self.db.run("look up an API key", look).await? else {
+            return Ok(None);
+        };
+        if !is_noted {
+            self.note_use(token).await?;
+        }
+        Ok(Some((user, scopes)))
+    }
+
+    async fn note_use(&self, token: &Token) -> Result<()> {
+        let note = || async move {
+            let mut tx = self.db.begin().await?;
+            let text = "UPDATE credentials SET used_ms = ? WHERE id = ?";
+            let update = self.db.query(text).bind(self.db.now_ms()).bind(token.id.to_string());
+            update.execute(&mut *tx).await?;
+            tx.commit().await
+        };
+        self.db.run("note the use of an API key", note).await
+    }
+
+    /// A good token's row with its user's columns, if its secret is right.
+    async fn token_row(
+        &self,
+        connection: &mut sqlx::AnyConnection,
+        token: &Token,
+        now: i64,
+    ) -> Result<Option<AnyRow>, sqlx::Error> {
+        let text = format!(
+            "SELECT {USER}, credentials.secret_hash, credentials.family, credentials.used_ms, \
+             credentials.scopes FROM credentials JOIN users ON users.id = credentials.user_id \
+             WHERE credentials.id = ? AND credentials.kind = ? AND credentials.revoked_ms IS NULL \
+             AND (credentials.expires_ms IS NULL OR credentials.expires_ms > ?) AND \
+             users.disabled_ms IS NULL"
+        );
+        let query = self.db.dialect.query_of(text).bind(token.id.to_string());
+        let query = query.bind(token.kind.name()).bind(now);
+        let Some(row) = query.fetch_optional(connection).await? else { return Ok(None) };
+        let hash: String = row.try_get("secret_hash")?;
+        // Compared in constant time.
+        let is_right = blake3::Hash::from_hex(hash).is_ok_and(|hash| hash == token.hash());
+        Ok(is_right.then_some(row))
+    }
+
+    async fn insert_token(
+        &self,
+        tx: &mut Tx,
+        token: &Token,
+        row: Row<'_>,
+        expires_ms: Option<i64>,
+    ) -> Result<(), sqlx::Error> {
+        let text = "INSERT INTO credentials (id, user_id, kind, family, secret_hash, label, \
+                    scopes, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let insert = self.db.query(text).bind(token.id.to_string()).bind(row.user.to_string());
+        let insert = insert.bind(token.kind.name()).bind(row.family.to_string());
+        let insert = insert.bind(token.hash().to_hex().to_string()).bind(row.label.to_owned());
+        let insert = insert.bind(row.scopes.to_owned()).bind(self.db.now_ms()).bind(expires_ms);
+        insert.execute(&mut **tx).await.map(drop)
+    }
+
+    async fn revoke_family(&self, tx: &mut Tx, family: Uuid, now: i64) -> Result<(), sqlx::Error> {
+        let text = "UPDATE credentials SET revoked_ms = ? WHERE family = ? AND \
+                    kind = 'refresh' AND revoked_ms IS NULL";
+        let update = self.db.query(text).bind(now).bind(family.to_string());
+        update.execute(&mut **tx).await.map(drop)
+    }
+
+    /// Ends all that a user can show, or all of one kind.
+    pub(crate) async fn revoke_all(
+        &self,
+        tx: &mut Tx,
+        user: &str,
+        kind: Option<&'static str>,
+    ) -> Result<(), sqlx::Error> {
+        let of_kind = if kind.is_some() { " AND kind = ?" } else { "" };
+        let text = format!(
+            "UPDATE credentials SET revoked_ms = ? WHERE user_id = ? AND revoked_ms IS NULL{of_kind}"
+        );
+        let mut update = self.db.dialect.query_of(text).bind(self.db.now_ms());
+        update = update.bind(user.to_owned());
+        if let Some(kind) = kind {
+            update = update.bind(kind);
+        }
+        update.execute(&mut **tx).await.map(drop)
+    }
+}
+
+/// What a new token's row says besides the token.
+struct Row<'a> {
+    user: Uuid,
+    family: Uuid,
+    label: &'a str,
+    scopes: &'a str,
+}
+
+fn api_key(row: &AnyRow) -> Result<ApiKey, sqlx::Error> {
+    Ok(ApiKey {
+        id: parsed(row, "id")?,
+        label: row.try_get("label")?,
+        scopes: row.try_get("scopes")?,
+        created_ms: row.try_get("created_ms")?,
+        expires_ms: row.try_get("expires_ms")?,
+        used_ms: row.try_get("used_ms")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_what_they_say() {
+        let token = Token::new(TokenKind::ApiKey);
+        let text = token.text();
+        assert_eq!(Token::parse(TokenKind::ApiKey, &text), Some(token.clone()));
+        assert_eq!(Token::parse(TokenKind::Refresh, &text), None);
+        assert!(!format!("{token:?}").contains(&token.secret));
+        let hyphens = format!("tmk_{}_{}", token.id, token.secret);
+        assert!(Token::parse(TokenKind::ApiKey, &hyphens).is_some());
+        let (short, long) = (&text[..text.len() - 1], format!("{text}0"));
+        for wrong in ["", "tmk", "tmk_", "tmk__", "tmk_x_y", short, &long] {
+            assert_eq!(Token::parse(TokenKind::ApiKey, wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The connections: pools, transactions, deadlines, and what is tried again.
+//!
+//! Every call of the ledger is one transaction or one read, and runs through [`Database::run`], which
+//! ends it in time and tries it again when it got into another's way.
+
+use std::fmt;
+use std::time::Duration;
+
+use sqlx::any::{AnyArguments, AnyPoolOptions};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _};
+use tokio::time::{sleep, timeout};
+
+use crate::clock::{Clock, own_ms};
+use crate::dialect::Dialect;
+use crate::error::{Cause, LedgerError, LedgerErrorKind, Result, cause};
+use crate::migrations;
+
+/// Longest time that a call may take, tries included.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a call waits for a connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// How often a transaction is tried that others get in the way of.
+const TRIES: u32 = 10;
+/// Connections that only read, where one may write at a time.
+const SQLITE_READERS: u32 = 4;
+
+/// A transaction. Dropped without [`sqlx::Transaction::commit`] it has not been.
+pub(crate) type Tx = sqlx::Transaction<'static, Any>;
+
+/// A connected database with our tables.
+pub(crate) struct Database {
+    pub(crate) dialect: Dialect,
+    pub(crate) clock: Clock,
+    /// For statements outside transactions.
+    pub(crate) read: AnyPool,
+    /// `SQLite` lets one write at a time: a pool of one makes writers queue, in order.
+    write: AnyPool,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("dialect", &self.dialect).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Connects and brings the tables up to date.
+    pub(crate) async fn open(url: &str, connections: u32) -> Result<Self> {
+        const OPERATION: &str = "be opened";
+        sqlx::any::install_default_drivers();
+        let refused = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError {
+            kind: LedgerErrorKind::Refused,
+            operation: OPERATION,
+            source,
+        };
+        let dialect = Dialect::of(url).ok_or_else(|| {
+            refused("its URL starts with none of sqlite:, mysql:, mariadb:, postgres:".into())
+        })?;
+        let pool = |most: u32| {
+            AnyPoolOptions::new().max_connections(most).acquire_timeout(ACQUIRE).after_connect(
+                move |connection, _| {
+                    Box::pin(async move { connection.execute(dialect.greeting()).await.map(drop) })
+                },
+            )
+        };
+        let failed = |error| during(OPERATION, error);
+        // A pool would try for a while and then say that it had no time.
+        let mut first = timeout(ACQUIRE, AnyConnection::connect(url))
+            .await
+            .map_err(|_| {
+                let source = "the server does not answer".into();
+                LedgerError { kind: LedgerErrorKind::Unavailable, operation: OPERATION, source }
+            })?
+            .map_err(failed)?;
+        first.execute(dialect.greeting()).await.map_err(failed)?;
+        first.close().await.map_err(failed)?;
+        let (read, write) = if dialect == Dialect::Sqlite {
+            let write = pool(1).connect(url).await.map_err(failed)?;
+            (pool(SQLITE_READERS).connect(url).await.map_err(failed)?, write)
+        } else {
+            let both = pool(connections).connect(url).await.map_err(failed)?;
+            (both.clone(), both)
+        };
+        migrations::run(dialect, &write).await.map_err(|error| refused(Box::new(error)))?;
+        let database = Self { dialect, clock: Clock::default(), read, write };
+        database.set_clock().await?;
+        Ok(database)
+    }
+
+    /// See [`Dialect::query`].
+    pub(crate) fn query(&self, text: &'static str) -> Query<'static, Any, AnyArguments> {
+        self.dialect.query(text)
+    }
+
+    /// The time of all replicas, in milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// Looks at the database's clock.
+    pub(crate) async fn set_clock(&self) -> Result<()> {
+        let Some(text) = self.dialect.now_ms() else { return Ok(()) };
+        let look = || async move {
+            let before = own_ms();
+            let now = self.query(text).fetch_one(&self.read).await?.try_get(0)?;
+            self.clock.set(before, now, own_ms());
+            Ok(())
+        };
+        self.run("tell the time", look).await
+    }
+
+    /// Begins a transaction that writes.
+    pub(crate) async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        self.write.begin_with(self.dialect.begin()).await
+    }
+
+    /// Runs `call` in time. One that others got in the way of is called again.
+    pub(crate) async fn run<T, F>(
+        &self,
+        operation: &'static str,
+        call: impl Fn() -> F + Send + Sync,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T, sqlx::Error>> + Send,
+    {
+        let tries = async {
+            for number in 1.. {
+                match call().await {
+                    Err(error) if cause(&error) == Cause::Contention && number < TRIES => {
+                        sleep(Duration::from_millis(fastrand::u64(0..10 << number.min(5)))).await;
+                    }
+                    outcome => return outcome.map_err(|error| during(operation, error)),
+                }
+            }
+            unreachable!("the last try returns");
+        };
+        timeout(PATIENCE, tries).await.unwrap_or_else(|_| {
+            let source = format!("no answer within {} s", PATIENCE.as_secs()).into();
+            Err(LedgerError { kind: LedgerErrorKind::Unavailable, operation, source })
+        })
+    }
+
+    pub(crate) async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+}
+
+fn during(operation: &'static str, error: sqlx::Error) -> LedgerError {
+    let kind = match cause(&error) {
+        Cause::Contention => LedgerErrorKind::Unavailable,
+        // Whoever writes a key that others may have written says `is_taken`.
+        Cause::Exists => LedgerErrorKind::Invalid,
+        Cause::Other(kind) => kind,
+    };
+    LedgerError { kind, operation, source: Box::new(error) }
+}
+
+/// Whether a statement failed because its key was there already.
+pub(crate) fn is_taken(error: &sqlx::Error) -> bool {
+    cause(error) == Cause::Exists
+}

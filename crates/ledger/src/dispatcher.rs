@@ -1,0 +1,228 @@
+//! The dispatcher: moves waiting jobs into the queue, by their turns, when there is room.
+//!
+//! The queue is kept short, a few times what its workers run at once, because order is decided in the
+//! ledger: what is in the queue already goes first, whoever comes. Any number of replicas dispatch at
+//! once. A job is marked first and queued second; what a death between the two leaves marked and not
+//! queued, the reconciler finds.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tonemill_job::queue::Queue;
+use tonemill_job::{JobId, JobMessage, Lane, chain};
+
+use crate::Ledger;
+use crate::dialect::marks;
+use crate::error::Result;
+use crate::job::{COLUMNS, Job};
+use crate::state::{Change, JobState, Transition};
+
+/// Most jobs that are moved in one transaction.
+const BATCH: u64 = 100;
+/// How often is looked whether there is room, and whether a job's time has come.
+const LOOK: Duration = Duration::from_millis(250);
+/// After an error.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How many jobs wait in each lane of the queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// At least. Default: 16.
+    pub least: u64,
+    /// For each job that runs. Default: 3.
+    pub per_running: u64,
+    /// At most. Default: 4,000.
+    pub most: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { least: 16, per_running: 3, most: 4000 }
+    }
+}
+
+impl Window {
+    fn jobs(self, running: u64) -> u64 {
+        running.saturating_mul(self.per_running).max(self.least).min(self.most)
+    }
+}
+
+/// Dispatches until it is told to end.
+pub async fn run(ledger: &Ledger, queue: &dyn Queue, window: Window, shutdown: &CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let pause = match dispatch(ledger, queue, window).await {
+            Ok(0) => LOOK,
+            Ok(_) => continue,
+            Err(why) => {
+                tracing::warn!(error = why, "no job can be dispatched");
+                PAUSE
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = sleep(pause) => {}
+            // Not after an error: those who wait for a job would make it a storm.
+            () = ledger.dispatcher_woken(), if pause == LOOK => {}
+        }
+    }
+}
+
+/// Moves what there is room for, at most a batch of each lane; how many that were.
+async fn dispatch(ledger: &Ledger, queue: &dyn Queue, window: Window) -> Result<usize, String> {
+    let depth = queue.depth().await.map_err(|error| chain(&error))?;
+    let running: u64 = depth.lanes.iter().map(|lane| lane.running).sum();
+    let mut moved = 0;
+    for (lane, depth) in Lane::ALL.into_iter().zip(depth.lanes) {
+        let room = window.jobs(running).saturating_sub(depth.waiting).min(BATCH);
+        if room == 0 {
+            continue;
+        }
+        let jobs = ledger.take_waiting(lane, room).await.map_err(|error| chain(&error))?;
+        if jobs.is_empty() {
+            continue;
+        }
+        if let Err(error) = queue.enqueue(&jobs).await {
+            // What may be queued is left to the reconciler, which can tell.
+            if !error.ambiguous {
+                let ids: Vec<JobId> = jobs.iter().map(|job| job.job).collect();
+                ledger.requeue(&ids).await.map_err(|error| chain(&error))?;
+            }
+            return Err(chain(&error));
+        }
+        moved += jobs.len();
+    }
+    Ok(moved)
+}
+
+impl Ledger {
+    /// Marks the next waiting jobs of a lane as queued: whoever calls this queues them.
+    pub(crate) async fn take_waiting(&self, lane: Lane, most: u64) -> Result<Vec<JobMessage>> {
+        let take = || self.try_take_waiting(lane, most);
+        let jobs = self.db.run("take waiting jobs", take).await?;
+        jobs.iter().for_each(|job| self.tell_changed(job.job));
+        Ok(jobs)
+    }
+
+    async fn try_take_waiting(
+        &self,
+        lane: Lane,
+        most: u64,
+    ) -> Result<Vec<JobMessage>, sqlx::Error> {
+        let now = self.db.now_ms();
+        // Without a lock first: most looks find nothing, and none should wait for a writer.
+        if self.first_waiting(lane, now).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut tx = self.db.begin().await?;
+        let text = format!(
+            "SELECT {COLUMNS} FROM jobs WHERE state = 'waiting' AND lane = ? AND \
+             not_before_ms <= ? ORDER BY turn, id LIMIT ?{}",
+            self.db.dialect.skip_locked()
+        );
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let query = self.db.dialect.query_of(text).bind(lane.name()).bind(now).bind(most);
+        let rows = query.fetch_all(&mut *tx).await?;
+        let mut messages = Vec::with_capacity(rows.len());
+        let mut turn = 0;
+        for row in &rows {
+            let job = Job::from_row(row)?;
+            let change = Change::new(Transition::Dispatch).number("dispatched_ms", now);
+            if change.apply(&self.db, &mut tx, &job.id.to_string()).await?
+                && let Some(message) = job.message()
+            {
+                messages.push(message);
+                turn = turn.max(job.turn);
+            }
+        }
+        let serving = "UPDATE lanes SET serving_turn = ? WHERE lane = ? AND serving_turn < ?";
+        let serving = self.db.query(serving).bind(turn).bind(lane.name()).bind(turn);
+        serving.execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(messages)
+    }
+
+    async fn first_waiting(&self, lane: Lane, now: i64) -> Result<Option<()>, sqlx::Error> {
+        let text = "SELECT id FROM jobs WHERE state = 'waiting' AND lane = ? AND \
+                    not_before_ms <= ? LIMIT 1";
+        let query = self.db.query(text).bind(lane.name()).bind(now);
+        Ok(query.fetch_optional(&self.db.read).await?.map(drop))
+    }
+
+    /// Takes jobs back that are in no queue: they are dispatched again, when their turn comes, which
+    /// is at once.
+    pub async fn requeue(&self, jobs: &[JobId]) -> Result<usize> {
+        let requeue = || async move {
+            let mut tx = self.db.begin().await?;
+            let mut count = 0;
+            for job in jobs {
+                let change = Change::new(Transition::Requeue);
+                count += usize::from(change.apply(&self.db, &mut tx, &job.to_string()).await?);
+            }
+            tx.commit().await?;
+            Ok(count)
+        };
+        let count = self.db.run("take jobs back", requeue).await?;
+        jobs.iter().for_each(|job| self.tell_changed(*job));
+        self.wake_dispatcher();
+        Ok(count)
+    }
+
+    /// Takes all jobs back: for a queue that died with its process.
+    pub async fn requeue_all(&self) -> Result<usize> {
+        let mut count = 0;
+        loop {
+            let jobs = self.dispatched(i64::MAX, None).await?;
+            let ids: Vec<JobId> = jobs.iter().map(|(job, _)| *job).collect();
+            if ids.is_empty() {
+                return Ok(count);
+            }
+            count += self.requeue(&ids).await?;
+        }
+    }
+
+    /// A page of the jobs that were dispatched before a time and are not over, by id, with the
+    /// versions that they have.
+    pub(crate) async fn dispatched(
+        &self,
+        before_ms: i64,
+        after: Option<JobId>,
+    ) -> Result<Vec<(JobId, i64)>> {
+        let look = || async move {
+            let states = [JobState::Queued, JobState::Running];
+            let text = format!(
+                "SELECT id, version FROM jobs WHERE state IN ({}) AND dispatched_ms < ? AND \
+                 id > ? ORDER BY id LIMIT 500",
+                marks(states.len())
+            );
+            let mut query = self.db.dialect.query_of(text);
+            for state in states {
+                query = query.bind(state.name());
+            }
+            let after = after.map(|job| job.to_string()).unwrap_or_default();
+            let rows = query.bind(before_ms).bind(after).fetch_all(&self.db.read).await?;
+            let job = |row| {
+                let version: i64 = sqlx::Row::try_get(row, "version")?;
+                Ok((crate::job::parsed(row, "id")?, version))
+            };
+            rows.iter().map(job).collect()
+        };
+        self.db.run("look up dispatched jobs", look).await
+    }
+
+    /// Ends when a job may have become ready to be dispatched.
+    async fn dispatcher_woken(&self) {
+        self.wake.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_grows_with_the_fleet() {
+        let window = Window::default();
+        assert_eq!([0, 6, 100, 10_000].map(|running| window.jobs(running)), [16, 18, 300, 4000]);
+    }
+}

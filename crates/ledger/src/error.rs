@@ -1,0 +1,84 @@
+//! Why the ledger did not do what was asked, and what the caller can do.
+
+/// Shorthand of this crate.
+pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
+
+/// The database failed. Facts of the domain (no such job, over a quota, …) are values, not errors.
+#[derive(Debug, thiserror::Error)]
+#[error("the ledger cannot {operation}")]
+pub struct LedgerError {
+    /// What the caller can do.
+    pub kind: LedgerErrorKind,
+    /// What was tried, as a verb.
+    pub operation: &'static str,
+    /// Why.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// What the caller can do about a [`LedgerError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LedgerErrorKind {
+    /// The database is away, slow or busy: try again later. What was asked may have been done.
+    Unavailable,
+    /// The database does not let us in, or is not ours: an operator has to act.
+    Refused,
+    /// What was sent or stored makes no sense: a defect.
+    Invalid,
+}
+
+/// What a database error means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Two transactions were in each other's way: nothing was done, try again at once.
+    Contention,
+    /// A unique key was there already.
+    Exists,
+    Other(LedgerErrorKind),
+}
+
+pub(crate) fn cause(error: &sqlx::Error) -> Cause {
+    use LedgerErrorKind::{Invalid, Refused, Unavailable};
+    let sqlx::Error::Database(database) = error else {
+        return Cause::Other(match error {
+            sqlx::Error::Configuration(_) | sqlx::Error::Migrate(_) => Refused,
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_) => Unavailable,
+            _ => Invalid,
+        });
+    };
+    if database.is_unique_violation() {
+        return Cause::Exists;
+    }
+    let code = database.code().unwrap_or_default();
+    // Codes of SQLite are its own numbers, the low byte the primary one (<https://sqlite.org/rescode.html>);
+    // the others' are SQLSTATEs.
+    if code.len() != 5 {
+        return match code.parse::<u32>().unwrap_or(0) & 0xff {
+            5 | 6 => Cause::Contention,                         // BUSY, LOCKED
+            7 | 9 | 10 | 13 => Cause::Other(Unavailable),       // NOMEM, INTERRUPT, IOERR, FULL
+            3 | 8 | 11 | 14 | 23 | 26 => Cause::Other(Refused), // PERM, READONLY, CORRUPT, CANTOPEN, …
+            _ => Cause::Other(Invalid),
+        };
+    }
+    match code.as_ref() {
+        "40001" | "40P01" => Cause::Contention, // serialization failure, deadlock
+        code => match &code[..2] {
+            // Connection, resources, operator intervention, system error; MariaDB's lock time-out,
+            // full disk and shutdown are all "general errors".
+            "08" | "53" | "57" | "58" | "HY" | "70" => Cause::Other(Unavailable),
+            // Authorization, unknown database, access.
+            "28" | "3D" | "42" if is_access(code) => Cause::Other(Refused),
+            "25" => Cause::Other(Unavailable), // a server that only reads: fail-over under way
+            _ => Cause::Other(Invalid),
+        },
+    }
+}
+
+fn is_access(code: &str) -> bool {
+    code.starts_with("28") || code.starts_with("3D") || matches!(code, "42000" | "42501")
+}

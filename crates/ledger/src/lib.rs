@@ -1,0 +1,135 @@
+//! The ledger: the book of record. Users, what they may do, their jobs, and what becomes of them.
+//!
+//! It is the truth. The queue carries jobs and may lose them all; the object store holds bytes, and
+//! which of them count is written here. One schema and one set of statements for `SQLite` (embedded),
+//! `MySQL`/`MariaDB` and `PostgreSQL`; `dialect` has all that differs.
+//!
+//! In the order in which to read:
+//!
+//! 1. [`state`]: the states of a job, and every way from one to another.
+//! 2. [`accept`]: a job is accepted, within the [`quota`], and gets its turn.
+//! 3. [`dispatcher`]: jobs go into the queue, by their turns, when there is room.
+//! 4. [`recorder`]: what the workers tell is written down, once; `deliveries` are owed.
+//! 5. [`reconciler`]: what the queue forgot goes into it again; [`sweep`]: what nobody needs goes.
+//! 6. [`jobs`], [`users`], [`credentials`], [`signing_keys`], [`webhooks`]: what the API
+//!    asks for.
+//!
+//! `database` runs all of it, `clock` tells one time to all replicas.
+
+#![forbid(unsafe_code)]
+
+pub mod accept;
+mod clock;
+pub mod credentials;
+mod database;
+mod deliveries;
+mod dialect;
+pub mod dispatcher;
+mod error;
+pub mod job;
+pub mod jobs;
+mod leader;
+mod migrations;
+pub mod quota;
+pub mod reconciler;
+pub mod recorder;
+pub mod signing_keys;
+pub mod state;
+pub mod sweep;
+pub mod users;
+pub mod webhooks;
+
+use tokio::sync::{Notify, broadcast};
+use tonemill_job::JobId;
+use uuid::Uuid;
+
+pub use accept::{Acceptance, Idempotency};
+pub use deliveries::Delivery;
+pub use error::{LedgerError, LedgerErrorKind, Result};
+pub use job::{Job, JobDetail, NewJob, Output};
+pub use jobs::{Attempt, JobFilter, Owner, Wish};
+pub use quota::{OverQuota, Quotas, Usage};
+pub use state::{JobState, Transition};
+
+use crate::database::Database;
+
+/// Changes of jobs that a listener may be behind by.
+const CHANGES: usize = 1024;
+
+/// How the ledger is reached, and what it allows by default.
+#[derive(Debug, Clone)]
+pub struct LedgerConfig {
+    /// `sqlite:…`, `mysql://…`, `mariadb://…` or `postgres://…`.
+    pub url: String,
+    /// Most connections to a server. Default: 10.
+    pub connections: u32,
+    /// What a user may have that has no quotas of its own.
+    pub quotas: Quotas,
+}
+
+impl LedgerConfig {
+    /// The ledger at `url`, without quotas.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), connections: 10, quotas: Quotas::default() }
+    }
+}
+
+/// The book of record.
+#[derive(Debug)]
+pub struct Ledger {
+    db: Database,
+    quotas: Quotas,
+    /// The name of this process among the replicas.
+    replica: String,
+    /// A job may be ready to be dispatched.
+    wake: Notify,
+    changes: broadcast::Sender<JobId>,
+}
+
+impl Ledger {
+    /// Connects, and makes or updates the tables.
+    pub async fn open(config: LedgerConfig) -> Result<Self> {
+        Ok(Self {
+            db: Database::open(&config.url, config.connections).await?,
+            quotas: config.quotas,
+            replica: Uuid::now_v7().simple().to_string(),
+            wake: Notify::new(),
+            changes: broadcast::Sender::new(CHANGES),
+        })
+    }
+
+    /// The time of all replicas, in milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        self.db.now_ms()
+    }
+
+    /// Whether the database answers.
+    pub async fn check(&self) -> Result<()> {
+        let look = || async move {
+            self.db.query("SELECT name FROM leaders LIMIT 1").fetch_optional(&self.db.read).await
+        };
+        self.db.run("answer", look).await.map(drop)
+    }
+
+    /// The jobs that this process changes, as it does. Other processes change jobs, too.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<JobId> {
+        self.changes.subscribe()
+    }
+
+    /// Ends all connections, after what is under way.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+
+    fn wake_dispatcher(&self) {
+        self.wake.notify_one();
+    }
+
+    fn tell_changed(&self, job: JobId) {
+        // Nobody may listen.
+        let _ = self.changes.send(job);
+    }
+}

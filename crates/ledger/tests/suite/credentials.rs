@@ -1,0 +1,109 @@
+//! Log-ins, refresh tokens, API keys, signing keys.
+
+use tonemill_ledger::credentials::{Refreshed, Session, Token, TokenKind};
+use tonemill_ledger::signing_keys::SigningKey;
+use tonemill_ledger::users::UserChange;
+
+use crate::bed::Bed;
+
+const HOUR_MS: i64 = 3_600_000;
+
+fn renewed(outcome: Refreshed) -> Session {
+    match outcome {
+        Refreshed::Renewed(session) => *session,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub async fn log_ins_are_renewed_and_end(bed: Bed) {
+    let user = bed.user("u").await;
+    let session = bed.ledger.log_in(user.clone(), HOUR_MS).await.unwrap();
+    assert_eq!(bed.ledger.session_user(session.id).await.unwrap(), Some(user.clone()));
+    let next = renewed(bed.ledger.refresh(&session.refresh, HOUR_MS).await.unwrap());
+    assert_eq!((next.id, &next.user), (session.id, &user));
+    // Its answer was lost: once more, and both successors are good.
+    let sibling = renewed(bed.ledger.refresh(&session.refresh, HOUR_MS).await.unwrap());
+    let next = renewed(bed.ledger.refresh(&next.refresh, HOUR_MS).await.unwrap());
+    renewed(bed.ledger.refresh(&sibling.refresh, HOUR_MS).await.unwrap());
+
+    // A wrong secret, an unknown token, one that has expired.
+    let text = next.refresh.text();
+    let forged = format!("{}{}", &text[..text.len() - 1], if text.ends_with('0') { 1 } else { 0 });
+    let forged = Token::parse(TokenKind::Refresh, &forged).unwrap();
+    assert!(matches!(bed.ledger.refresh(&forged, HOUR_MS).await.unwrap(), Refreshed::Unknown));
+    let short = bed.ledger.log_in(user.clone(), -1).await.unwrap();
+    let outcome = bed.ledger.refresh(&short.refresh, HOUR_MS).await.unwrap();
+    assert!(matches!(outcome, Refreshed::Unknown));
+
+    bed.ledger.log_out(session.id).await.unwrap();
+    assert_eq!(bed.ledger.session_user(session.id).await.unwrap(), None);
+    let outcome = bed.ledger.refresh(&next.refresh, HOUR_MS).await.unwrap();
+    assert!(matches!(outcome, Refreshed::Unknown));
+
+    // Another password, and being disabled, end every log-in.
+    for change in [
+        UserChange { password_hash: Some("new".to_owned()), ..UserChange::default() },
+        UserChange { disabled: Some(true), ..UserChange::default() },
+    ] {
+        let session = bed.ledger.log_in(user.clone(), HOUR_MS).await.unwrap();
+        assert!(bed.ledger.change_user(user.id, &change).await.unwrap());
+        assert_eq!(bed.ledger.session_user(session.id).await.unwrap(), None);
+    }
+}
+
+pub async fn reuse_ends_the_family(bed: Bed) {
+    let user = bed.user("u").await;
+    let stolen = bed.ledger.log_in(user.clone(), HOUR_MS).await.unwrap();
+    let other = bed.ledger.log_in(user, HOUR_MS).await.unwrap();
+    let next = renewed(bed.ledger.refresh(&stolen.refresh, HOUR_MS).await.unwrap());
+    bed.sql("UPDATE credentials SET used_ms = used_ms - 11000").await;
+    let outcome = bed.ledger.refresh(&stolen.refresh, HOUR_MS).await.unwrap();
+    assert!(matches!(outcome, Refreshed::Reused));
+    assert_eq!(bed.ledger.session_user(stolen.id).await.unwrap(), None);
+    let outcome = bed.ledger.refresh(&next.refresh, HOUR_MS).await.unwrap();
+    assert!(matches!(outcome, Refreshed::Unknown), "its successors end with it");
+    assert!(bed.ledger.session_user(other.id).await.unwrap().is_some(), "others go on");
+}
+
+pub async fn api_keys_do_until_revoked(bed: Bed) {
+    let (user, other) = (bed.user("u").await, bed.user("o").await);
+    let (key, token) = bed.ledger.add_api_key(user.id, "ci", "read write", None).await.unwrap();
+    let (holder, scopes) = bed.ledger.api_key_user(&token).await.unwrap().unwrap();
+    assert_eq!((holder.id, scopes.as_str()), (user.id, "read write"));
+    let listed = bed.ledger.api_keys(user.id).await.unwrap();
+    assert_eq!((listed.len(), listed[0].id, listed[0].label.as_str()), (1, key.id, "ci"));
+    assert!(listed[0].used_ms.is_some());
+    let past = bed.ledger.now_ms() - 1;
+    let (_, expired) = bed.ledger.add_api_key(user.id, "", "read", Some(past)).await.unwrap();
+    assert_eq!(bed.ledger.api_key_user(&expired).await.unwrap(), None);
+    assert_eq!(bed.ledger.api_keys(user.id).await.unwrap().len(), 1);
+
+    assert!(!bed.ledger.revoke_api_key(other.id, key.id).await.unwrap());
+    assert!(bed.ledger.revoke_api_key(user.id, key.id).await.unwrap());
+    assert!(!bed.ledger.revoke_api_key(user.id, key.id).await.unwrap());
+    assert_eq!(bed.ledger.api_key_user(&token).await.unwrap(), None);
+    // A refresh token is no API key, and no key refreshes.
+    let session = bed.ledger.log_in(user, HOUR_MS).await.unwrap();
+    let text = session.refresh.text().replace("tmr_", "tmk_");
+    let disguised = Token::parse(TokenKind::ApiKey, &text).unwrap();
+    assert_eq!(bed.ledger.api_key_user(&disguised).await.unwrap(), None);
+}
+
+pub async fn signing_keys_follow_each_other(bed: Bed) {
+    let key = |id: &str, from| SigningKey {
+        id: id.to_owned(),
+        pkcs8_hex: "00".to_owned(),
+        signs_from_ms: from,
+    };
+    for (id, from) in [("a", 100), ("b", 200), ("c", 300)] {
+        bed.ledger.add_signing_key(&key(id, from), 0).await.unwrap();
+    }
+    let ids = async || {
+        let keys = bed.ledger.signing_keys().await.unwrap();
+        keys.into_iter().map(|key| key.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids().await, ["a", "b", "c"]);
+    // "a" signed until 200, "b" until 300.
+    bed.ledger.add_signing_key(&key("d", 400), 201).await.unwrap();
+    assert_eq!(ids().await, ["b", "c", "d"]);
+}

@@ -1,0 +1,44 @@
+//! One suite for all databases: what the ledger promises, on SQLite, `MariaDB` and `PostgreSQL`.
+
+mod bed;
+mod credentials;
+mod fairness;
+mod reconciling;
+mod recording;
+mod sweeping;
+mod users;
+
+use bed::Bed;
+
+/// Each test, once for each database.
+macro_rules! on_every_database {
+    ($($module:ident: $($test:ident)+;)+) => {
+        on_every_database!(@ sqlite { $($module: $($test)+;)+ });
+        on_every_database!(@ mariadb { $($module: $($test)+;)+ });
+        on_every_database!(@ postgres { $($module: $($test)+;)+ });
+    };
+    (@ $database:ident { $($module:ident: $($test:ident)+;)+ }) => {
+        mod $database {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$module::$test(super::Bed::$database().await).await;
+                }
+            )+)+
+        }
+    };
+}
+
+on_every_database! {
+    credentials: log_ins_are_renewed_and_end reuse_ends_the_family api_keys_do_until_revoked
+        signing_keys_follow_each_other;
+    fairness: who_has_much_waits_for_nobody_and_nobody_for_him replicas_take_each_job_once
+        quotas_hold requests_are_known_again;
+    recording: a_job_lives everything_may_come_twice late_events_change_nothing
+        an_attempt_that_failed_leaves_its_history webhooks_are_owed_once wishes_meet_states
+        pages_and_filters;
+    reconciling: what_the_queue_forgot_is_queued_again an_empty_queue_is_filled
+        what_is_on_its_way_is_left_alone one_leads;
+    sweeping: what_is_old_goes_with_its_objects orphans_go_and_named_objects_stay;
+    users: users_come_and_change;
+}

@@ -1,0 +1,93 @@
+//! What the queue forgets.
+
+use tonemill_job::Lane;
+use tonemill_job::message::What;
+use tonemill_job::queue::memory::MemoryQueue;
+use tonemill_job::queue::{LaneWeights, Queue};
+use tonemill_ledger::reconciler::Missing;
+use tonemill_ledger::{JobState, Quotas};
+
+use crate::bed::{Bed, finished};
+
+/// A job that was dispatched long ago, as far as the reconciler can see.
+async fn dispatched(bed: &Bed) -> tonemill_job::JobId {
+    let user = bed.user(&format!("u{}", fastrand::u64(..))).await;
+    let job = bed.accept(&user, Lane::Normal).await;
+    bed.record(job, 1, What::Started).await;
+    bed.sql("UPDATE jobs SET dispatched_ms = 1 WHERE dispatched_ms IS NULL").await;
+    job
+}
+
+pub async fn what_the_queue_forgot_is_queued_again(bed: Bed) {
+    let job = dispatched(&bed).await;
+    let mut missing = Missing::default();
+    assert_eq!(missing.look(&bed.ledger, &*bed.queue).await, 0, "the first look may be wrong");
+    // It changed since: it is alive.
+    bed.record(job, 2, What::Started).await;
+    assert_eq!(missing.look(&bed.ledger, &*bed.queue).await, 0);
+    assert_eq!(missing.look(&bed.ledger, &*bed.queue).await, 1);
+    assert_eq!(bed.state(job).await, JobState::Waiting);
+    // Both copies end it once.
+    bed.record(job, 2, finished(job, 2)).await;
+    bed.record(job, 3, finished(job, 3)).await;
+    assert_eq!(bed.state(job).await, JobState::Finished);
+}
+
+pub async fn an_empty_queue_is_filled(bed: Bed) {
+    let jobs = [dispatched(&bed).await, dispatched(&bed).await, dispatched(&bed).await];
+    let user = bed.user("done").await;
+    let done = bed.accept(&user, Lane::Normal).await;
+    bed.record(done, 1, finished(done, 1)).await;
+    assert_eq!(bed.ledger.requeue_all().await.unwrap(), 3);
+    for job in jobs {
+        assert_eq!(bed.state(job).await, JobState::Waiting);
+    }
+    assert_eq!(bed.ledger.requeue_all().await.unwrap(), 0);
+}
+
+pub async fn what_is_on_its_way_is_left_alone(bed: Bed) {
+    // In the queue.
+    let queued = dispatched(&bed).await;
+    let message = bed.job(queued).await.message().unwrap();
+    bed.queue.enqueue(std::slice::from_ref(&message)).await.unwrap();
+    let mut missing = Missing::default();
+    for _ in 0..3 {
+        assert_eq!(missing.look(&bed.ledger, &*bed.queue).await, 0);
+    }
+    // With a worker.
+    let delivery = bed.queue.receive(std::time::Duration::ZERO).await.unwrap().unwrap();
+    assert_eq!(delivery.message.job, queued);
+    for _ in 0..3 {
+        assert_eq!(missing.look(&bed.ledger, &*bed.queue).await, 0);
+    }
+    // Over, but not yet recorded.
+    let other = MemoryQueue::new(std::time::Duration::from_secs(30), LaneWeights::default());
+    let event = crate::bed::event(queued, 1, finished(queued, 1));
+    other.announce(&message, &event).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(missing.look(&bed.ledger, &other).await, 0);
+    }
+    // Young.
+    let user = bed.user("young").await;
+    let young = bed.accept(&user, Lane::Normal).await;
+    let empty = MemoryQueue::new(std::time::Duration::from_secs(30), LaneWeights::default());
+    let now = bed.ledger.now_ms();
+    let text = format!("UPDATE jobs SET dispatched_ms = {now} WHERE dispatched_ms IS NULL");
+    bed.sql(&text).await;
+    bed.record(young, 1, What::Started).await;
+    let mut missing = Missing::default();
+    missing.look(&bed.ledger, &empty).await;
+    missing.look(&bed.ledger, &empty).await;
+    assert_eq!(bed.state(young).await, JobState::Running);
+}
+
+pub async fn one_leads(bed: Bed) {
+    let other = bed.another_ledger(Quotas::default()).await;
+    assert!(bed.ledger.lead("office", 30_000).await.unwrap());
+    assert!(bed.ledger.lead("office", 30_000).await.unwrap(), "goes on");
+    assert!(!other.lead("office", 30_000).await.unwrap());
+    assert!(other.lead("another office", 30_000).await.unwrap());
+    bed.ledger.step_down("office").await.unwrap();
+    assert!(other.lead("office", -1).await.unwrap());
+    assert!(bed.ledger.lead("office", 30_000).await.unwrap(), "the other's time is over");
+}
