@@ -17,6 +17,5 @@ pub(crate) mod intake;
 pub mod look;
 pub mod output;
 pub mod request;
-mod uploaded;
 pub mod view;
 pub mod wish;

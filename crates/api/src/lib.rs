@@ -23,6 +23,7 @@ pub mod rate;
 pub mod routes;
 pub mod server;
 mod throttle;
+pub mod uploads;
 mod watch;
 
 use std::ops::Deref;

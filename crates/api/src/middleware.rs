@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::Api;
 use crate::auth::CallerId;
 use crate::problem::Problem;
+use crate::uploads::resumable::abilities;
 
 /// The name of a request, of the client's or ours.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -33,6 +34,11 @@ pub(crate) fn around(routes: Router<Api>, api: &Api) -> Router<Api> {
 
 async fn attend(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
+    let is_preflight = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let is_upload = request.uri().path().starts_with("/v1/uploads");
+    if request.method() == Method::OPTIONS && !is_preflight && is_upload {
+        return abilities(&api);
+    }
     let id = request_id(&request);
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| "none".to_owned());

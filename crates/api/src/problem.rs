@@ -79,6 +79,8 @@ kinds! {
     gone "gone" GONE "It is not there any more";
     /// A condition of the request does not hold.
     precondition_failed "precondition-failed" PRECONDITION_FAILED "A condition does not hold";
+    /// Another request is at it.
+    locked "locked" LOCKED "Somebody is at it";
     /// The upload is larger than is allowed.
     too_large "too-large" PAYLOAD_TOO_LARGE "Too large";
     /// What was uploaded is neither video nor audio.
@@ -104,6 +106,13 @@ kinds! {
 }
 
 impl Problem {
+    /// Bytes are not those that they were said to be: 460, which tus made up.
+    #[must_use]
+    pub fn checksum_mismatch(detail: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST);
+        Self::new("checksum-mismatch", status, "The checksum is another", detail.into())
+    }
+
     fn new(slug: &str, status: StatusCode, title: &'static str, detail: String) -> Self {
         Self {
             kind: format!("/docs#{slug}"),

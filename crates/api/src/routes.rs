@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::problem::Problem;
-use crate::{Api, account, admin, classic, docs, health, jobs, login, middleware};
+use crate::{Api, account, admin, classic, docs, health, jobs, login, middleware, uploads};
 
 /// The whole API, and its description.
 #[must_use]
@@ -43,6 +43,13 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(jobs::wish::retry))
         .routes(routes!(jobs::events::events))
         .routes(routes!(jobs::output::download))
+        .routes(routes!(uploads::resumable::create))
+        .routes(routes!(
+            uploads::resumable::look,
+            uploads::resumable::append,
+            uploads::resumable::give_up
+        ))
+        .routes(routes!(uploads::direct::create))
         .routes(routes!(account::me))
         .routes(routes!(account::add_key, account::list_keys))
         .routes(routes!(account::delete_key))
@@ -82,6 +89,7 @@ async fn not_for_this(method: Method) -> Problem {
     tags(
         (name = "Log-in", description = "Tokens"),
         (name = "Jobs", description = "Videos on their way to become MP3s"),
+        (name = "Uploads", description = "Uploads in several requests (tus), or straight into the store"),
         (name = "Account", description = "API keys and webhooks"),
         (name = "Administration", description = "Users"),
         (name = "Classic", description = "The short routes of the classic tutorial system"),

@@ -74,7 +74,7 @@ pub struct ServerConfig {
     /// 20 s behind it.
     pub body_rate: BodyRate,
     /// A client that takes none of an answer for this long is cut off; of HTTP/2, only the stream,
-    /// unless it takes nothing of any. 64 KiB in that time are enough. Default 30 s.
+    /// unless it takes nothing of any. 128 KiB in that time are enough. Default 30 s.
     pub write_stall: Duration,
     /// Connections at a time; the others wait in the backlog of the listener, and make idle ones
     /// close. Never more than three quarters of the descriptor limit. Default 4096.

@@ -6,6 +6,7 @@ use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tonemill_codec::{Bitrate, DecoderKind, MeanBitrate, Mp3Rate, Quality, RateChoice, VbrLevel};
 
+use crate::args_serve::{ApiCommandArgs, ServeArgs};
 use crate::args_service::{SubmitArgs, WorkerArgs};
 use crate::text::parse_time;
 
@@ -43,6 +44,10 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Take jobs from the queue and convert them, until told to end
     Worker(Box<WorkerArgs>),
+    /// Run the whole service in one process: API, workers, and what they need
+    Serve(Box<ServeArgs>),
+    /// Run the API, without workers
+    Api(Box<ApiCommandArgs>),
     /// Have files converted by the workers, and wait for the MP3s
     Submit(Box<SubmitArgs>),
 }

@@ -37,12 +37,29 @@ pub struct WorkerArgs {
     /// Serve /livez, /readyz and /metrics here, such as 0.0.0.0:9464
     #[arg(long, value_name = "ADDRESS", env = "TONEMILL_ADMIN")]
     pub admin: Option<SocketAddr>,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// What a process that runs for long says about itself.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
     /// How the log looks [default: text on a terminal, else json]
     #[arg(long, value_enum, env = "TONEMILL_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
     /// What is logged, such as "info" or "warn,tonemill=debug"
     #[arg(long, value_name = "FILTER", default_value = "info", env = "TONEMILL_LOG")]
     pub log: String,
+}
+
+/// What is too much for everyone.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Size and limits")]
+pub struct LimitArgs {
+    /// Largest upload that is accepted, such as 4GiB [default: 64GiB]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, env = "TONEMILL_MAX_INPUT")]
+    pub max_input: Option<u64>,
 }
 
 /// How large a worker is, and what its jobs may use.
@@ -60,9 +77,8 @@ pub struct SizeArgs {
     /// Memory to plan with, such as 2GiB [default: what the cgroup and the machine grant]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, env = "TONEMILL_MEMORY")]
     pub memory: Option<u64>,
-    /// Largest upload that is accepted, such as 4GiB [default: 64GiB]
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, env = "TONEMILL_MAX_INPUT")]
-    pub max_input: Option<u64>,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Longest audio that is accepted, in seconds or HH:MM:SS [default: 12:00:00]
     #[arg(long, value_name = "TIME", value_parser = parse_time, env = "TONEMILL_MAX_DURATION")]
     pub max_duration: Option<f64>,
@@ -106,11 +122,11 @@ pub struct SubmitArgs {
 /// Where the queue and the store are.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Queue and store")]
-#[command(group = ArgGroup::new("store").args(["s3_bucket", "folder"]).required(true))]
+#[command(group = ArgGroup::new("store").args(["s3_bucket", "folder"]))]
 pub struct ServiceArgs {
     /// Redis: redis://…, rediss://…, unix://…, redis+sentinel://… or redis+cluster://…
     #[arg(long, value_name = "URL", env = "TONEMILL_REDIS_URL", hide_env_values = true)]
-    pub redis_url: String,
+    pub redis_url: Option<String>,
     /// What the keys in Redis start with
     #[arg(
         long,
@@ -159,7 +175,7 @@ pub struct ServiceArgs {
     pub s3_ca_file: Option<PathBuf>,
 }
 
-fn parse_lease(text: &str) -> Result<f64, String> {
+pub fn parse_lease(text: &str) -> Result<f64, String> {
     parse_between(text, 0.1, 3600.0, "0.1 s to an hour")
 }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod args_serve;
 mod args_service;
 mod convert;
 mod exit;
@@ -11,10 +12,12 @@ mod input;
 mod interruptible;
 mod job_options;
 mod json;
+mod log;
 mod output;
 mod probe;
 mod progress;
 mod request;
+mod serve;
 mod service;
 mod submit;
 mod text;
@@ -54,6 +57,8 @@ fn main() -> ExitCode {
             submit::run(&args, &cancel)
         }
         Command::Worker(args) => worker::run(&args),
+        Command::Serve(args) => serve::serve(&args),
+        Command::Api(args) => serve::api(&args),
     }
     .into()
 }

@@ -17,23 +17,36 @@ pub struct Service {
 }
 
 impl ServiceArgs {
-    /// Makes both; nothing is connected yet. `lease` is for who takes jobs. The error says what to
-    /// change.
+    /// Makes both, which have to be said; nothing is connected yet. `lease` is for who takes jobs.
+    /// The error says what to change.
     pub async fn open(&self, lease: Option<Duration>) -> Result<Service, String> {
-        let mut redis = RedisConfig::new(self.redis_url.as_str());
+        let queue = self.queue(lease)?.ok_or("say where Redis is: --redis-url")?;
+        let store = self.store().await?;
+        let store = store.ok_or("say where the objects are: --s3-bucket or --folder")?;
+        Ok(Service { queue, store })
+    }
+
+    /// The queue, if it was said where it is.
+    pub fn queue(&self, lease: Option<Duration>) -> Result<Option<Arc<dyn Queue>>, String> {
+        let Some(url) = &self.redis_url else { return Ok(None) };
+        let mut redis = RedisConfig::new(url.as_str());
         redis.namespace.clone_from(&self.redis_namespace);
         redis.lease = lease.unwrap_or(redis.lease);
         let queue =
             RedisQueue::new(redis).map_err(|error| format!("--redis-url: {}", chain(&error)))?;
-        let store: Arc<dyn ObjectStore> = match (&self.folder, &self.s3_bucket) {
-            (Some(folder), _) => Arc::new(FolderStore::new(folder)),
+        Ok(Some(Arc::new(queue)))
+    }
+
+    /// The store, if it was said where it is.
+    pub async fn store(&self) -> Result<Option<Arc<dyn ObjectStore>>, String> {
+        Ok(match (&self.folder, &self.s3_bucket) {
+            (Some(folder), _) => Some(Arc::new(FolderStore::new(folder))),
             (None, Some(bucket)) => {
                 let config = self.s3(bucket)?;
-                Arc::new(S3Store::new(config).await.map_err(|error| chain(&error))?)
+                Some(Arc::new(S3Store::new(config).await.map_err(|error| chain(&error))?))
             }
-            (None, None) => return Err("name a bucket or a folder".to_owned()),
-        };
-        Ok(Service { queue: Arc::new(queue), store })
+            (None, None) => None,
+        })
     }
 
     fn s3(&self, bucket: &str) -> Result<S3Config, String> {

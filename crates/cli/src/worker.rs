@@ -1,6 +1,5 @@
 //! `tonemill worker`: the process that operators scale.
 
-use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -8,15 +7,14 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tonemill_worker::{Ended, Shutdown, Size, Worker, WorkerConfig, admin};
-use tracing_subscriber::EnvFilter;
 
-use crate::args_service::{LogFormat, SizeArgs, WorkerArgs};
+use crate::args_service::{SizeArgs, WorkerArgs};
 use crate::exit::Outcome;
 use crate::service::seconds;
 
 /// Works until it is told to end.
 pub fn run(args: &WorkerArgs) -> Outcome {
-    if let Err(error) = start_log(args) {
+    if let Err(error) = args.log.start() {
         eprintln!("tonemill: --log: {error}");
         return Outcome::Usage;
     }
@@ -51,7 +49,7 @@ async fn work(args: &WorkerArgs) -> Result<Ended, (Outcome, String)> {
         .map_err(|error| (Outcome::Usage, error))?;
     let shutdown = Shutdown::new();
     shutdown.on_signals().map_err(|error| fault("listen to signals", &error))?;
-    let config = args.size.config(args);
+    let config = WorkerConfig { once: args.once, ..args.size.config(args.grace) };
     let worker = Worker::new(service.queue, service.store, config, shutdown)
         .map_err(|error| fault("start its threads", &error))?;
     if let Some(address) = args.admin {
@@ -66,16 +64,16 @@ async fn work(args: &WorkerArgs) -> Result<Ended, (Outcome, String)> {
 }
 
 impl SizeArgs {
-    fn config(&self, args: &WorkerArgs) -> WorkerConfig {
+    /// A worker of this size that lets its jobs go on for `grace` seconds.
+    pub fn config(&self, grace: f64) -> WorkerConfig {
         let size = Size::detect(self.memory);
         let mut config = WorkerConfig {
             jobs: self.jobs.map_or(size.jobs, usize::from),
             threads: self.threads.map_or(size.threads, usize::from),
-            grace: seconds(args.grace),
-            once: args.once,
+            grace: seconds(grace),
             ..WorkerConfig::default()
         };
-        if let Some(bytes) = self.max_input {
+        if let Some(bytes) = self.limits.max_input {
             config.limits.input_bytes = bytes;
         }
         if let Some(limit) = self.max_duration {
@@ -98,23 +96,8 @@ impl SizeArgs {
     }
 }
 
-fn start_log(args: &WorkerArgs) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&args.log).map_err(|error| error.to_string())?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A log that cannot be written is no reason to lose work.
-    let log = log.log_internal_errors(false);
-    let format = args.log_format.unwrap_or_else(|| {
-        if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json }
-    });
-    match format {
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(true).init(),
-        LogFormat::Text => log.with_target(false).init(),
-    }
-    Ok(())
-}
-
 /// A thread of this process does not end: only another program in its place gets rid of it.
-fn start_again() -> Outcome {
+pub fn start_again() -> Outcome {
     tracing::error!("an attempt hangs; the worker starts again");
     // Whatever lies where it was started from by now.
     let program = if cfg!(target_os = "linux") {

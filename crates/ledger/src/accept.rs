@@ -37,6 +37,8 @@ pub enum Acceptance {
     OverQuota(OverQuota),
     /// There is no such user, or not any more.
     NoUser,
+    /// The upload is not there any more: it became a job, or expired.
+    NoUpload,
 }
 
 /// A request that was accepted under an idempotency key.
@@ -113,12 +115,17 @@ impl Ledger {
         {
             return Ok(Acceptance::Known(known));
         }
-        if let Some(over) = quotas.exceeded_by(usage, job.input_bytes) {
+        // What was uploaded before counts already.
+        let new_bytes = if job.is_upload { 0 } else { job.input_bytes };
+        if let Some(over) = quotas.exceeded_by(usage, new_bytes) {
             return Ok(Acceptance::OverQuota(over));
+        }
+        if job.is_upload && !self.forget_upload(&mut tx, job.id).await? {
+            return Ok(Acceptance::NoUpload);
         }
         let turn = self.next_turn(&mut tx, &user, job.lane).await?;
         self.insert(&mut tx, job, turn).await?;
-        self.charge(&mut tx, &user, 1, signed(job.input_bytes)).await?;
+        self.charge(&mut tx, &user, 1, signed(new_bytes)).await?;
         tx.commit().await?;
         Ok(Acceptance::Accepted)
     }

@@ -33,6 +33,8 @@ pub struct NewJob {
     pub input_bytes: u64,
     /// BLAKE3 of it, in hexadecimal, if it came past us.
     pub input_blake3: Option<String>,
+    /// Whether it is an upload of this name that is written down: the job takes its place.
+    pub is_upload: bool,
 }
 
 /// Longest label, in bytes.

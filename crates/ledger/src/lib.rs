@@ -11,7 +11,7 @@
 //! 3. [`dispatcher`]: jobs go into the queue, by their turns, when there is room.
 //! 4. [`recorder`]: what the workers tell is written down, once; `deliveries` are owed.
 //! 5. [`reconciler`]: what the queue forgot goes into it again; [`sweep`]: what nobody needs goes.
-//! 6. [`jobs`], [`users`], [`credentials`], [`signing_keys`], [`webhooks`]: what the API
+//! 6. [`jobs`], [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`]: what the API
 //!    asks for.
 //!
 //! `database` runs all of it, `clock` tells one time to all replicas.
@@ -36,6 +36,7 @@ pub mod recorder;
 pub mod signing_keys;
 pub mod state;
 pub mod sweep;
+pub mod uploads;
 pub mod users;
 pub mod webhooks;
 

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use sqlx::Row as _;
-use tonemill_job::objects::{ListedObject, ObjectStore, StoreErrorKind};
+use tonemill_job::objects::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
 use tonemill_job::{JobId, ObjectKey, chain};
 
 use crate::Ledger;
@@ -16,6 +16,7 @@ use crate::dialect::marks;
 use crate::error::Result;
 use crate::job::parsed;
 use crate::jobs::Owner;
+use crate::uploads::Upload;
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +55,8 @@ pub struct Sweeper {
 pub struct Swept {
     /// Jobs that were too old.
     pub expired: usize,
+    /// Uploads that were left.
+    pub uploads: usize,
     /// Deleted jobs whose objects and rows went.
     pub purged: usize,
     /// Objects that nobody named.
@@ -91,6 +94,7 @@ impl Sweeper {
         let keep_ms = i64::try_from(self.retention.jobs.as_millis()).unwrap_or(i64::MAX);
         let before = ledger.now_ms().saturating_sub(keep_ms);
         swept.expired = ledger.expire(before).await.map_err(|error| chain(&error))?;
+        swept.uploads = expire_uploads(ledger, store).await?;
         swept.purged = purge(ledger, store).await?;
         if self.swept.is_some_and(|at| at.elapsed() < self.retention.sweep_every) {
             return Ok(());
@@ -154,6 +158,35 @@ impl Sweeper {
 
 fn is_old(since: SystemTime, limit: Duration) -> bool {
     since.elapsed().is_ok_and(|age| age > limit)
+}
+
+/// Removes what uploads have stored that nobody went on with, then the uploads.
+async fn expire_uploads(ledger: &Ledger, store: &dyn ObjectStore) -> Result<usize, String> {
+    let mut count = 0;
+    loop {
+        let expired = ledger.expired_uploads(BATCH).await.map_err(|error| chain(&error))?;
+        if expired.is_empty() {
+            return Ok(count);
+        }
+        for upload in expired {
+            // First the row: from then on it becomes no job. What of its objects stays is swept.
+            if ledger.drop_upload(&upload).await.map_err(|error| chain(&error))? {
+                remove_upload(store, &upload).await.map_err(|error| chain(&error))?;
+                count += 1;
+            }
+        }
+    }
+}
+
+/// Removes all that an upload has stored.
+pub async fn remove_upload(store: &dyn ObjectStore, upload: &Upload) -> Result<(), StoreError> {
+    if let Some(parts) = &upload.parts {
+        store.abort_parts(&upload.key, parts).await?;
+    }
+    if let Some(tail) = &upload.tail {
+        store.delete(tail).await?;
+    }
+    store.delete(&upload.key).await
 }
 
 /// Removes what deleted jobs have stored, then the jobs.

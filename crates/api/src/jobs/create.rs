@@ -137,6 +137,7 @@ impl Api {
             input: input.clone(),
             input_bytes: taken.bytes,
             input_blake3: Some(taken.blake3),
+            is_upload: false,
         };
         let accepted = self.accept(&new, key).await;
         let is_kept = matches!(accepted, Ok((_, false)));
@@ -171,6 +172,7 @@ impl Api {
             )
             .field("Idempotency-Key")),
             Acceptance::OverQuota(over) => Err(over_quota(over)),
+            Acceptance::NoUpload => Err(Problem::conflict("the upload is not there any more")),
             Acceptance::NoUser => Err(Problem::unauthorized("this user may not log in any more")),
         }
     }
@@ -361,7 +363,7 @@ fn disposition_file_name(headers: &HeaderMap) -> Option<String> {
     extended.or_else(|| parameter("filename").map(str::to_owned))
 }
 
-fn over_quota(over: OverQuota) -> Problem {
+pub(crate) fn over_quota(over: OverQuota) -> Problem {
     let minute = std::time::Duration::from_mins(1);
     metrics::counter!("tonemill_quota_refusals_total").increment(1);
     match over {

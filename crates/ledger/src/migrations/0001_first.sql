@@ -137,13 +137,18 @@ CREATE TABLE uploads (
     kind VARCHAR(16) NOT NULL,
     object_key VARCHAR(190) NOT NULL,
     file_name VARCHAR(255) NOT NULL,
+    -- As the client sent it, to be told again.
     metadata {LONG_TEXT} NOT NULL,
+    media VARCHAR(32),
     total_bytes BIGINT NOT NULL,
     received_bytes BIGINT NOT NULL,
     -- The store's name for it, and of an incomplete last part the object that holds it.
-    store_upload VARCHAR(255),
+    store_upload VARCHAR(1024),
     tail_key VARCHAR(190),
     blake3 VARCHAR(64),
+    -- Whose request writes to it.
+    writer VARCHAR(36),
+    writer_until_ms BIGINT NOT NULL,
     finished_ms BIGINT,
     created_ms BIGINT NOT NULL,
     expires_ms BIGINT NOT NULL

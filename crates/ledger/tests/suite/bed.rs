@@ -132,6 +132,7 @@ pub fn new_job(user: &User) -> NewJob {
         input: ObjectKey::upload(id),
         input_bytes: 1000,
         input_blake3: None,
+        is_upload: false,
     }
 }
 

@@ -1,0 +1,304 @@
+//! The routes of tus 1.0 (<https://tus.io/protocols/resumable-upload>), with creation, termination,
+//! expiration and checksum.
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use tonemill_job::objects::{MAX_PARTS, PART_BYTES};
+use tonemill_job::{JobId, ObjectKey, chain};
+use tonemill_ledger::sweep::remove_upload;
+use tonemill_ledger::uploads::{NewUpload, Upload, UploadBegun, UploadKind};
+
+use crate::Api;
+use crate::auth::{Caller, Scope};
+use crate::jobs::create::over_quota;
+use crate::jobs::intake::too_large;
+use crate::jobs::request::clean_file_name;
+use crate::problem::{Answer, Problem};
+use crate::uploads::checksum::{Checksum, NAMES};
+use crate::uploads::writer::{write, wrong_offset};
+use crate::uploads::{lifetime_ms, no_upload};
+
+/// The version of the protocol.
+const VERSION: &str = "1.0.0";
+/// What of it we have beside the core.
+const EXTENSIONS: &str = "creation,termination,expiration,checksum";
+/// Longest `Upload-Metadata`, in bytes.
+const MAX_METADATA_BYTES: usize = 16 << 10;
+/// Of tus: the checksum is not that of the bytes. Has no name in HTTP.
+const VERSION_HEADERS: [(HeaderName, HeaderValue); 1] =
+    [(HeaderName::from_static("tus-resumable"), HeaderValue::from_static(VERSION))];
+
+/// Begin a resumable upload (tus: creation).
+#[utoipa::path(
+    post, path = "/v1/uploads", tag = "Uploads",
+    params(
+        ("Tus-Resumable" = String, Header, description = "`1.0.0`"),
+        ("Upload-Length" = u64, Header, description = "Bytes of the whole upload"),
+        ("Upload-Metadata" = Option<String>, Header, description = "`filename` and a name in Base64"),
+    ),
+    responses(
+        (status = 201, description = "It may come",
+         headers(("Location" = String, description = "Where it goes on"))),
+        (status = 400, description = "No Upload-Length, or a header makes no sense", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 412, description = "Another version of tus", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 429, description = "Over a quota", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
+pub async fn create(
+    State(api): State<Api>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    caller.may(Scope::Write)?;
+    check_version(&headers)?;
+    let total_bytes = number(&headers, "upload-length")?
+        .ok_or_else(|| Problem::bad_request("say how long the upload is").field("Upload-Length"))?;
+    let most = api.config.max_upload_bytes.min(PART_BYTES as u64 * u64::from(MAX_PARTS));
+    if total_bytes > most {
+        return Err(too_large(most));
+    }
+    if total_bytes == 0 {
+        return Err(Problem::bad_request("the upload is empty").field("Upload-Length"));
+    }
+    let metadata = metadata(&headers)?;
+    let id = JobId::new();
+    let key = ObjectKey::upload(id);
+    api.check_room(&caller, Some(total_bytes)).await?;
+    let parts = api.store.begin_parts(&key, "application/octet-stream").await?;
+    let new = NewUpload {
+        id,
+        user: caller.user.id,
+        kind: UploadKind::Resumable,
+        key: key.clone(),
+        parts: Some(parts.clone()),
+        file_name: clean_file_name(&file_name(&metadata)),
+        metadata,
+        total_bytes,
+        lifetime_ms: lifetime_ms(),
+    };
+    let begun = api.begin(&new).await;
+    if begun.is_err()
+        && let Err(error) = api.store.abort_parts(&key, &parts).await
+    {
+        tracing::debug!(error = chain(&error), "a refused upload stays for now");
+    }
+    begun?;
+    let headers = [
+        (header::LOCATION, format!("/v1/uploads/{id}")),
+        (HeaderName::from_static("upload-expires"), expires(api.ledger.now_ms() + lifetime_ms())),
+    ];
+    Ok((StatusCode::CREATED, VERSION_HEADERS, headers).into_response())
+}
+
+/// How far a resumable upload is.
+#[utoipa::path(
+    head, path = "/v1/uploads/{id}", tag = "Uploads",
+    params(("id" = String, Path, format = Uuid, description = "The upload")),
+    responses(
+        (status = 200, description = "Upload-Offset says how far",
+         headers(("Upload-Offset" = u64, description = "Bytes that are there"))),
+        (status = 404, description = "There is no such upload"),
+    )
+)]
+pub async fn look(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    caller.may(Scope::Write)?;
+    check_version(&headers)?;
+    let upload = resumable(api.own_upload(&caller, &id).await?)?;
+    let mut headers = progress(upload.received_bytes, upload.expires_ms);
+    insert(&mut headers, "upload-length", &upload.total_bytes.to_string());
+    if !upload.metadata.is_empty() {
+        insert(&mut headers, "upload-metadata", &upload.metadata);
+    }
+    insert(&mut headers, "cache-control", "no-store");
+    Ok((StatusCode::OK, VERSION_HEADERS, headers).into_response())
+}
+
+/// Go on with a resumable upload.
+#[utoipa::path(
+    patch, path = "/v1/uploads/{id}", tag = "Uploads",
+    params(
+        ("id" = String, Path, format = Uuid, description = "The upload"),
+        ("Tus-Resumable" = String, Header, description = "`1.0.0`"),
+        ("Upload-Offset" = u64, Header, description = "Bytes that are there"),
+        ("Upload-Checksum" = Option<String>, Header, description = "Of this request's bytes"),
+    ),
+    request_body(content = [u8], content_type = "application/offset+octet-stream"),
+    responses(
+        (status = 204, description = "Upload-Offset says how far it is now",
+         headers(("Upload-Offset" = u64, description = "Bytes that are there"))),
+        (status = 404, description = "There is no such upload", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "It goes on somewhere else", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 415, description = "Neither video nor audio, or not a body of tus", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 423, description = "Another request writes to it", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 460, description = "The checksum is another", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
+pub async fn append(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer<Response> {
+    caller.may(Scope::Write)?;
+    let (parts, body) = request.into_parts();
+    let headers = parts.headers;
+    check_version(&headers)?;
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if kind != Some(b"application/offset+octet-stream") {
+        return Err(Problem::unsupported("send application/offset+octet-stream"));
+    }
+    let offset = number(&headers, "upload-offset")?.ok_or_else(|| {
+        Problem::bad_request("say where the upload goes on").field("Upload-Offset")
+    })?;
+    let checksum = Checksum::expected_by(&headers)?;
+    let upload = resumable(api.own_upload(&caller, &id).await?)?;
+    if offset != upload.received_bytes {
+        return Err(wrong_offset(upload.received_bytes));
+    }
+    let expires_ms = upload.expires_ms;
+    let received = if upload.finished {
+        upload.received_bytes
+    } else {
+        // In a task of its own: what came before a connection broke is kept.
+        let writing = tokio::spawn(async move { write(&api, upload, body, checksum).await });
+        writing.await.map_err(|error| Problem::defect(&error))??
+    };
+    Ok((StatusCode::NO_CONTENT, VERSION_HEADERS, progress(received, expires_ms)).into_response())
+}
+
+/// Give a resumable upload up (tus: termination).
+#[utoipa::path(
+    delete, path = "/v1/uploads/{id}", tag = "Uploads",
+    params(("id" = String, Path, format = Uuid, description = "The upload")),
+    responses(
+        (status = 204, description = "Gone"),
+        (status = 404, description = "There is no such upload", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
+pub async fn give_up(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    caller.may(Scope::Write)?;
+    check_version(&headers)?;
+    let upload = api.own_upload(&caller, &id).await?;
+    if !api.ledger.drop_upload(&upload).await? {
+        return Err(no_upload());
+    }
+    if let Err(error) = remove_upload(&*api.store, &upload).await {
+        // Swept later.
+        tracing::debug!(error = chain(&error), "an upload that was given up stays for now");
+    }
+    Ok((StatusCode::NO_CONTENT, VERSION_HEADERS).into_response())
+}
+
+/// What of tus there is, for `OPTIONS`.
+pub(crate) fn abilities(api: &Api) -> Response {
+    let mut headers = HeaderMap::new();
+    insert(&mut headers, "tus-version", VERSION);
+    insert(&mut headers, "tus-extension", EXTENSIONS);
+    insert(&mut headers, "tus-max-size", &api.config.max_upload_bytes.to_string());
+    insert(&mut headers, "tus-checksum-algorithm", NAMES);
+    (StatusCode::NO_CONTENT, VERSION_HEADERS, headers).into_response()
+}
+
+impl Api {
+    /// Writes an upload down that is to come, if there is room for it.
+    pub(super) async fn begin(&self, new: &NewUpload) -> Answer<()> {
+        match self.ledger.begin_upload(new).await? {
+            UploadBegun::Begun => Ok(()),
+            UploadBegun::OverQuota(over) => Err(over_quota(over)),
+            UploadBegun::TooMany => Err(Problem::over_quota(
+                "you have 200 uploads that are no jobs yet: finish or delete some",
+            )),
+            UploadBegun::NoUser => Err(Problem::unauthorized("this user may not log in any more")),
+        }
+    }
+}
+
+fn resumable(upload: Upload) -> Answer<Upload> {
+    if upload.kind == UploadKind::Resumable { Ok(upload) } else { Err(no_upload()) }
+}
+
+fn check_version(headers: &HeaderMap) -> Answer<()> {
+    let version = headers.get("tus-resumable").and_then(|version| version.to_str().ok());
+    // Clients that are not of tus but know HTTP may do without.
+    if version.is_none_or(|version| version == VERSION) {
+        return Ok(());
+    }
+    Err(Problem::precondition_failed("this is tus 1.0.0").field("Tus-Resumable"))
+}
+
+fn number(headers: &HeaderMap, name: &'static str) -> Answer<Option<u64>> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|text| text.parse().ok());
+    number.map(Some).ok_or_else(|| Problem::bad_request("this is no number").field(name))
+}
+
+/// Pairs of a key and a text in Base64, as they were sent.
+fn metadata(headers: &HeaderMap) -> Answer<String> {
+    let Some(value) = headers.get("upload-metadata") else { return Ok(String::new()) };
+    let invalid = |why| Problem::bad_request(why).field("Upload-Metadata");
+    let text = value.to_str().map_err(|_| invalid("this is no text"))?;
+    if text.len() > MAX_METADATA_BYTES {
+        return Err(invalid("this is too long"));
+    }
+    let is_pair = |pair: &str| {
+        let mut words = pair.trim().split(' ');
+        let has_key = words.next().is_some_and(|key| !key.is_empty());
+        let has_text = words.next().is_none_or(|text| BASE64_STANDARD.decode(text).is_ok());
+        has_key && has_text && words.next().is_none()
+    };
+    if !text.is_empty() && !text.split(',').all(is_pair) {
+        return Err(invalid("keys and texts in Base64, separated by commas"));
+    }
+    Ok(text.to_owned())
+}
+
+/// `filename` of the metadata, as the clients of tus have it.
+fn file_name(metadata: &str) -> String {
+    let mut pairs = metadata.split(',').filter_map(|pair| pair.trim().split_once(' '));
+    let encoded = pairs.find(|(key, _)| matches!(*key, "filename" | "name"));
+    let name = encoded.and_then(|(_, text)| BASE64_STANDARD.decode(text).ok());
+    name.map(|name| String::from_utf8_lossy(&name).into_owned()).unwrap_or_default()
+}
+
+fn progress(received_bytes: u64, expires_ms: i64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    insert(&mut headers, "upload-offset", &received_bytes.to_string());
+    insert(&mut headers, "upload-expires", &expires(expires_ms));
+    headers
+}
+
+fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// A date as HTTP has it (RFC 9110 section 5.6.7).
+fn expires(ms: i64) -> String {
+    let seconds = u64::try_from(ms / 1000).unwrap_or_default();
+    httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+}

@@ -1,0 +1,85 @@
+//! The job of an upload that is there. It has the upload's name, so however often it is asked for,
+//! there is one.
+
+use tonemill_job::JobId;
+use tonemill_job::objects::StoreErrorKind;
+use tonemill_ledger::NewJob;
+use tonemill_ledger::uploads::{Upload, UploadKind};
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::jobs::intake::not_media;
+use crate::jobs::request::{JobRequest, clean_file_name};
+use crate::media::{HEAD_BYTES, sniff};
+use crate::problem::{Answer, Problem};
+use crate::uploads::no_upload;
+
+impl Api {
+    /// Accepts the job of a finished upload; whether it was there before.
+    pub(crate) async fn submit_upload(
+        &self,
+        caller: &Caller,
+        request: JobRequest,
+        key: Option<String>,
+        traceparent: Option<String>,
+    ) -> Answer<(JobId, bool)> {
+        let id = request.upload.ok_or_else(|| {
+            Problem::invalid("name a finished upload, or send the video itself").field("upload")
+        })?;
+        let upload = match self.own_upload(caller, &id.to_string()).await {
+            Ok(upload) => upload,
+            // It has become a job already: this request came before, and its answer was lost.
+            Err(problem) => {
+                let job: JobId = id.to_string().parse().map_err(|_| no_upload())?;
+                return match self.ledger.job(caller.own(), job).await? {
+                    Some(job) => Ok((job.id, true)),
+                    None => Err(problem.field("upload")),
+                };
+            }
+        };
+        let media = match upload.kind {
+            UploadKind::Resumable if upload.finished => upload.media.clone().unwrap_or_default(),
+            UploadKind::Resumable => return Err(not_whole(upload.received_bytes, &upload)),
+            UploadKind::Direct => self.look_at(&upload).await?.to_owned(),
+        };
+        let file_name = match &request.file_name {
+            Some(name) => clean_file_name(name),
+            None => upload.file_name.clone(),
+        };
+        let new = NewJob {
+            id: upload.id,
+            user: caller.user.id,
+            lane: request.lane,
+            label: request.label.clone(),
+            file_name,
+            media,
+            options: request.options(),
+            traceparent,
+            input: upload.key,
+            input_bytes: upload.total_bytes,
+            input_blake3: upload.blake3,
+            is_upload: true,
+        };
+        self.accept(&new, key).await
+    }
+
+    /// Looks at what came past us.
+    async fn look_at(&self, upload: &Upload) -> Answer<&'static str> {
+        let info = match self.store.head(&upload.key).await {
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                return Err(not_whole(0, upload));
+            }
+            outcome => outcome?,
+        };
+        if info.bytes != upload.total_bytes {
+            return Err(not_whole(info.bytes, upload));
+        }
+        let head = self.store.get(&upload.key, 0..info.bytes.min(HEAD_BYTES as u64)).await?;
+        sniff(&head).ok_or_else(|| not_media(info.bytes))
+    }
+}
+
+fn not_whole(bytes: u64, upload: &Upload) -> Problem {
+    let why = format!("the upload has {bytes} of {} bytes", upload.total_bytes);
+    Problem::conflict(why).field("upload")
+}

@@ -1,0 +1,279 @@
+//! Bytes of one request on their way into an upload.
+//!
+//! Whole parts go into the store and are written down as they fill, so that a request that breaks off
+//! has not come in vain; what is left of a part that is not full goes into an object of its own, the
+//! tail, with which the next request begins. With a checksum nothing is written down before it is seen
+//! to be right.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures_util::StreamExt as _;
+use tokio::time::Instant;
+use tonemill_job::ObjectKey;
+use tonemill_job::objects::{PART_BYTES, PartTag, PartsId};
+use tonemill_ledger::uploads::{Growth, StoredPart, Upload};
+use uuid::Uuid;
+
+use crate::Api;
+use crate::body::broken;
+use crate::jobs::intake::not_media;
+use crate::media::{HEAD_BYTES, sniff};
+use crate::problem::{Answer, Problem};
+use crate::uploads::checksum::Checksum;
+use crate::uploads::no_upload;
+use crate::uploads::tree_hash::{subtree_hash, whole_hash};
+
+/// How long a request that shows no sign of life keeps others out.
+const LOCK: Duration = Duration::from_secs(60);
+
+/// One request's writing to one upload.
+pub(super) struct Writer<'a> {
+    api: &'a Api,
+    upload: Upload,
+    parts_id: PartsId,
+    id: Uuid,
+    checksum: Option<Checksum>,
+    /// Bytes of the part that is not full.
+    part: Vec<u8>,
+    /// What is to be written down.
+    growth: Growth,
+    locked: Instant,
+}
+
+/// Takes a request's body into an upload that is `offset` bytes long; how long it is then.
+pub(super) async fn write(
+    api: &Api,
+    upload: Upload,
+    body: Body,
+    checksum: Option<Checksum>,
+) -> Answer<u64> {
+    let id = Uuid::new_v4();
+    let lock_ms = i64::try_from(LOCK.as_millis()).unwrap_or(i64::MAX);
+    if !api.ledger.lock_upload(upload.id, id, lock_ms).await? {
+        return Err(Problem::locked("another request writes to this upload"));
+    }
+    let job = upload.id;
+    let outcome = Writer::open(api, upload, id, checksum).await;
+    let outcome = match outcome {
+        Ok(mut writer) => writer.run(body).await,
+        Err(problem) => Err(problem),
+    };
+    // Else it unlocks itself, later.
+    let _ = api.ledger.unlock_upload(job, id).await;
+    outcome
+}
+
+impl<'a> Writer<'a> {
+    async fn open(
+        api: &'a Api,
+        upload: Upload,
+        id: Uuid,
+        checksum: Option<Checksum>,
+    ) -> Answer<Self> {
+        let parts_id = upload.parts.clone().ok_or_else(no_upload)?;
+        // Since it was looked up, another request may have come to its end.
+        let current = api.ledger.upload(upload.user, upload.id).await?.ok_or_else(no_upload)?;
+        if current.received_bytes != upload.received_bytes || current.finished {
+            return Err(wrong_offset(current.received_bytes));
+        }
+        let part = match &upload.tail {
+            None => Vec::new(),
+            Some(tail) => {
+                let length = upload.received_bytes % PART_BYTES as u64;
+                api.store.get(tail, 0..length).await?.into()
+            }
+        };
+        let growth = Growth {
+            from_bytes: upload.received_bytes,
+            to_bytes: upload.received_bytes,
+            tail: upload.tail.clone(),
+            ..Growth::default()
+        };
+        Ok(Self { api, upload, parts_id, id, checksum, part, growth, locked: Instant::now() })
+    }
+
+    async fn run(&mut self, body: Body) -> Answer<u64> {
+        let mut body = body.into_data_stream();
+        let mut outcome = Ok(());
+        while let Some(chunk) = body.next().await {
+            outcome = match chunk {
+                Ok(chunk) => self.take(&chunk).await,
+                Err(error) => Err(broken(&error)),
+            };
+            if outcome.is_err() {
+                break;
+            }
+        }
+        // `None` without a checksum: half of what one is about cannot be verified.
+        let is_right = self.checksum.take().map(Checksum::is_right);
+        match (&outcome, is_right) {
+            (Ok(()), Some(false)) => {
+                return Err(Problem::checksum_mismatch("the bytes are not those of the checksum"));
+            }
+            (Ok(()), _) => self.keep_tail().await?,
+            // What came before a connection broke is good.
+            (Err(problem), None) if problem.status == 400 || problem.status == 408 => {
+                self.keep_tail().await?;
+            }
+            (Err(_), _) => {}
+        }
+        outcome?;
+        if self.growth.to_bytes == self.upload.total_bytes {
+            self.finish().await?;
+        }
+        Ok(self.growth.to_bytes)
+    }
+
+    async fn take(&mut self, mut chunk: &[u8]) -> Answer<()> {
+        if let Some(checksum) = &mut self.checksum {
+            checksum.update(chunk);
+        }
+        let room = self.upload.total_bytes - self.growth.to_bytes;
+        if chunk.len() as u64 > room {
+            return Err(Problem::too_large("more bytes than Upload-Length"));
+        }
+        self.growth.to_bytes += chunk.len() as u64;
+        while !chunk.is_empty() {
+            let count = chunk.len().min(PART_BYTES - self.part.len());
+            let (taken, rest) = chunk.split_at(count);
+            self.part.extend_from_slice(taken);
+            chunk = rest;
+            self.look()?;
+            let is_last = chunk.is_empty() && self.growth.to_bytes == self.upload.total_bytes;
+            if self.part.len() == PART_BYTES && !is_last {
+                // What is after this part is written down with the next.
+                let after = chunk.len() as u64;
+                self.store_part().await?;
+                if self.checksum.is_none() {
+                    self.write_down(self.growth.to_bytes - after).await?;
+                }
+            }
+        }
+        if self.locked.elapsed() > LOCK / 3 {
+            self.lock().await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the first bytes of the upload when they are there.
+    fn look(&mut self) -> Answer<()> {
+        let is_first = self.growth.from_bytes < PART_BYTES as u64 && self.growth.parts.is_empty();
+        let is_known = self.upload.media.is_some() || self.growth.media.is_some();
+        let enough = (HEAD_BYTES as u64).min(self.upload.total_bytes) as usize;
+        if is_known || !is_first || self.part.len() < enough {
+            return Ok(());
+        }
+        let head = &self.part[..self.part.len().min(HEAD_BYTES)];
+        self.growth.media = Some(sniff(head).ok_or_else(|| not_media(head.len() as u64))?);
+        Ok(())
+    }
+
+    async fn store_part(&mut self) -> Answer<()> {
+        let part = Bytes::from(std::mem::take(&mut self.part));
+        let number = self.next_number();
+        let subtree_hash = subtree_hash(number, &part);
+        let Upload { key, .. } = &self.upload;
+        let tag = self.api.store.put_part(key, &self.parts_id, number, part).await?;
+        self.growth.parts.push(StoredPart { tag, subtree_hash });
+        Ok(())
+    }
+
+    /// Writes down what is in the store, up to `to_bytes`.
+    async fn write_down(&mut self, to_bytes: u64) -> Answer<()> {
+        let old_tail = self.upload.tail.take();
+        let is_part_full = self.part.is_empty();
+        let growth = Growth {
+            from_bytes: self.growth.from_bytes,
+            to_bytes,
+            parts: std::mem::take(&mut self.growth.parts),
+            tail: if is_part_full { None } else { self.growth.tail.clone() },
+            media: self.growth.media,
+        };
+        if !self.api.ledger.extend_upload(self.upload.id, self.id, &growth).await? {
+            return Err(Problem::locked("another request writes to this upload"));
+        }
+        self.growth.from_bytes = to_bytes;
+        self.upload.tail.clone_from(&growth.tail);
+        if let Some(old) = old_tail.filter(|old| Some(old) != growth.tail.as_ref()) {
+            self.api.forget_object(&old).await;
+        }
+        self.lock().await
+    }
+
+    async fn lock(&mut self) -> Answer<()> {
+        let lock_ms = i64::try_from(LOCK.as_millis()).unwrap_or(i64::MAX);
+        if !self.api.ledger.lock_upload(self.upload.id, self.id, lock_ms).await? {
+            return Err(Problem::locked("another request writes to this upload"));
+        }
+        self.locked = Instant::now();
+        Ok(())
+    }
+
+    /// Stores what is left: as the last part, or as the tail.
+    async fn keep_tail(&mut self) -> Answer<()> {
+        let to_bytes = self.growth.to_bytes;
+        if to_bytes == self.growth.from_bytes && self.growth.parts.is_empty() {
+            return Ok(());
+        }
+        if to_bytes == self.upload.total_bytes {
+            // Written down when the object is whole, by `finish`.
+            return Ok(());
+        }
+        if !self.part.is_empty() {
+            let key = ObjectKey::upload(self.upload.id);
+            let mut tail = self.api.store.create(&key, "application/octet-stream", 0).await?;
+            tail.write(Bytes::copy_from_slice(&self.part)).await?;
+            tail.finish(Bytes::new()).await?;
+            self.growth.tail = Some(key);
+        }
+        self.write_down(to_bytes).await
+    }
+
+    /// Stores the last part, and makes the object of all of them.
+    async fn finish(&mut self) -> Answer<()> {
+        let total_bytes = self.upload.total_bytes;
+        let mut parts = self.api.ledger.upload_parts(self.upload.id).await?;
+        let last = Bytes::from(std::mem::take(&mut self.part));
+        let number = self.next_number();
+        parts.append(&mut self.growth.parts);
+        let mut subtrees: Vec<String> =
+            parts.iter().map(|part| part.subtree_hash.clone()).collect();
+        subtrees.push(subtree_hash(number, &last));
+        let blake3 = whole_hash(&subtrees, total_bytes, &last);
+        let Upload { key, .. } = &self.upload;
+        let store = &self.api.store;
+        let finished = async {
+            let tag = store.put_part(key, &self.parts_id, number, last.clone()).await?;
+            let tags: Vec<PartTag> =
+                parts.iter().map(|part| part.tag.clone()).chain([tag]).collect();
+            store.finish_parts(key, &self.parts_id, &tags, total_bytes).await
+        };
+        if let Err(error) = finished.await {
+            // Perhaps it was finished before, by a process that died before it could say so.
+            let info = store.head(key).await;
+            if !info.is_ok_and(|info| info.bytes == total_bytes) {
+                return Err(error.into());
+            }
+        }
+        let media = self.upload.media.clone();
+        let media = media.or(self.growth.media.map(str::to_owned)).unwrap_or_default();
+        self.api.ledger.finish_upload(self.upload.id, blake3.as_deref(), &media).await?;
+        metrics::counter!("tonemill_upload_bytes_total").increment(total_bytes);
+        if let Some(tail) = self.upload.tail.take() {
+            self.api.forget_object(&tail).await;
+        }
+        Ok(())
+    }
+
+    fn next_number(&self) -> u32 {
+        let written_down = self.growth.from_bytes / PART_BYTES as u64;
+        written_down as u32 + self.growth.parts.len() as u32 + 1
+    }
+}
+
+/// The client is somewhere else in the upload than we are.
+pub(super) fn wrong_offset(received_bytes: u64) -> Problem {
+    let why = format!("the upload goes on at {received_bytes}: ask with HEAD");
+    Problem::conflict(why).field("Upload-Offset")
+}
