@@ -1,5 +1,7 @@
 //! Users, for administrators: `/v1/users`.
 
+#![allow(unused_qualifications, reason = "in code that utoipa writes")]
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -146,7 +148,7 @@ pub async fn add_user(
     check_new(&new.password)?;
     let new = NewUser {
         role: new.role.as_deref().map_or(Ok(Role::User), role)?,
-        email: new.email.map(email).transpose()?.flatten(),
+        email: new.email.map(check_email).transpose()?.flatten(),
         password_hash: api.passwords.hash(&new.password).await?,
         name: new.name,
     };
@@ -195,7 +197,7 @@ pub async fn change_user(
         role: new_role,
         disabled: change.disabled,
         password_hash,
-        email: change.email.map(email).transpose()?,
+        email: change.email.map(check_email).transpose()?,
         quotas: change.quotas.map(Into::into),
     };
     if !api.ledger.change_user(id, &change).await? {
@@ -223,7 +225,8 @@ fn role(name: &str) -> Answer<Role> {
     Role::named(name).ok_or_else(|| Problem::invalid("admin or user").field("role"))
 }
 
-fn email(text: String) -> Answer<Option<String>> {
+/// An address, or `None` for an empty text.
+pub fn check_email(text: String) -> Answer<Option<String>> {
     if text.is_empty() {
         return Ok(None);
     }

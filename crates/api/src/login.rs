@@ -1,8 +1,7 @@
 //! Log-in, renewal, log-out, and the password.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, FromRequest as _, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use headers::authorization::Basic;
 use headers::{Authorization, HeaderMapExt as _};
@@ -87,12 +86,12 @@ pub async fn log_in(
     State(api): State<Api>,
     Extension(address): Extension<ClientAddress>,
     headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Answer<([(header::HeaderName, &'static str); 1], Json<LoggedIn>)> {
     let (name, password) = match headers.typed_get::<Authorization<Basic>>() {
         Some(basic) => (basic.username().to_owned(), basic.password().to_owned()),
         None => {
-            let LogIn { name, password } = JsonBody::parse(&headers, &body)?;
+            let JsonBody(LogIn { name, password }) = JsonBody::from_request(request, &()).await?;
             (name, password)
         }
     };

@@ -1,13 +1,16 @@
 //! What the user may say: the command line as it is typed, value by value.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::Resettable;
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tonemill_codec::{Bitrate, DecoderKind, MeanBitrate, Mp3Rate, Quality, RateChoice, VbrLevel};
 
-use crate::args_serve::{ApiCommandArgs, ServeArgs};
+use crate::args_admin::AdminCommand;
+use crate::args_serve::{ApiCommandArgs, ConfigCommand, ServeArgs};
 use crate::args_service::{SubmitArgs, WorkerArgs};
+use crate::config_file::ConfigFile;
 use crate::text::parse_time;
 
 /// Turns videos into MP3s on every core.
@@ -19,11 +22,34 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// What was said; ends the process if it makes no sense.
-    pub fn read() -> Self {
-        let matches = without_empty_variables(Self::command()).get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    /// What was said, and where each value came from; ends the process if it makes no sense.
+    pub fn read() -> (Self, Sources) {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        let command = without_empty_variables(Self::command());
+        let refuse = |why: String| -> ! {
+            Self::command().error(clap::error::ErrorKind::InvalidValue, why).exit()
+        };
+        let file = ConfigFile::find(&arguments).unwrap_or_else(|why| refuse(why));
+        let mut command = match &file {
+            Some(file) => file.apply(command).unwrap_or_else(|why| refuse(why)),
+            None => command,
+        };
+        let matches = command
+            .try_get_matches_from_mut(arguments)
+            .unwrap_or_else(|error| error.exit());
+        let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        (cli, Sources { command, matches, file })
     }
+}
+
+/// Where what was said came from.
+pub struct Sources {
+    /// The command line as it can be.
+    pub command: clap::Command,
+    /// As it is.
+    pub matches: ArgMatches,
+    /// The file of settings.
+    pub file: Option<ConfigFile>,
 }
 
 /// A variable that is set to nothing says nothing: containers set all that their templates name.
@@ -48,6 +74,12 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Run the API, without workers
     Api(Box<ApiCommandArgs>),
+    /// Look at the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look after a service: users, jobs, quarantine
+    #[command(subcommand)]
+    Admin(AdminCommand),
     /// Have files converted by the workers, and wait for the MP3s
     Submit(Box<SubmitArgs>),
 }

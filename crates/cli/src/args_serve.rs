@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::args_service::{LimitArgs, LogArgs, ServiceArgs, SizeArgs, parse_lease};
 use crate::text::{parse_bytes, parse_time};
@@ -29,6 +29,14 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_lease, default_value = "30",
           env = "TONEMILL_LEASE")]
     pub lease: f64,
+}
+
+/// What can be asked about the settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show every setting of the service, and where it came from: a flag, a variable, a file, or
+    /// nowhere. Takes what `serve` takes
+    Check(Box<ServeArgs>),
 }
 
 #[derive(Debug, Args)]

@@ -124,6 +124,9 @@ pub struct SubmitArgs {
 #[command(next_help_heading = "Queue and store")]
 #[command(group = ArgGroup::new("store").args(["s3_bucket", "folder"]))]
 pub struct ServiceArgs {
+    /// File of settings, in TOML, by the names of the flags: redis_url = "…"
+    #[arg(long, value_name = "FILE", env = "TONEMILL_CONFIG")]
+    pub config: Option<PathBuf>,
     /// Redis: redis://…, rediss://…, unix://…, redis+sentinel://… or redis+cluster://…
     #[arg(long, value_name = "URL", env = "TONEMILL_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,

@@ -2,9 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod args;
+mod args_admin;
 mod args_serve;
 mod args_service;
+mod config_check;
+mod config_file;
 mod convert;
 mod exit;
 mod failure;
@@ -31,13 +35,14 @@ use tonemill_codec::CancelToken;
 use tonemill_worker::isolate::{CHILD_ARGUMENT, child_main};
 
 use crate::args::{Cli, Command};
+use crate::args_serve::ConfigCommand;
 
 fn main() -> ExitCode {
     // A child that converts one job must be that before it is anything else.
     if std::env::args_os().nth(1).is_some_and(|argument| argument == CHILD_ARGUMENT) {
         return child_main();
     }
-    let cli = Cli::read();
+    let (cli, sources) = Cli::read();
     std::panic::set_hook(Box::new(tell_panic));
     let cancel = CancelToken::new();
     match cli.command {
@@ -59,6 +64,8 @@ fn main() -> ExitCode {
         Command::Worker(args) => worker::run(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Api(args) => serve::api(&args),
+        Command::Config(ConfigCommand::Check(args)) => config_check::run(&args, &sources),
+        Command::Admin(command) => admin::run(&command),
     }
     .into()
 }

@@ -27,7 +27,7 @@ use tonemill_job::queue::{LaneWeights, Queue};
 use tonemill_ledger::dispatcher::{self, Window};
 use tonemill_ledger::sweep::Retention;
 use tonemill_ledger::users::{NewUser, Role};
-use tonemill_ledger::{Ledger, LedgerConfig, Quotas, reconciler, recorder};
+use tonemill_ledger::{Ledger, LedgerConfig, Quotas, is_ledger_url, reconciler, recorder};
 use tonemill_worker::{Ended, Shutdown, Worker};
 
 use crate::args_serve::{ApiArgs, ApiCommandArgs, HttpArgs, LedgerArgs, ServeArgs};
@@ -207,6 +207,18 @@ fn days(days: f64) -> Duration {
     seconds(days * 24.0 * 3600.0)
 }
 
+impl ServeArgs {
+    /// Whether the settings go together, as far as can be told without trying.
+    pub fn check(&self) -> Result<(), String> {
+        self.api.http.server_config().map_err(|(_, why)| why)?;
+        let url = self.api.ledger.database_url.as_deref();
+        if url.is_some_and(|url| !is_ledger_url(url)) {
+            return Err("--database-url starts with sqlite:, mysql: or postgres:".to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// A service that runs, apart from its workers.
 struct Service {
     tasks: JoinSet<()>,
@@ -347,7 +359,8 @@ impl HttpArgs {
                 let files = TlsFiles::load(cert, key);
                 Some(files.map_err(|error| usage(format!("--tls-cert: {}", chain(&error))))?)
             }
-            _ => None,
+            (None, None) => None,
+            _ => return Err(usage("--tls-cert and --tls-key go together")),
         };
         Ok(ServerConfig {
             tls,

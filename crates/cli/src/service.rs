@@ -56,7 +56,8 @@ impl ServiceArgs {
                 secret_access_key: secret.clone(),
                 session_token: self.s3_session_token.clone(),
             },
-            _ => standard_credentials()?,
+            (None, None) => standard_credentials()?,
+            _ => return Err("--s3-access-key-id and --s3-secret-access-key go together".to_owned()),
         };
         let mut config = S3Config::new(self.s3_endpoint.clone(), bucket, credentials);
         config.region.clone_from(&self.s3_region);

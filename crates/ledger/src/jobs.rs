@@ -5,7 +5,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use tonemill_job::JobId;
-use tonemill_job::message::History;
+use tonemill_job::message::{FailureKind, History};
 use uuid::Uuid;
 
 use crate::Ledger;
@@ -13,6 +13,7 @@ use crate::database::Tx;
 use crate::dialect::marks;
 use crate::error::Result;
 use crate::job::{COLUMNS, Job, JobDetail, to_json, unsigned};
+use crate::recorder::kind_name;
 use crate::state::{Change, JobState, Transition};
 
 /// Whose jobs are meant.
@@ -29,6 +30,8 @@ pub enum Owner {
 pub struct JobFilter {
     /// In one of these states; all if there is none.
     pub states: Vec<JobState>,
+    /// Failed for one of these reasons; for any, or not at all, if there is none.
+    pub failures: Vec<FailureKind>,
     /// With this label.
     pub label: Option<String>,
     /// Accepted at this time or later, in milliseconds since 1970.
@@ -147,6 +150,11 @@ impl Ledger {
             if !filter.states.is_empty() {
                 wheres.push(format!("state IN ({})", marks(filter.states.len())));
                 texts.extend(filter.states.iter().map(|state| state.name().to_owned()));
+            }
+            if !filter.failures.is_empty() {
+                let marks = marks(filter.failures.len());
+                wheres.push(format!("state = 'failed' AND failure_kind IN ({marks})"));
+                texts.extend(filter.failures.iter().map(|kind| kind_name(*kind)));
             }
             let wheres = wheres.join(" AND ");
             let text =

@@ -76,6 +76,12 @@ impl LedgerConfig {
     }
 }
 
+/// Whether a URL is one of a kind of database that a ledger can be in.
+#[must_use]
+pub fn is_ledger_url(url: &str) -> bool {
+    dialect::Dialect::of(url).is_some()
+}
+
 /// The book of record.
 #[derive(Debug)]
 pub struct Ledger {

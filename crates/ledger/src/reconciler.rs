@@ -59,6 +59,23 @@ pub async fn run(
     }
 }
 
+/// Tells the queue of jobs in it that are over in the ledger: whoever cancelled them could not, or
+/// did not get to it.
+async fn tell_cancelled(
+    ledger: &Ledger,
+    queue: &dyn Queue,
+    jobs: impl Iterator<Item = &JobId>,
+) -> Result<(), String> {
+    let jobs: Vec<JobId> = jobs.copied().collect();
+    for jobs in jobs.chunks(200) {
+        let known = ledger.jobs_by_id(jobs).await.map_err(|error| chain(&error))?;
+        for job in known.into_iter().filter(|job| job.state.is_ended()) {
+            queue.cancel(job.id).await.map_err(|error| chain(&error))?;
+        }
+    }
+    Ok(())
+}
+
 /// Jobs that the last look missed in the queue, with their versions.
 #[derive(Debug, Default)]
 pub struct Missing(HashMap<JobId, i64>);
@@ -89,11 +106,9 @@ impl Missing {
             last = Some(*job);
             dispatched.extend(page);
         }
-        if dispatched.is_empty() {
-            self.0.clear();
-            return Ok(0);
-        }
         let queued = queue.jobs().await.map_err(|error| chain(&error))?;
+        tell_cancelled(ledger, queue, queued.difference(&dispatched.keys().copied().collect()))
+            .await?;
         dispatched.retain(|job, _| !queued.contains(job));
         let depth = queue.depth().await.map_err(|error| chain(&error))?;
         if depth.events > 0 {

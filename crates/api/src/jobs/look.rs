@@ -1,5 +1,7 @@
 //! One job, and many: `GET /v1/jobs/{id}`, `GET /v1/jobs`.
 
+#![allow(unused_qualifications, reason = "in code that utoipa writes")]
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use jiff::Timestamp;
@@ -101,6 +103,7 @@ fn filter(query: ListQuery) -> Answer<JobFilter> {
     }
     Ok(JobFilter {
         states,
+        failures: Vec::new(),
         label: query.label,
         created_from_ms: query.created_from.map(Timestamp::as_millisecond),
         created_before_ms: query.created_before.map(Timestamp::as_millisecond),

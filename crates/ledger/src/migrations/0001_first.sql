@@ -99,6 +99,7 @@ CREATE TABLE jobs (
     warnings {LONG_TEXT},
     report {LONG_TEXT},
     failure {LONG_TEXT},
+    failure_kind VARCHAR(16),
     -- What of the user's stored bytes is this job's.
     stored_bytes BIGINT NOT NULL
 ) {TABLE};

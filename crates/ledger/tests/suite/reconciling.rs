@@ -5,7 +5,7 @@ use tonemill_job::message::What;
 use tonemill_job::queue::memory::MemoryQueue;
 use tonemill_job::queue::{LaneWeights, Queue};
 use tonemill_ledger::reconciler::Missing;
-use tonemill_ledger::{JobState, Quotas};
+use tonemill_ledger::{JobState, Owner, Quotas};
 
 use crate::bed::{Bed, finished};
 
@@ -60,6 +60,13 @@ pub async fn what_is_on_its_way_is_left_alone(bed: Bed) {
     for _ in 0..3 {
         assert_eq!(missing.look(&bed.ledger, &*bed.queue).await, 0);
     }
+    // Cancelled, by somebody who could not reach the queue.
+    let unwanted = dispatched(&bed).await;
+    let message = bed.job(unwanted).await.message().unwrap();
+    bed.queue.enqueue(std::slice::from_ref(&message)).await.unwrap();
+    bed.ledger.cancel(Owner::Anyone, unwanted).await.unwrap();
+    missing.look(&bed.ledger, &*bed.queue).await;
+    assert_eq!(bed.queue.cancelled(&[queued, unwanted]).await.unwrap(), [unwanted]);
     // Over, but not yet recorded.
     let other = MemoryQueue::new(std::time::Duration::from_secs(30), LaneWeights::default());
     let event = crate::bed::event(queued, 1, finished(queued, 1));

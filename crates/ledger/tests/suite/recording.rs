@@ -151,6 +151,11 @@ pub async fn an_attempt_that_failed_leaves_its_history(bed: Bed) {
 
     bed.record(job, 4, What::Failed { failure: failure(FailureKind::Crash) }).await;
     assert_eq!(bed.state(job).await, JobState::Failed);
+    let failed = |kind| JobFilter { failures: vec![kind], ..JobFilter::default() };
+    let crashed = bed.ledger.list_jobs(Owner::Anyone, &failed(FailureKind::Crash), 10).await;
+    assert_eq!(crashed.unwrap().len(), 1);
+    let bugs = bed.ledger.list_jobs(Owner::Anyone, &failed(FailureKind::Bug), 10).await;
+    assert_eq!(bugs.unwrap(), []);
     let detail = bed.ledger.job_detail(Owner::Anyone, job).await.unwrap().unwrap();
     assert_eq!(detail.failure.unwrap().advice, "send sound");
 

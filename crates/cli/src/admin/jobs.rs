@@ -1,0 +1,173 @@
+//! Jobs of all users, for operators.
+
+use tonemill_job::message::FailureKind;
+use tonemill_job::{JobId, chain};
+use tonemill_ledger::{Job, JobFilter, JobState, Ledger, Owner, Wish};
+
+use super::{Failed, fault, tell, tell_json, usage};
+use crate::args_admin::{JobsCommand, QuarantineCommand, WhereArgs};
+use crate::exit::Outcome;
+
+/// Jobs that are replayed at a time.
+const ALL: u32 = 1000;
+
+pub(super) async fn run(command: &JobsCommand) -> Result<Outcome, Failed> {
+    match command {
+        JobsCommand::List { state, user, limit, at } => {
+            let ledger = at.ledger().await?;
+            let owner = match user {
+                Some(name) => Owner::User(super::users::find(&ledger, name).await?.id),
+                None => Owner::Anyone,
+            };
+            let filter = JobFilter { states: state.clone(), ..JobFilter::default() };
+            list(at, &ledger, owner, &filter, *limit).await
+        }
+        JobsCommand::Show { job, at } => show(at, *job).await,
+        JobsCommand::Retry { jobs, at } => replay(at, &*at.ledger().await?, jobs).await,
+        JobsCommand::Cancel { jobs, at } => cancel(at, jobs).await,
+    }
+}
+
+pub(super) async fn run_quarantine(command: &QuarantineCommand) -> Result<Outcome, Failed> {
+    match command {
+        QuarantineCommand::List { limit, at } => {
+            let ledger = at.ledger().await?;
+            list(at, &ledger, Owner::Anyone, &quarantined(), *limit).await
+        }
+        QuarantineCommand::Replay { jobs, all, at } => {
+            let ledger = at.ledger().await?;
+            let mut jobs = jobs.clone();
+            if *all {
+                let found = ledger.list_jobs(Owner::Anyone, &quarantined(), ALL).await;
+                let found = found.map_err(|error| fault(&error))?;
+                jobs.extend(found.into_iter().map(|job| job.id));
+            }
+            replay(at, &ledger, &jobs).await
+        }
+    }
+}
+
+/// What crashed the decoder, even alone, or met a defect.
+fn quarantined() -> JobFilter {
+    JobFilter { failures: vec![FailureKind::Crash, FailureKind::Bug], ..JobFilter::default() }
+}
+
+async fn list(
+    at: &WhereArgs,
+    ledger: &Ledger,
+    owner: Owner,
+    filter: &JobFilter,
+    limit: u32,
+) -> Result<Outcome, Failed> {
+    let jobs = ledger.list_jobs(owner, filter, limit).await.map_err(|error| fault(&error))?;
+    for job in jobs {
+        let detail = if job.state == JobState::Failed {
+            ledger.job_detail(Owner::Anyone, job.id).await.map_err(|error| fault(&error))?
+        } else {
+            None
+        };
+        let failure = detail.and_then(|detail| detail.failure).map(|failure| failure.message);
+        if at.json {
+            let mut json = as_json(&job);
+            json["failure"] = failure.into();
+            tell_json(&json)?;
+        } else {
+            let Job { id, state, file_name, .. } = &job;
+            let failure = failure.map(|why| format!("  {why}")).unwrap_or_default();
+            tell(&format!("{id}  {:9}  {file_name}{failure}", state.name()))?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn as_json(job: &Job) -> serde_json::Value {
+    serde_json::json!({
+        "id": job.id,
+        "user": job.user,
+        "state": job.state.name(),
+        "lane": job.lane.name(),
+        "label": job.label,
+        "file_name": job.file_name,
+        "attempts": job.attempts,
+        "worker": job.worker,
+        "created_ms": job.created_ms,
+        "started_ms": job.started_ms,
+        "ended_ms": job.ended_ms,
+        "input": job.input,
+        "output": job.output.as_ref().map(|output| &output.key),
+    })
+}
+
+/// Everything, as JSON: whoever asks looks for something.
+async fn show(at: &WhereArgs, id: JobId) -> Result<Outcome, Failed> {
+    let ledger = at.ledger().await?;
+    let failed = |error| fault(&error);
+    let job = ledger.job(Owner::Anyone, id).await.map_err(failed)?;
+    let job = job.ok_or_else(|| usage(format!("there is no job {id}")))?;
+    let detail = ledger.job_detail(Owner::Anyone, id).await.map_err(failed)?.unwrap_or_default();
+    let attempts = ledger.attempts(id).await.map_err(failed)?;
+    let mut json = as_json(&job);
+    json["options"] = serde_json::to_value(&job.options).unwrap_or_default();
+    json["failure"] = serde_json::to_value(&detail.failure).unwrap_or_default();
+    json["report"] = detail.report.unwrap_or_default();
+    json["attempt_log"] = attempts
+        .into_iter()
+        .map(|attempt| {
+            serde_json::json!({
+                "attempt": attempt.attempt,
+                "worker": attempt.worker,
+                "started_ms": attempt.started_ms,
+                "ended_ms": attempt.ended_ms,
+                "outcome": attempt.outcome,
+                "failure": attempt.failure,
+            })
+        })
+        .collect();
+    if at.json {
+        tell_json(&json)?;
+    } else {
+        tell(&format!("{json:#}"))?;
+    }
+    Ok(Outcome::Done)
+}
+
+async fn replay(at: &WhereArgs, ledger: &Ledger, jobs: &[JobId]) -> Result<Outcome, Failed> {
+    let mut worst = Outcome::Done;
+    for job in jobs {
+        let wish = ledger.replay(Owner::Anyone, *job).await.map_err(|error| fault(&error))?;
+        worst = worst.max(told(at, *job, wish, "waits for its turn")?);
+    }
+    Ok(worst)
+}
+
+async fn cancel(at: &WhereArgs, jobs: &[JobId]) -> Result<Outcome, Failed> {
+    let ledger = at.ledger().await?;
+    let queue = at.queue()?;
+    let mut worst = Outcome::Done;
+    for job in jobs {
+        let wish = ledger.cancel(Owner::Anyone, *job).await.map_err(|error| fault(&error))?;
+        // Without a queue at hand, the service's reconciler tells the worker.
+        if let (Wish::Done, Some(queue)) = (wish, &queue)
+            && let Err(error) = queue.cancel(*job).await
+        {
+            eprintln!("tonemill: the worker of {job} is not told yet: {}", chain(&error));
+        }
+        worst = worst.max(told(at, *job, wish, "is cancelled")?);
+    }
+    Ok(worst)
+}
+
+fn told(at: &WhereArgs, job: JobId, wish: Wish, done: &str) -> Result<Outcome, Failed> {
+    let (what, outcome) = match wish {
+        Wish::Done => (done.to_owned(), Outcome::Done),
+        Wish::NotNow(state) => (format!("is {}", state.name()), Outcome::BadInput),
+        Wish::NoInput => ("has no upload any more".to_owned(), Outcome::BadInput),
+        Wish::NoJob => ("is not there".to_owned(), Outcome::BadInput),
+    };
+    if at.json {
+        tell_json(&serde_json::json!({ "job": job, "done": wish == Wish::Done, "told": what }))?;
+    } else {
+        tell(&format!("{job} {what}"))?;
+    }
+    Ok(outcome)
+}

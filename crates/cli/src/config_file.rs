@@ -1,0 +1,106 @@
+//! A file of settings, in TOML: `listen = "0.0.0.0:8080"` is `--listen`, and so on for everything that
+//! an environment variable can say. Flags come before variables, variables before the file.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, Command};
+use toml::Value;
+
+/// The flag and the variable that name the file.
+const FLAG: &str = "--config";
+const VARIABLE: &str = "TONEMILL_CONFIG";
+
+/// What a file says.
+#[derive(Debug, Default)]
+pub struct ConfigFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// By the names of the flags, without dashes in front.
+    values: BTreeMap<String, String>,
+}
+
+impl ConfigFile {
+    /// The file that `arguments` or the environment name; the error says what is wrong with it.
+    pub fn find(arguments: &[OsString]) -> Result<Option<Self>, String> {
+        let mut named = None;
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let text = argument.to_string_lossy();
+            if text == FLAG {
+                named = arguments.next().map(PathBuf::from);
+            } else if let Some(path) = text.strip_prefix("--config=") {
+                named = Some(PathBuf::from(path));
+            }
+        }
+        let named = named.or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from));
+        let Some(path) = named.filter(|path| !path.as_os_str().is_empty()) else {
+            return Ok(None);
+        };
+        let shown = path.display();
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| format!("the settings in {shown} cannot be read: {error}"))?;
+        let table: toml::Table =
+            text.parse().map_err(|error| format!("{shown} is no TOML: {error}"))?;
+        let values = table.into_iter().map(|(name, value)| {
+            let text = text_of(value).ok_or_else(|| {
+                format!("{shown}: {name} is no text, number, yes or no, or list of those")
+            })?;
+            Ok((name.replace('_', "-"), text))
+        });
+        Ok(Some(Self { values: values.collect::<Result<_, String>>()?, path }))
+    }
+
+    /// `command` with what the file says as defaults. The error names a setting that nobody has.
+    pub fn apply(&self, command: Command) -> Result<Command, String> {
+        let mut known = Vec::new();
+        names(&command, &mut known);
+        if let Some(unknown) = self.values.keys().find(|name| !known.contains(name)) {
+            return Err(format!("{}: there is no setting {unknown}", self.path.display()));
+        }
+        Ok(self.with_defaults(command))
+    }
+
+    /// Whether the file says something about a setting.
+    pub fn says(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    fn with_defaults(&self, command: Command) -> Command {
+        let set = |arg: Arg| match self.value_of(&arg) {
+            Some(value) => arg.default_value(value.clone()),
+            None => arg,
+        };
+        command.mut_args(set).mut_subcommands(|command| self.with_defaults(command))
+    }
+
+    fn value_of(&self, arg: &Arg) -> Option<&String> {
+        is_setting(arg).then(|| self.values.get(arg.get_long()?))?
+    }
+}
+
+/// What can be said by a variable can be said by the file.
+fn is_setting(arg: &Arg) -> bool {
+    arg.get_env().is_some_and(|name| name != VARIABLE) && arg.get_action().takes_values()
+}
+
+fn names(command: &Command, known: &mut Vec<String>) {
+    let settings = command.get_arguments().filter(|arg| is_setting(arg));
+    known.extend(settings.filter_map(|arg| arg.get_long().map(str::to_owned)));
+    command.get_subcommands().for_each(|command| names(command, known));
+}
+
+fn text_of(value: Value) -> Option<String> {
+    Some(match value {
+        Value::String(text) => text,
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(yes) => yes.to_string(),
+        Value::Array(values) => {
+            let texts: Option<Vec<_>> = values.into_iter().map(text_of).collect();
+            texts?.join(",")
+        }
+        Value::Datetime(_) | Value::Table(_) => return None,
+    })
+}
