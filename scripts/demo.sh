@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a small video with moving pictures and a spoken sentence, converts it with Tonemill, and
-# prints what came out.
+# Makes a small video with moving pictures and a spoken sentence, starts the whole service, uploads
+# the video over HTTP, follows its progress, downloads the MP3, and checks it with other programs.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,14 +23,40 @@ ffmpeg -nostdin -hide_banner -loglevel error -y \
     -metadata title="Hello from Tonemill" -metadata artist="eSpeak NG" \
     "$video"
 
-echo "demo: converting it"
-cargo run --release --locked -p tonemill -- convert "$video" -o "$mp3" --force
+echo "demo: building"
+cargo build --release --locked -p tonemill
+
+# A service of this run alone: its own folder, its own port.
+data=$(mktemp -d)
+tonemill=${CARGO_TARGET_DIR:-target}/release/tonemill
+export TONEMILL_ADMIN_PASSWORD="demo-$RANDOM-$RANDOM"
+"$tonemill" serve --data "$data" --listen 127.0.0.1:0 >"$data/out" 2>"$data/log" &
+service=$!
+trap 'kill $service 2>/dev/null; wait $service 2>/dev/null; rm -rf "$data"' EXIT
+
+until url=$(grep -o 'http://.*' "$data/out"); do
+    kill -0 $service || { cat "$data/log" >&2 && exit 1; }
+    sleep 0.05
+done
+echo "demo: the service runs at $url"
+
+# field NAME: of the JSON on standard input
+field() { sed -n "s/.*\"$1\":\"\\([^\"]*\\)\".*/\\1/p" | head -n 1; }
+
+token=$(curl -sf -u "admin:$TONEMILL_ADMIN_PASSWORD" -X POST "$url/login")
+job=$(curl -sf -H "Authorization: Bearer $token" -F "file=@$video" -F label=demo \
+    "$url/v1/jobs" | field id)
+echo "demo: uploaded, as job $job"
+curl -sfN -H "Authorization: Bearer $token" "$url/v1/jobs/$job/events" |
+    sed -nu 's/^data: .*"state":"\([a-z]*\)".*/demo: \1/p'
+curl -sf -H "Authorization: Bearer $token" -o "$mp3" "$url/v1/jobs/$job/output"
+echo "demo: downloaded"
 
 # The files as another program sees them, so that the demo does not mark its own homework. The length
 # is counted after decoding: headers of an MP3 include padding that a player leaves out.
 describe() {
     fact() { ffprobe -v error -select_streams a:0 -show_entries "$1" -of default=nw=1:nk=1 "$file"; }
-    local file=$1 rate samples
+    local file=$1 rate
     rate=$(fact stream=sample_rate)
     samples=$(($(ffmpeg -nostdin -v error -i "$file" -map 0:a:0 -ac 1 -f s16le - | wc -c) / 2))
     echo
@@ -44,4 +70,12 @@ describe() {
 }
 
 describe "$video"
+of_video=$samples
 describe "$mp3"
+if [ "$samples" -ne "$of_video" ]; then
+    echo "demo: the MP3 is not as long as the video" >&2
+    exit 1
+fi
+mp3val "$mp3" | grep -i error && exit 1
+echo
+echo "demo: the MP3 is as long as the video, to the sample"

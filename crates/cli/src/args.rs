@@ -34,9 +34,8 @@ impl Cli {
             Some(file) => file.apply(command).unwrap_or_else(|why| refuse(why)),
             None => command,
         };
-        let matches = command
-            .try_get_matches_from_mut(arguments)
-            .unwrap_or_else(|error| error.exit());
+        let matches =
+            command.try_get_matches_from_mut(arguments).unwrap_or_else(|error| error.exit());
         let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         (cli, Sources { command, matches, file })
     }

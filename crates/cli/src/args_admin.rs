@@ -210,7 +210,7 @@ impl From<RoleArg> for Role {
 }
 
 fn parse_state(text: &str) -> Result<JobState, String> {
-    JobState::named(text).filter(|state| *state != JobState::Deleted).ok_or_else(|| {
-        "waiting, queued, running, finished, failed or cancelled".to_owned()
-    })
+    JobState::named(text)
+        .filter(|state| *state != JobState::Deleted)
+        .ok_or_else(|| "waiting, queued, running, finished, failed or cancelled".to_owned())
 }

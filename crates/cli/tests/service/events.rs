@@ -19,7 +19,7 @@ pub struct Event {
 /// The events of a job, as they come.
 pub struct Events {
     body: Incoming,
-    text: String,
+    bytes: Vec<u8>,
 }
 
 impl Events {
@@ -32,23 +32,22 @@ impl Events {
         let response = request.open().await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { body: response.into_body(), text: String::new() }
+        Self { body: response.into_body(), bytes: Vec::new() }
     }
 
     /// The next event; `None` when the stream is over.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some((event, rest)) = self.text.split_once("\n\n") {
-                let (event, rest) = (parse(event), rest.to_owned());
-                self.text = rest;
-                if event.is_some() {
-                    return event;
+            if let Some(end) = self.bytes.windows(2).position(|two| two == b"\n\n") {
+                let event: Vec<u8> = self.bytes.drain(..end + 2).collect();
+                if let Some(event) = parse(std::str::from_utf8(&event).expect("UTF-8")) {
+                    return Some(event);
                 }
                 continue;
             }
             let frame = timeout(PATIENCE, self.body.frame()).await.expect("an event")?;
             let data = frame.expect("the stream ends in good form").into_data().expect("data");
-            self.text.push_str(std::str::from_utf8(&data).expect("UTF-8"));
+            self.bytes.extend_from_slice(&data);
         }
     }
 
