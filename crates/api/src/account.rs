@@ -1,7 +1,7 @@
 //! One's own account: who one is, API keys, webhooks.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ use crate::Api;
 use crate::auth::{Caller, Scope};
 use crate::body::JsonBody;
 use crate::jobs::view::time;
+use crate::names::{EventName, RoleName, ScopeName};
+use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// Most API keys of a user.
@@ -28,6 +30,7 @@ pub struct Me {
     /// The name to log in with.
     name: String,
     /// `admin` or `user`.
+    #[schema(value_type = RoleName, inline)]
     role: &'static str,
     email: Option<String>,
     usage: UsageView,
@@ -109,6 +112,7 @@ pub struct NewApiKey {
     #[schema(max_length = 190)]
     label: String,
     /// What it may do: some of `read`, `write`, `admin`.
+    #[schema(value_type = Vec<ScopeName>, inline, min_items = 1)]
     scopes: Vec<String>,
     /// When it ends (RFC 3339). Default: never.
     #[serde(default)]
@@ -121,6 +125,7 @@ pub struct NewApiKey {
 pub struct ApiKeyView {
     id: Uuid,
     label: String,
+    #[schema(value_type = Vec<ScopeName>, inline)]
     scopes: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -156,6 +161,8 @@ impl ApiKeyView {
         (status = 201, description = "The key", body = ApiKeyView),
         (status = 403, description = "By an API key, or with a scope beyond your role",
          body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "You have as many as may be", body = Problem,
+         content_type = "application/problem+json"),
         (status = 422, description = "A value is not valid", body = Problem,
          content_type = "application/problem+json"),
     )
@@ -219,7 +226,7 @@ pub async fn list_keys(State(api): State<Api>, caller: Caller) -> Answer<Json<Ve
 pub async fn delete_key(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Answer<StatusCode> {
     caller.log_in()?;
     let no_key = || Problem::not_found("there is no such key");
@@ -233,10 +240,11 @@ pub async fn delete_key(
 #[serde(deny_unknown_fields)]
 pub struct NewWebhook {
     /// Where it is: https, or http.
-    #[schema(format = Uri, max_length = 2000)]
+    #[schema(format = Uri, max_length = 2000, pattern = "^https?://")]
     url: String,
     /// What it is told: some of `job.started`, `job.finished`, `job.failed`. Default: the last two.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<EventName>>, inline, min_items = 1)]
     events: Option<Vec<String>>,
 }
 
@@ -245,6 +253,7 @@ pub struct NewWebhook {
 pub struct WebhookView {
     id: Uuid,
     url: String,
+    #[schema(value_type = Vec<EventName>, inline)]
     events: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -340,7 +349,7 @@ pub async fn list_webhooks(
 pub async fn delete_webhook(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Answer<StatusCode> {
     caller.may(Scope::Write)?;
     let no_webhook = || Problem::not_found("there is no such webhook");

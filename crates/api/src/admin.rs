@@ -3,7 +3,7 @@
 #![allow(unused_qualifications, reason = "in code that utoipa writes")]
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,10 @@ use crate::Api;
 use crate::account::{QuotasView, check_text};
 use crate::auth::Caller;
 use crate::auth::password::check_new;
-use crate::body::JsonBody;
+use crate::body::{JsonBody, Object};
 use crate::jobs::view::time;
+use crate::names::RoleName;
+use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// Longest address (RFC 5321 section 4.5.3.1).
@@ -30,6 +32,7 @@ pub struct UserView {
     id: Uuid,
     name: String,
     /// `admin` or `user`.
+    #[schema(value_type = RoleName, inline)]
     role: &'static str,
     email: Option<String>,
     #[schema(value_type = String, format = DateTime)]
@@ -60,16 +63,19 @@ impl From<User> for UserView {
 #[serde(deny_unknown_fields)]
 pub struct NewUserRequest {
     /// The name to log in with: an address is fine.
-    #[schema(min_length = 1, max_length = 190)]
+    #[schema(min_length = 1, max_length = 190,
+             pattern = "^[^:\\s\\x00-\\x1f\\x7f-\\x9f]([^:\\x00-\\x1f\\x7f-\\x9f]*[^:\\s\\x00-\\x1f\\x7f-\\x9f])?$")]
     name: String,
     /// 10 characters or more.
-    #[schema(format = Password, min_length = 10)]
+    #[schema(format = Password, min_length = 10, max_length = 1024)]
     password: String,
     /// `admin` or `user` (default).
     #[serde(default)]
+    #[schema(value_type = Option<RoleName>, inline)]
     role: Option<String>,
     /// Where it is written to.
     #[serde(default)]
+    #[schema(max_length = 254, pattern = "^([^@\\s]+@[^@\\s]+)?$")]
     email: Option<String>,
 }
 
@@ -79,20 +85,23 @@ pub struct NewUserRequest {
 pub struct UserChangeRequest {
     /// `admin` or `user`.
     #[serde(default)]
+    #[schema(value_type = Option<RoleName>, inline)]
     role: Option<String>,
     /// A disabled user may do nothing, and its API keys end for good.
     #[serde(default)]
     disabled: Option<bool>,
     /// 10 characters or more. The user is logged out everywhere.
     #[serde(default)]
-    #[schema(format = Password, min_length = 10)]
+    #[schema(format = Password, min_length = 10, max_length = 1024)]
     password: Option<String>,
     /// Where it is written to; an empty text: nowhere.
     #[serde(default)]
+    #[schema(max_length = 254, pattern = "^([^@\\s]+@[^@\\s]+)?$")]
     email: Option<String>,
     /// All three at once.
     #[serde(default)]
-    quotas: Option<QuotasView>,
+    #[schema(value_type = Option<QuotasView>)]
+    quotas: Option<Object<QuotasView>>,
 }
 
 /// Which users.
@@ -101,6 +110,7 @@ pub struct UserChangeRequest {
 #[serde(deny_unknown_fields)]
 pub struct UserQuery {
     /// Those after this name.
+    #[param(max_length = 190)]
     after: Option<String>,
     #[param(ignore)]
     #[allow(dead_code, reason = "read by the caller's extractor")]
@@ -111,7 +121,11 @@ pub struct UserQuery {
 #[utoipa::path(
     get, path = "/v1/users", tag = "Administration",
     params(UserQuery),
-    responses((status = 200, description = "A page", body = Vec<UserView>))
+    responses(
+        (status = 200, description = "A page", body = Vec<UserView>),
+        (status = 422, description = "A value is not valid", body = Problem,
+         content_type = "application/problem+json"),
+    )
 )]
 pub async fn list_users(
     State(api): State<Api>,
@@ -175,7 +189,7 @@ pub async fn add_user(
 pub async fn change_user(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     JsonBody(change): JsonBody<UserChangeRequest>,
 ) -> Answer<Json<UserView>> {
     caller.may_administer()?;
@@ -198,7 +212,7 @@ pub async fn change_user(
         disabled: change.disabled,
         password_hash,
         email: change.email.map(check_email).transpose()?,
-        quotas: change.quotas.map(Into::into),
+        quotas: change.quotas.map(|Object(quotas)| quotas.into()),
     };
     if !api.ledger.change_user(id, &change).await? {
         return Err(no_user());

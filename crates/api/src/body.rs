@@ -1,9 +1,14 @@
 //! JSON in requests: parsed strictly, refused with the field to blame.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::problem::{Answer, Problem};
 use crate::server::BodyTooSlow;
@@ -51,8 +56,7 @@ pub async fn small_body(request: Request) -> Answer<Bytes> {
 
 /// The body did not come to its end.
 pub fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    if causes.any(|cause| cause.is::<BodyTooSlow>()) {
+    if BodyTooSlow::is_cause_of(error) {
         return Problem::timeout("the body came too slowly");
     }
     Problem::bad_request("the body broke off")
@@ -61,7 +65,8 @@ pub fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
 /// What JSON says.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let parsed = serde_path_to_error::deserialize(&mut reader);
+    let Object(value) = parsed.map_err(|error| {
         let field = error.path().to_string();
         let error = error.into_inner();
         if error.is_data() {
@@ -72,6 +77,30 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
     })?;
     reader.end().map_err(|error| Problem::bad_request(format!("this is no JSON: {error}")))?;
     Ok(value)
+}
+
+/// A value that comes as an object and in no other way: serde would take an array of its fields, too.
+#[derive(Debug)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfObject<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfObject<T> {
+            type Value = T;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(OfObject(PhantomData)).map(Self)
+    }
 }
 
 /// Lines and columns of a single line help nobody.
@@ -106,6 +135,7 @@ mod tests {
         assert_eq!((problem.status, problem.field.as_deref()), (422, Some("inner.nmber")));
         assert!(problem.detail.starts_with("unknown field `nmber`"), "{}", problem.detail);
         assert_eq!(parse_json::<Thing>(b"{}").unwrap_err().status, 422);
+        assert_eq!(parse_json::<Thing>(br#"[{"number":5}]"#).unwrap_err().status, 422);
         for wrong in [&b"{"[..], b"", b"\xff", br#"{"inner":{}} x"#] {
             assert_eq!(parse_json::<Thing>(wrong).unwrap_err().status, 400, "{wrong:?}");
         }

@@ -17,7 +17,7 @@ use crate::server::ClientAddress;
 
 /// Log in with HTTP Basic; the answer is the access token.
 #[utoipa::path(
-    post, path = "/login", tag = "Classic",
+    post, path = "/login", tag = "Classic", operation_id = "classic_log_in",
     responses(
         (status = 200, description = "The access token", body = String, content_type = "text/plain"),
         (status = 401, description = "Wrong name or password", body = Problem,
@@ -52,11 +52,15 @@ struct ClassicForm {
 
 /// Upload one video; the answer says so, and names the job.
 #[utoipa::path(
-    post, path = "/upload", tag = "Classic",
+    post, path = "/upload", tag = "Classic", operation_id = "classic_upload",
     request_body(content = ClassicForm, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "`success!`, and the job in `X-Job-Id` and `Location`",
-         body = String, content_type = "text/plain"),
+         body = String, content_type = "text/plain",
+         headers(("X-Job-Id" = String, description = "The job"),
+                 ("Location" = String, description = "Where it can be looked at"))),
+        (status = 409, description = "The same key is being used by another request", body = Problem,
+         content_type = "application/problem+json"),
         (status = 415, description = "Neither video nor audio", body = Problem,
          content_type = "application/problem+json"),
     )
@@ -80,31 +84,42 @@ pub async fn upload(
 #[into_params(parameter_in = Query)]
 pub struct DownloadQuery {
     /// The job's id.
+    #[param(required = true)]
     fid: Option<String>,
 }
 
 /// Download a job's MP3.
 #[utoipa::path(
-    get, path = "/download", tag = "Classic",
+    get, path = "/download", tag = "Classic", operation_id = "classic_download",
     params(DownloadQuery),
     responses(
         (status = 200, description = "The MP3", body = [u8], content_type = "audio/mpeg"),
-        (status = 400, description = "No fid", body = Problem,
+        (status = 206, description = "The range", body = [u8], content_type = "audio/mpeg"),
+        (status = 304, description = "You have it already"),
+        (status = 307, description = "It is at the store, under an address for a few minutes"),
+        (status = 400, description = "No fid, or several", body = Problem,
          content_type = "application/problem+json"),
         (status = 404, description = "There is no such job", body = Problem,
          content_type = "application/problem+json"),
         (status = 409, description = "It is not finished", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 410, description = "It is not in the store any more", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 412, description = "It is not what If-Match says", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 416, description = "The range begins after its end", body = Problem,
          content_type = "application/problem+json"),
     )
 )]
 pub async fn download(
     State(api): State<Api>,
     caller: Caller,
-    Query(query): Query<DownloadQuery>,
+    query: Result<Query<DownloadQuery>, axum::extract::rejection::QueryRejection>,
     method: Method,
     headers: HeaderMap,
 ) -> Answer<Response> {
     caller.may(Scope::Read)?;
+    let Query(query) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
     let fid = query.fid.ok_or_else(|| Problem::bad_request("fid is required").field("fid"))?;
     let job = api.own_job(&caller, job_id(&fid)?).await?;
     api.output(&job, &method, &headers).await

@@ -1,6 +1,8 @@
 //! The description for readers: `/openapi.json`, a page to try it out, and what each problem means.
 //! Nothing of it comes from outside.
 
+use std::fmt::Write as _;
+
 use axum::Router;
 use axum::response::{Html, Redirect};
 use axum::routing::get;
@@ -29,9 +31,11 @@ async fn problems() -> Html<String> {
     let mut rows = String::new();
     for (slug, status, title) in KINDS {
         let status = status.as_u16();
-        rows.push_str(&format!(
-            "<tr id=\"{slug}\"><td>{status}</td><td><code>{slug}</code></td><td>{title}</td></tr>\n"
-        ));
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            rows,
+            "<tr id=\"{slug}\"><td>{status}</td><td><code>{slug}</code></td><td>{title}</td></tr>"
+        );
     }
     Html(PAGE.replace("{rows}", &rows))
 }

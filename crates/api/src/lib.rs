@@ -2,7 +2,7 @@
 //!
 //! [`routes`] is the page with every route on it. The handlers are thin: they say who asks ([`auth`]),
 //! what for ([`jobs`], [`login`], [`account`], [`admin`]), and pass it on to the ledger, the store and
-//! the queue. [`server`] is the HTTP underneath, [`problem`] every error, [`rate`] and [`throttle`]
+//! the queue. [`server`] is the HTTP underneath, [`problem`] every error, [`rate`] and `throttle`
 //! what is too often.
 
 #![forbid(unsafe_code)]
@@ -12,12 +12,15 @@ pub mod admin;
 pub mod auth;
 mod body;
 pub mod classic;
+mod description;
 mod docs;
 mod health;
 pub mod jobs;
 pub mod login;
 mod media;
 mod middleware;
+mod names;
+mod path;
 pub mod problem;
 pub mod rate;
 pub mod routes;

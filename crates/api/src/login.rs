@@ -68,7 +68,7 @@ pub struct NewPassword {
 /// Log in, with HTTP Basic or with JSON.
 #[utoipa::path(
     post, path = "/v1/login", tag = "Log-in",
-    request_body(content = Option<LogIn>, description = "Or HTTP Basic, without a body"),
+    request_body(content = LogIn, description = "Or HTTP Basic, without a body"),
     responses(
         (status = 200, description = "Logged in", body = LoggedIn),
         (status = 400, description = "Neither JSON nor HTTP Basic", body = Problem,

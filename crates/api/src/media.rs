@@ -50,7 +50,7 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb", "wav"),
 ];
 
-/// Types of the first box of an MP4 or `QuickTime` file.
+/// Types of the first box of an MP4 or QuickTime file.
 const BOXES: [&[u8; 4]; 9] =
     [b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof"];
 

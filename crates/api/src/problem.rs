@@ -25,8 +25,9 @@ const AWAY: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
     /// Where this kind of problem is explained, relative to the API.
-    #[serde(rename = "type")]
-    pub kind: String,
+    #[serde(rename = "type", serialize_with = "as_reference")]
+    #[schema(value_type = String, format = "uri-reference")]
+    pub slug: &'static str,
     /// The kind of problem in a few words.
     pub title: &'static str,
     /// The HTTP status.
@@ -38,7 +39,7 @@ pub struct Problem {
     pub field: Option<String>,
     /// The `Retry-After` of the answer, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry_after_seconds: Option<u64>,
+    pub retry_after_seconds: Option<u32>,
     /// For a 401: what the client may do about it.
     #[serde(skip)]
     challenge: Option<&'static str>,
@@ -113,9 +114,9 @@ impl Problem {
         Self::new("checksum-mismatch", status, "The checksum is another", detail.into())
     }
 
-    fn new(slug: &str, status: StatusCode, title: &'static str, detail: String) -> Self {
+    fn new(slug: &'static str, status: StatusCode, title: &'static str, detail: String) -> Self {
         Self {
-            kind: format!("/docs#{slug}"),
+            slug,
             title,
             status: status.as_u16(),
             detail,
@@ -135,7 +136,8 @@ impl Problem {
     /// Says when to come again, in whole seconds, rounded up.
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {
-        self.retry_after_seconds = Some(pause.as_millis().div_ceil(1000).max(1) as u64);
+        let seconds = pause.as_millis().div_ceil(1000).max(1);
+        self.retry_after_seconds = Some(seconds.try_into().unwrap_or(u32::MAX));
         self
     }
 
@@ -158,6 +160,10 @@ impl Problem {
         tracing::error!(error = chain(error), "a request failed");
         Self::internal("this is logged: give the request's id to whoever runs the service")
     }
+}
+
+fn as_reference<S: serde::Serializer>(slug: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("/docs#{slug}"))
 }
 
 impl IntoResponse for Problem {

@@ -10,12 +10,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::problem::Problem;
-use crate::{Api, account, admin, classic, docs, health, jobs, login, middleware, uploads};
+use crate::{
+    Api, account, admin, classic, description, docs, health, jobs, login, middleware, uploads,
+};
 
 /// The whole API, and its description.
-#[must_use]
 pub fn router(api: Api) -> Router {
-    let (routes, document) = described().split_for_parts();
+    let (routes, mut document) = described().split_for_parts();
+    description::complete(&mut document);
     let routes = routes
         .merge(docs::routes(document))
         .fallback(nothing_here)
@@ -28,7 +30,9 @@ pub fn router(api: Api) -> Router {
 /// The description alone (OpenAPI 3.1).
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    described().split_for_parts().1
+    let mut document = described().split_for_parts().1;
+    description::complete(&mut document);
+    document
 }
 
 fn described() -> OpenApiRouter<Api> {

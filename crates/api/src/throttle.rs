@@ -45,7 +45,7 @@ impl Attempt {
     pub fn new(address: IpAddr, name: &str) -> Self {
         let address = match address.to_canonical() {
             IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
-            v4 => v4,
+            v4 @ IpAddr::V4(_) => v4,
         };
         let hash = blake3::hash(name.as_bytes());
         let name_hash = hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));

@@ -78,7 +78,7 @@ pub enum Command {
     Config(ConfigCommand),
     /// Look after a service: users, jobs, quarantine
     #[command(subcommand)]
-    Admin(AdminCommand),
+    Admin(Box<AdminCommand>),
     /// Have files converted by the workers, and wait for the MP3s
     Submit(Box<SubmitArgs>),
 }

@@ -88,7 +88,7 @@ pub struct HttpArgs {
     /// Connections at a time
     #[arg(long, value_name = "N", default_value_t = 4096, env = "TONEMILL_MAX_CONNECTIONS")]
     pub max_connections: usize,
-    /// Web pages that may use the API, such as https://example.org, or "*"
+    /// Web pages that may use the API, such as <https://example.org>, or "*"
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',', env = "TONEMILL_CORS_ORIGINS")]
     pub cors_origins: Vec<String>,
     /// Requests of a user in a second, in the long run; three times as many at once
@@ -112,7 +112,7 @@ pub struct HttpArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Ledger, quotas, retention")]
 pub struct LedgerArgs {
-    /// Where the ledger is: sqlite:///FILE, mysql://… or postgres://…
+    /// Where the ledger is: sqlite:…, mysql://… or postgres://…
     #[arg(long, value_name = "URL", env = "TONEMILL_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Most connections to the database

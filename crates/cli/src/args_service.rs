@@ -124,7 +124,7 @@ pub struct SubmitArgs {
 #[command(next_help_heading = "Queue and store")]
 #[command(group = ArgGroup::new("store").args(["s3_bucket", "folder"]))]
 pub struct ServiceArgs {
-    /// File of settings, in TOML, by the names of the flags: redis_url = "…"
+    /// File of settings, in TOML, by the names of the flags
     #[arg(long, value_name = "FILE", env = "TONEMILL_CONFIG")]
     pub config: Option<PathBuf>,
     /// Redis: redis://…, rediss://…, unix://…, redis+sentinel://… or redis+cluster://…

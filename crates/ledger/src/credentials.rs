@@ -170,8 +170,8 @@ impl Ledger {
             return Ok(Refreshed::Unknown);
         };
         let family: Uuid = parsed(&row, "family")?;
-        let used: Option<i64> = row.try_get("used_ms")?;
-        if used.is_some_and(|used| now - used > REUSE_GRACE_MS) {
+        let exchanged: Option<i64> = row.try_get("used_ms")?;
+        if exchanged.is_some_and(|at| now - at > REUSE_GRACE_MS) {
             self.revoke_family(&mut tx, family, now).await?;
             tx.commit().await?;
             return Ok(Refreshed::Reused);

@@ -34,7 +34,7 @@ pub(crate) struct Database {
     pub(crate) clock: Clock,
     /// For statements outside transactions.
     pub(crate) read: AnyPool,
-    /// `SQLite` lets one write at a time: a pool of one makes writers queue, in order.
+    /// SQLite lets one write at a time: a pool of one makes writers queue, in order.
     write: AnyPool,
 }
 

@@ -3,6 +3,8 @@
 //! Ids are text, times are milliseconds since 1970, structures are JSON in text: what sqlx's `Any`
 //! driver knows on all three.
 
+use std::fmt::Write as _;
+
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, SqlSafeStr as _, SqlStr};
@@ -11,7 +13,7 @@ use sqlx::{Any, AssertSqlSafe, SqlSafeStr as _, SqlStr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     Sqlite,
-    /// `MySQL` 8 or `MariaDB` 10.6, and later.
+    /// MySQL 8 or MariaDB 10.6, and later.
     MySql,
     Postgres,
 }
@@ -45,7 +47,7 @@ impl Dialect {
         }
     }
 
-    /// How a transaction that writes begins. `SQLite` takes its only lock at once: to take it at the
+    /// How a transaction that writes begins. SQLite takes its only lock at once: to take it at the
     /// first write fails when somebody wrote since the first read.
     pub(crate) fn begin(self) -> &'static str {
         match self {
@@ -125,8 +127,9 @@ impl Dialect {
 fn numbered(text: &str) -> String {
     let mut pieces = text.split('?');
     let mut numbered = pieces.next().unwrap_or_default().to_owned();
-    for (number, piece) in pieces.enumerate() {
-        numbered.push_str(&format!("${}{piece}", number + 1));
+    for (number, piece) in (1..).zip(pieces) {
+        // Writing to a string cannot fail.
+        let _ = write!(numbered, "${number}{piece}");
     }
     numbered
 }

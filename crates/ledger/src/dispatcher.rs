@@ -100,7 +100,9 @@ impl Ledger {
     pub(crate) async fn take_waiting(&self, lane: Lane, most: u64) -> Result<Vec<JobMessage>> {
         let take = || self.try_take_waiting(lane, most);
         let jobs = self.db.run("take waiting jobs", take).await?;
-        jobs.iter().for_each(|job| self.tell_changed(job.job));
+        for job in &jobs {
+            self.tell_changed(job.job);
+        }
         Ok(jobs)
     }
 
@@ -163,7 +165,9 @@ impl Ledger {
             Ok(count)
         };
         let count = self.db.run("take jobs back", requeue).await?;
-        jobs.iter().for_each(|job| self.tell_changed(*job));
+        for job in jobs {
+            self.tell_changed(*job);
+        }
         self.wake_dispatcher();
         Ok(count)
     }

@@ -68,12 +68,11 @@ pub(crate) fn cause(error: &sqlx::Error) -> Cause {
     match code.as_ref() {
         "40001" | "40P01" => Cause::Contention, // serialization failure, deadlock
         code => match &code[..2] {
-            // Connection, resources, operator intervention, system error; MariaDB's lock time-out,
+            // Connection, a server that only reads (fail-over), resources, operator intervention, system error; MariaDB's lock time-out,
             // full disk and shutdown are all "general errors".
-            "08" | "53" | "57" | "58" | "HY" | "70" => Cause::Other(Unavailable),
+            "08" | "25" | "53" | "57" | "58" | "HY" | "70" => Cause::Other(Unavailable),
             // Authorization, unknown database, access.
             "28" | "3D" | "42" if is_access(code) => Cause::Other(Refused),
-            "25" => Cause::Other(Unavailable), // a server that only reads: fail-over under way
             _ => Cause::Other(Invalid),
         },
     }

@@ -208,8 +208,8 @@ impl Ledger {
             Transition::Replay => "replay a job",
             _ => "delete a job",
         };
-        let wish = || self.try_wish(owner, job, transition);
-        let wish = self.db.run(operation, wish).await?;
+        let attempt = || self.try_wish(owner, job, transition);
+        let wish = self.db.run(operation, attempt).await?;
         if wish == Wish::Done {
             self.tell_changed(job);
         }
@@ -275,9 +275,9 @@ impl Ledger {
         columns: &str,
         lock: &str,
     ) -> Result<Option<AnyRow>, sqlx::Error> {
-        let owned = if owner == Owner::Anyone { "" } else { " AND user_id = ?" };
+        let whose = if owner == Owner::Anyone { "" } else { " AND user_id = ?" };
         let text =
-            format!("SELECT {columns} FROM jobs WHERE id = ? AND state <> 'deleted'{owned}{lock}");
+            format!("SELECT {columns} FROM jobs WHERE id = ? AND state <> 'deleted'{whose}{lock}");
         let mut query = self.db.dialect.query_of(text).bind(job.to_string());
         if let Owner::User(user) = owner {
             query = query.bind(user.to_string());

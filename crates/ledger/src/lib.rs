@@ -1,8 +1,8 @@
 //! The ledger: the book of record. Users, what they may do, their jobs, and what becomes of them.
 //!
 //! It is the truth. The queue carries jobs and may lose them all; the object store holds bytes, and
-//! which of them count is written here. One schema and one set of statements for `SQLite` (embedded),
-//! `MySQL`/`MariaDB` and `PostgreSQL`; `dialect` has all that differs.
+//! which of them count is written here. One schema and one set of statements for SQLite (embedded),
+//! MySQL/MariaDB and PostgreSQL; `dialect` has all that differs.
 //!
 //! In the order in which to read:
 //!

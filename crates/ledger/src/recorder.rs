@@ -144,7 +144,9 @@ impl Ledger {
             Ok(consequences)
         };
         let Consequences { changed, unneeded, .. } = self.db.run("record events", record).await?;
-        changed.into_iter().for_each(|job| self.tell_changed(job));
+        for job in changed {
+            self.tell_changed(job);
+        }
         Ok(unneeded)
     }
 

@@ -3,6 +3,7 @@
 //! Keys live in the ledger, so that every replica signs and verifies alike. A new key is published a
 //! while before it signs, and stays published until the last token that it signed has expired.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -208,7 +209,11 @@ fn new_key(signs_from_ms: i64) -> Answer<SigningKey> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

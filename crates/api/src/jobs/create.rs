@@ -49,10 +49,11 @@ struct UploadForm {
 /// Submit a video: the body is the video (options in the query), a form with a field `file`, or JSON
 /// that names a finished upload.
 #[utoipa::path(
-    post, path = "/v1/jobs", tag = "Jobs",
+    post, path = "/v1/jobs", tag = "Jobs", operation_id = "create_job",
     params(
         JobRequest,
-        ("Idempotency-Key" = Option<String>, Header,
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 190,
+         pattern = "^[!-~]([ -~]*[!-~])?$",
          description = "Makes the request safe to repeat: the same key and request give the same job"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context"),
     ),
@@ -65,7 +66,10 @@ struct UploadForm {
         (status = 201, description = "Accepted: it will be done", body = JobView,
          headers(("Location" = String, description = "The job"))),
         (status = 200, description = "It was accepted before, under the same key", body = JobView),
-        (status = 409, description = "The same key is being used by another request", body = Problem,
+        (status = 404, description = "There is no such upload", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "The same key is being used by another request, or the upload \
+         is not whole", body = Problem,
          content_type = "application/problem+json"),
         (status = 413, description = "The upload is too large", body = Problem,
          content_type = "application/problem+json"),

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
@@ -21,6 +21,7 @@ use crate::Api;
 use crate::auth::{Caller, Scope};
 use crate::jobs::look::job_id;
 use crate::jobs::view::JobView;
+use crate::path::Id;
 use crate::problem::{Answer, Problem};
 use crate::watch::{Outlook, Snapshot};
 
@@ -29,7 +30,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Watch a job. Browsers' `EventSource` may send the access token in the query.
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}/events", tag = "Jobs",
+    get, path = "/v1/jobs/{id}/events", operation_id = "watch_job", tag = "Jobs",
     params(
         ("id" = String, Path, format = Uuid, description = "The job"),
         ("Last-Event-ID" = Option<String>, Header, description = "Sent by clients that come back"),
@@ -46,7 +47,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub async fn events(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
 ) -> Answer<Response> {
     caller.may(Scope::Read)?;

@@ -3,7 +3,7 @@
 #![allow(unused_qualifications, reason = "in code that utoipa writes")]
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tonemill_job::JobId;
@@ -13,6 +13,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::Api;
 use crate::auth::{Caller, Scope};
 use crate::jobs::view::{JobDetailView, JobView, no_job};
+use crate::names::StateName;
+use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// Jobs of a page, unless asked otherwise, and at most.
@@ -25,7 +27,7 @@ const LARGEST_PAGE: u32 = 500;
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
     /// In these states, separated by commas.
-    #[param(example = "waiting,queued,running")]
+    #[param(value_type = Option<Vec<StateName>>, style = Form, explode = false)]
     state: Option<String>,
     /// With this label.
     label: Option<String>,
@@ -39,6 +41,7 @@ pub struct ListQuery {
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
+    #[param(format = Uuid)]
     cursor: Option<String>,
     #[param(ignore)]
     #[allow(dead_code, reason = "read by the caller's extractor")]
@@ -57,9 +60,13 @@ pub struct JobPage {
 
 /// List your jobs, newest first.
 #[utoipa::path(
-    get, path = "/v1/jobs", tag = "Jobs",
+    get, path = "/v1/jobs", tag = "Jobs", operation_id = "list_jobs",
     params(ListQuery),
-    responses((status = 200, description = "A page", body = JobPage))
+    responses(
+        (status = 200, description = "A page", body = JobPage),
+        (status = 422, description = "A value is not valid", body = Problem,
+         content_type = "application/problem+json"),
+    )
 )]
 pub async fn list(
     State(api): State<Api>,
@@ -87,7 +94,7 @@ fn filter(query: ListQuery) -> Answer<JobFilter> {
     let mut states = Vec::new();
     for name in query.state.iter().flat_map(|states| states.split(',')).filter(|s| !s.is_empty()) {
         let state = JobState::named(name.trim()).filter(|state| *state != JobState::Deleted);
-        let why = format!("{name:?} is none of {}", STATES);
+        let why = format!("{name:?} is none of {STATES}");
         states.push(state.ok_or_else(|| Problem::invalid(why).field("state"))?);
     }
     let before = match query.cursor {
@@ -115,7 +122,7 @@ const STATES: &str = "waiting, queued, running, finished, failed, cancelled";
 
 /// Look at one job.
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}", tag = "Jobs",
+    get, path = "/v1/jobs/{id}", operation_id = "show_job", tag = "Jobs",
     params(("id" = String, Path, format = Uuid, description = "The job")),
     responses(
         (status = 200, description = "All that is known about it", body = JobDetailView),
@@ -126,7 +133,7 @@ const STATES: &str = "waiting, queued, running, finished, failed, cancelled";
 pub async fn show(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Answer<Json<JobDetailView>> {
     caller.may(Scope::Read)?;
     Ok(Json(api.detailed_view_of(&caller, job_id(&id)?).await?))

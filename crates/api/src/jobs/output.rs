@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use futures_util::stream::unfold;
@@ -23,6 +23,7 @@ use crate::Api;
 use crate::auth::{Caller, Scope};
 use crate::jobs::look::job_id;
 use crate::jobs::view::output_file_name;
+use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// Bytes that are read from the store at a time; twice as many are held for each download.
@@ -44,10 +45,13 @@ const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
 
 /// Download the MP3.
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}/output", tag = "Jobs",
+    get, path = "/v1/jobs/{id}/output", operation_id = "download", tag = "Jobs",
     params(
         ("id" = String, Path, format = Uuid, description = "The job"),
         ("Range" = Option<String>, Header, description = "One range of bytes"),
+        ("If-Range" = Option<String>, Header, description = "The range only of this file"),
+        ("If-Match" = Option<String>, Header, description = "Only this file"),
+        ("If-None-Match" = Option<String>, Header, description = "Only if you have another"),
         ("access_token" = Option<String>, Query, description = "Instead of the header"),
     ),
     responses(
@@ -59,6 +63,8 @@ const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
          body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It is not finished", body = Problem,
          content_type = "application/problem+json"),
+        (status = 410, description = "It is not in the store any more", body = Problem,
+         content_type = "application/problem+json"),
         (status = 412, description = "It is not what If-Match says", body = Problem,
          content_type = "application/problem+json"),
         (status = 416, description = "The range begins after its end", body = Problem,
@@ -68,7 +74,7 @@ const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
 pub async fn download(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     method: Method,
     headers: HeaderMap,
 ) -> Answer<Response> {

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::body::parse_json;
+use crate::names::{self, ChannelsName, DecoderName, LaneName};
 use crate::problem::{Answer, Problem};
 
 /// What to make of an upload. Everything is optional.
@@ -21,8 +22,8 @@ use crate::problem::{Answer, Problem};
 #[into_params(parameter_in = Query)]
 pub struct JobRequest {
     /// Constant bitrate, in kbit/s: 8 to 320. Default: 192.
-    #[param(minimum = 8, maximum = 320)]
-    #[schema(minimum = 8, maximum = 320)]
+    #[param(schema_with = names::bitrate)]
+    #[schema(schema_with = names::nullable_bitrate)]
     pub bitrate_kbps: Option<u32>,
     /// Average bitrate, in kbit/s, instead.
     #[param(minimum = 8, maximum = 310)]
@@ -37,14 +38,18 @@ pub struct JobRequest {
     #[schema(minimum = 0, maximum = 9)]
     pub quality: Option<u8>,
     /// `auto` (as many as the input, at most two), `mono` or `stereo`.
-    #[param(value_type = Option<String>, example = "auto")]
-    #[schema(value_type = Option<String>, example = "auto")]
+    #[param(value_type = Option<ChannelsName>, inline)]
+    #[schema(value_type = ChannelsName, inline, required = false)]
     pub channels: ChannelOption,
     /// Sample rate, in Hz. Default: the input's, if MP3 has it.
+    #[param(schema_with = names::rate)]
+    #[schema(schema_with = names::nullable_rate)]
     pub rate_hz: Option<u32>,
     /// Audio track, from 0. Default: the one that players choose.
     pub track: Option<usize>,
     /// Audio track in this language, by any ISO 639 code.
+    #[param(max_length = 64, pattern = "\\S")]
+    #[schema(schema_with = names::language)]
     pub language: Option<String>,
     /// Where to start, in seconds.
     #[param(minimum = 0)]
@@ -55,7 +60,8 @@ pub struct JobRequest {
     #[schema(minimum = 0)]
     pub end_seconds: Option<f64>,
     /// Tags that replace the input's; an empty text removes one. In forms and queries `tag.title=…`.
-    #[param(value_type = Option<Object>)]
+    #[param(ignore)]
+    #[schema(schema_with = names::tags, required = false)]
     pub tags: BTreeMap<String, String>,
     /// Leave out the input's tags and chapters.
     pub drop_tags: bool,
@@ -64,12 +70,12 @@ pub struct JobRequest {
     /// Refuse input that ends early or is damaged.
     pub strict: bool,
     /// `ffmpeg` (everything) or `symphonia` (memory-safe, fewer formats).
-    #[param(value_type = Option<String>, example = "ffmpeg")]
-    #[schema(value_type = Option<String>, example = "ffmpeg")]
+    #[param(value_type = Option<DecoderName>, inline)]
+    #[schema(value_type = DecoderName, inline, required = false)]
     pub decoder: DecoderOption,
     /// `high` (somebody is waiting), `normal` or `low` (whenever there is time).
-    #[param(value_type = Option<String>, example = "normal")]
-    #[schema(value_type = Option<String>, example = "normal")]
+    #[param(value_type = Option<LaneName>, inline)]
+    #[schema(value_type = LaneName, inline, required = false)]
     pub lane: Lane,
     /// What you call it, to find it again.
     #[param(max_length = 190)]

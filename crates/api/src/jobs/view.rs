@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::Api;
 use crate::auth::Caller;
+use crate::names::{FailureName, LaneName, StateName};
 use crate::problem::{Answer, Problem};
 use crate::watch::{Outlook, Snapshot};
 
@@ -20,11 +21,12 @@ pub struct JobView {
     #[schema(value_type = String, format = Uuid)]
     pub id: JobId,
     /// `waiting` for its turn, `queued` for a worker, `running`, `finished`, `failed` or `cancelled`.
-    #[schema(example = "running")]
+    #[schema(value_type = StateName, inline)]
     pub state: &'static str,
     /// Counts the changes of its state.
     pub version: u64,
     /// `high`, `normal` or `low`.
+    #[schema(value_type = LaneName, inline)]
     pub lane: &'static str,
     /// What you call it.
     pub label: String,
@@ -105,7 +107,7 @@ pub struct OutputView {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct FailureView {
     /// `bad_input`, `limit_exceeded`, `transient`, `crash` or `bug`.
-    #[schema(value_type = String)]
+    #[schema(value_type = FailureName, inline)]
     pub kind: Value,
     /// Where: `fetch`, `decode`, `encode`, `store`, …
     pub stage: String,

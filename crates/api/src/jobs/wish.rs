@@ -1,7 +1,7 @@
 //! Ending and replaying: `DELETE /v1/jobs/{id}`, `POST /v1/jobs/{id}/retry`.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tonemill_job::{JobId, chain};
@@ -11,23 +11,26 @@ use crate::Api;
 use crate::auth::{Caller, Scope};
 use crate::jobs::look::job_id;
 use crate::jobs::view::{JobView, no_job};
+use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// Cancel a job that is not over; delete one that is, with its output.
 #[utoipa::path(
-    delete, path = "/v1/jobs/{id}", tag = "Jobs",
+    delete, path = "/v1/jobs/{id}", operation_id = "end_job", tag = "Jobs",
     params(("id" = String, Path, format = Uuid, description = "The job")),
     responses(
         (status = 200, description = "Cancelled: it is still there to look at", body = JobView),
         (status = 204, description = "Deleted"),
         (status = 404, description = "There is no such job, or it is somebody else's",
          body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It was replayed in this moment", body = Problem,
+         content_type = "application/problem+json"),
     )
 )]
 pub async fn end(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Answer<Response> {
     caller.may(Scope::Write)?;
     let id = job_id(&id)?;
@@ -45,7 +48,7 @@ pub async fn end(
 
 /// Try a failed or cancelled job again.
 #[utoipa::path(
-    post, path = "/v1/jobs/{id}/retry", tag = "Jobs",
+    post, path = "/v1/jobs/{id}/retry", operation_id = "retry_job", tag = "Jobs",
     params(("id" = String, Path, format = Uuid, description = "The job")),
     responses(
         (status = 202, description = "It waits for its turn", body = JobView),
@@ -60,7 +63,7 @@ pub async fn end(
 pub async fn retry(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Answer<(StatusCode, Json<JobView>)> {
     caller.may(Scope::Write)?;
     let id = job_id(&id)?;

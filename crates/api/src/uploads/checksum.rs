@@ -42,7 +42,7 @@ impl Checksum {
         self.context.update(bytes);
     }
 
-    pub(crate) fn is_right(self) -> bool {
+    pub(crate) fn verify(self) -> bool {
         self.context.finish().as_ref() == self.expected
     }
 }

@@ -33,7 +33,7 @@ const MAX_PUT_BYTES: u64 = 5 << 30;
 #[serde(deny_unknown_fields)]
 pub struct NewDirectUpload {
     /// Exactly how long it is: at most 5 GiB.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 5_368_709_120_u64)]
     bytes: u64,
     /// What it is called.
     #[serde(default)]
@@ -60,7 +60,7 @@ pub struct DirectUpload {
 
 /// Get an address at the store to upload a file to, past the API.
 #[utoipa::path(
-    post, path = "/v1/uploads/direct", tag = "Uploads",
+    post, path = "/v1/uploads/direct", operation_id = "create_direct_upload", tag = "Uploads",
     request_body = NewDirectUpload,
     responses(
         (status = 201, description = "Where to upload it", body = DirectUpload),

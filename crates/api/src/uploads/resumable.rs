@@ -1,7 +1,7 @@
 //! The routes of tus 1.0 (<https://tus.io/protocols/resumable-upload>), with creation, termination,
 //! expiration and checksum.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -16,6 +16,8 @@ use crate::auth::{Caller, Scope};
 use crate::jobs::create::over_quota;
 use crate::jobs::intake::too_large;
 use crate::jobs::request::clean_file_name;
+use crate::names::TusVersion;
+use crate::path::Id;
 use crate::problem::{Answer, Problem};
 use crate::uploads::checksum::{Checksum, NAMES};
 use crate::uploads::writer::{write, wrong_offset};
@@ -33,11 +35,13 @@ const VERSION_HEADERS: [(HeaderName, HeaderValue); 1] =
 
 /// Begin a resumable upload (tus: creation).
 #[utoipa::path(
-    post, path = "/v1/uploads", tag = "Uploads",
+    post, path = "/v1/uploads", tag = "Uploads", operation_id = "create_upload",
     params(
-        ("Tus-Resumable" = String, Header, description = "`1.0.0`"),
-        ("Upload-Length" = u64, Header, description = "Bytes of the whole upload"),
-        ("Upload-Metadata" = Option<String>, Header, description = "`filename` and a name in Base64"),
+        ("Tus-Resumable" = inline(Option<TusVersion>), Header, description = "The version of tus"),
+        ("Upload-Length" = u64, Header, minimum = 1, description = "Bytes of the whole upload"),
+        ("Upload-Metadata" = Option<String>, Header, max_length = 16384,
+         pattern = "^([!-+--~]+( ([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?)?(,[!-+--~]+( ([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?)?)*)?$",
+         description = "`filename` and a name in Base64"),
     ),
     responses(
         (status = 201, description = "It may come",
@@ -100,18 +104,22 @@ pub async fn create(
 
 /// How far a resumable upload is.
 #[utoipa::path(
-    head, path = "/v1/uploads/{id}", tag = "Uploads",
-    params(("id" = String, Path, format = Uuid, description = "The upload")),
+    head, path = "/v1/uploads/{id}", operation_id = "look_at_upload", tag = "Uploads",
+    params(
+        ("id" = String, Path, format = Uuid, description = "The upload"),
+        ("Tus-Resumable" = inline(Option<TusVersion>), Header, description = "The version of tus"),
+    ),
     responses(
         (status = 200, description = "Upload-Offset says how far",
          headers(("Upload-Offset" = u64, description = "Bytes that are there"))),
         (status = 404, description = "There is no such upload"),
+        (status = 412, description = "Another version of tus"),
     )
 )]
 pub async fn look(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
 ) -> Answer<Response> {
     caller.may(Scope::Write)?;
@@ -128,12 +136,14 @@ pub async fn look(
 
 /// Go on with a resumable upload.
 #[utoipa::path(
-    patch, path = "/v1/uploads/{id}", tag = "Uploads",
+    patch, path = "/v1/uploads/{id}", operation_id = "append_to_upload", tag = "Uploads",
     params(
         ("id" = String, Path, format = Uuid, description = "The upload"),
-        ("Tus-Resumable" = String, Header, description = "`1.0.0`"),
+        ("Tus-Resumable" = inline(Option<TusVersion>), Header, description = "The version of tus"),
         ("Upload-Offset" = u64, Header, description = "Bytes that are there"),
-        ("Upload-Checksum" = Option<String>, Header, description = "Of this request's bytes"),
+        ("Upload-Checksum" = Option<String>, Header,
+         pattern = "^(sha1 [A-Za-z0-9+/]{26}[AEIMQUYcgkosw048]=|sha256 [A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=|sha512 [A-Za-z0-9+/]{85}[AQgw]==)$",
+         description = "Of this request's bytes: the name of an algorithm, and its sum in Base64"),
     ),
     request_body(content = [u8], content_type = "application/offset+octet-stream"),
     responses(
@@ -142,6 +152,8 @@ pub async fn look(
         (status = 404, description = "There is no such upload", body = Problem,
          content_type = "application/problem+json"),
         (status = 409, description = "It goes on somewhere else", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 412, description = "Another version of tus", body = Problem,
          content_type = "application/problem+json"),
         (status = 415, description = "Neither video nor audio, or not a body of tus", body = Problem,
          content_type = "application/problem+json"),
@@ -154,7 +166,7 @@ pub async fn look(
 pub async fn append(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     request: Request,
 ) -> Answer<Response> {
     caller.may(Scope::Write)?;
@@ -186,18 +198,23 @@ pub async fn append(
 
 /// Give a resumable upload up (tus: termination).
 #[utoipa::path(
-    delete, path = "/v1/uploads/{id}", tag = "Uploads",
-    params(("id" = String, Path, format = Uuid, description = "The upload")),
+    delete, path = "/v1/uploads/{id}", operation_id = "give_up_upload", tag = "Uploads",
+    params(
+        ("id" = String, Path, format = Uuid, description = "The upload"),
+        ("Tus-Resumable" = inline(Option<TusVersion>), Header, description = "The version of tus"),
+    ),
     responses(
         (status = 204, description = "Gone"),
         (status = 404, description = "There is no such upload", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 412, description = "Another version of tus", body = Problem,
          content_type = "application/problem+json"),
     )
 )]
 pub async fn give_up(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
 ) -> Answer<Response> {
     caller.may(Scope::Write)?;

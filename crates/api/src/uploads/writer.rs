@@ -25,7 +25,7 @@ use crate::uploads::no_upload;
 use crate::uploads::tree_hash::{subtree_hash, whole_hash};
 
 /// How long a request that shows no sign of life keeps others out.
-const LOCK: Duration = Duration::from_secs(60);
+const LOCK: Duration = Duration::from_mins(1);
 
 /// One request's writing to one upload.
 pub(super) struct Writer<'a> {
@@ -106,7 +106,7 @@ impl<'a> Writer<'a> {
             }
         }
         // `None` without a checksum: half of what one is about cannot be verified.
-        let is_right = self.checksum.take().map(Checksum::is_right);
+        let is_right = self.checksum.take().map(Checksum::verify);
         match (&outcome, is_right) {
             (Ok(()), Some(false)) => {
                 return Err(Problem::checksum_mismatch("the bytes are not those of the checksum"));

@@ -28,7 +28,7 @@ pub async fn log_ins_are_renewed_and_end(bed: Bed) {
 
     // A wrong secret, an unknown token, one that has expired.
     let text = next.refresh.text();
-    let forged = format!("{}{}", &text[..text.len() - 1], if text.ends_with('0') { 1 } else { 0 });
+    let forged = format!("{}{}", &text[..text.len() - 1], u8::from(text.ends_with('0')));
     let forged = Token::parse(TokenKind::Refresh, &forged).unwrap();
     assert!(matches!(bed.ledger.refresh(&forged, HOUR_MS).await.unwrap(), Refreshed::Unknown));
     let short = bed.ledger.log_in(user.clone(), -1).await.unwrap();

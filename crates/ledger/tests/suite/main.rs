@@ -1,4 +1,4 @@
-//! One suite for all databases: what the ledger promises, on SQLite, `MariaDB` and `PostgreSQL`.
+//! One suite for all databases: what the ledger promises, on SQLite, MariaDB and PostgreSQL.
 
 mod bed;
 mod credentials;

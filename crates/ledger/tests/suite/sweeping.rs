@@ -63,7 +63,7 @@ pub async fn orphans_go_and_named_objects_stay(bed: Bed) {
     let swept = Sweeper::new(patient).sweep(&bed.ledger, &*bed.store).await;
     assert_eq!(swept, Swept::default(), "all of it is young");
 
-    let week = Duration::from_secs(7 * 24 * 3600);
+    let week = Duration::from_hours(7 * 24);
     let hasty = Retention { jobs: week, ..NOTHING };
     tokio::time::sleep(Duration::from_millis(5)).await;
     let swept = Sweeper::new(hasty).sweep(&bed.ledger, &*bed.store).await;

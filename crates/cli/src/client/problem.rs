@@ -1,0 +1,78 @@
+//! Refusals in words: `application/problem+json` (RFC 9457), or what else a server answers with.
+
+use reqwest::{Response, StatusCode, header};
+use serde::Deserialize;
+
+use crate::client::failed::{Failed, plain};
+use crate::client::link::{Link, is_kind, retry_after};
+use crate::client::retry::Trouble;
+use crate::exit::Outcome;
+
+/// Longest problem that is read, in bytes.
+const MAX_BYTES: usize = 64 << 10;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Problem {
+    title: String,
+    detail: String,
+    field: Option<String>,
+}
+
+impl Link {
+    /// What an answer that is no success means.
+    pub async fn refused(&self, response: Response) -> Failed {
+        let status = response.status();
+        if status.is_redirection() {
+            let to = response.headers().get(header::LOCATION);
+            let to = to.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+            let to = plain(&to.unwrap_or_else(|| "nowhere".to_owned()));
+            let message = format!("{} redirects to {to}", plain(&self.base));
+            return Failed::usage(message, "name the service by its own address");
+        }
+        let problem = if is_kind(&response, "application/problem+json") {
+            let body = self.body(response, MAX_BYTES).await.ok();
+            body.and_then(|body| serde_json::from_slice::<Problem>(&body).ok())
+        } else {
+            None
+        };
+        match problem {
+            Some(problem) => problem.words(status),
+            // A proxy, perhaps, in whose words nobody is interested.
+            None if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                Failed::fault(format!("{} answers {status}", plain(&self.base)), "try again later")
+            }
+            None => {
+                let message =
+                    format!("{} answers {status}, and not as Tonemill does", plain(&self.base));
+                Failed::usage(message, "check the address")
+            }
+        }
+    }
+
+    /// The same for an answer that may be another the next time.
+    pub async fn troubled(&self, response: Response) -> Trouble {
+        let after = retry_after(&response);
+        Trouble { failed: self.refused(response).await, after, is_away: false }
+    }
+}
+
+impl Problem {
+    fn words(self, status: StatusCode) -> Failed {
+        let Self { title, detail, field } = self;
+        let text = if detail.is_empty() { title } else { detail };
+        let message = match field {
+            Some(field) => format!("{} ({})", plain(&text), plain(&field)),
+            None => plain(&text),
+        };
+        Failed::new(outcome(status), message, "")
+    }
+}
+
+fn outcome(status: StatusCode) -> Outcome {
+    match status.as_u16() {
+        404 | 409 | 410 | 413 | 415 | 416 => Outcome::BadInput,
+        400..=422 => Outcome::Usage,
+        _ => Outcome::Fault,
+    }
+}
