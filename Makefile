@@ -47,6 +47,10 @@ test-garage: setup-test setup-garage ## Run the tests of store and workers on Ga
 	cargo test --workspace --locked --test objects -- --ignored
 	TONEMILL_S3=garage cargo test --workspace --locked --test pool
 
+.PHONY: clients
+clients: setup-clients ## Prove the API with clients of others: schemathesis, tus, a browser, curl
+	@scripts/clients.sh
+
 .PHONY: chaos
 chaos: setup-test ## Break workers, Redis and the store at full size; takes half an hour
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
@@ -72,6 +76,11 @@ pool: setup-test ## Measure the worker pool (ARGS='--case clips,long --out FILE'
 	cargo build --release --locked -p tonemill
 	cargo run --release --locked -p tonemill-benches --bin pool -- $(ARGS)
 
+.PHONY: service
+service: setup-test ## Measure the service (ARGS='--case start,reads --out FILE')
+	cargo build --release --locked -p tonemill
+	cargo run --release --locked -p tonemill-benches --bin service -- $(ARGS)
+
 .PHONY: audit
 audit: setup-audit ## Check licences, bans and sources of the dependencies
 	cargo deny --locked check licenses bans sources
@@ -85,8 +94,8 @@ clean: ## Remove everything that was built
 	cargo clean
 	rm -rf fuzz/target
 
-.PHONY: setup-test setup-garage setup-bench setup-fuzz setup-audit
-setup-test setup-garage setup-bench setup-fuzz setup-audit: setup-%:
+.PHONY: setup-test setup-garage setup-bench setup-fuzz setup-audit setup-clients
+setup-test setup-garage setup-bench setup-fuzz setup-audit setup-clients: setup-%:
 	@scripts/setup.sh $*
 
 # fuzz_each SECONDS. RUSTC_BOOTSTRAP lets stable Rust build with AddressSanitizer, which cargo-fuzz

@@ -2,7 +2,7 @@
 # Installs what building, testing and demonstrating Tonemill needs, and says what it did.
 # It does nothing when everything is in place, so every make target calls it first.
 #
-#   scripts/setup.sh [test] [bench] [audit] [fuzz] [garage]
+#   scripts/setup.sh [test] [bench] [audit] [fuzz] [garage] [clients]
 #
 # Each word adds what make targets of that name need beyond the common set; garage is the S3 server
 # of the full tests, which takes ten minutes or more to build.
@@ -25,7 +25,7 @@ usage() {
     sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 }
 
-want_test=no want_bench=no want_audit=no want_fuzz=no want_garage=no
+want_test=no want_bench=no want_audit=no want_fuzz=no want_garage=no want_clients=no
 for argument in "$@"; do
     case $argument in
         test) want_test=yes ;;
@@ -33,6 +33,7 @@ for argument in "$@"; do
         audit) want_audit=yes ;;
         fuzz) want_fuzz=yes ;;
         garage) want_garage=yes ;;
+        clients) want_clients=yes ;;
         -h | --help) usage && exit ;;
         *) usage >&2 && die "unknown argument: $argument" ;;
     esac
@@ -86,6 +87,11 @@ setup_debian() {
     fi
     # The music of a game: long, varied, and freely licensed.
     if [ $want_bench = yes ]; then packages+=(wesnoth-1.16-music python3-venv); fi
+    if [ $want_clients = yes ]; then
+        packages+=(python3-venv nodejs chromium b3sum)
+        # A newer nodejs than Debian's brings its own.
+        command -v npm >/dev/null || packages+=(npm)
+    fi
 
     local missing=() package
     for package in "${packages[@]}"; do
@@ -179,6 +185,30 @@ setup_server() {
     done_something=yes
 }
 
+# Clients of others, for `make clients`, with all that they need in the versions that were tested.
+setup_clients() {
+    local clients=target/clients
+    if ! cmp -s clients/schemathesis/requirements.txt $clients/venv/requirements.txt; then
+        say "installing schemathesis"
+        mkdir -p $clients
+        rm -rf $clients/venv
+        python3 -m venv $clients/venv
+        $clients/venv/bin/pip install -q -r clients/schemathesis/requirements.txt
+        cp clients/schemathesis/requirements.txt $clients/venv/
+        say "installed schemathesis"
+        done_something=yes
+    fi
+    if ! cmp -s clients/tus/package-lock.json $clients/node/node_modules/installed.json; then
+        say "installing tus-js-client"
+        mkdir -p $clients/node
+        cp clients/tus/package.json clients/tus/package-lock.json $clients/node/
+        npm ci --prefix $clients/node --no-audit --no-fund --silent
+        cp clients/tus/package-lock.json $clients/node/node_modules/installed.json
+        say "installed tus-js-client"
+        done_something=yes
+    fi
+}
+
 # --- all of it ---------------------------------------------------------------------------------
 
 if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
@@ -195,6 +225,7 @@ fi
 if [ $want_garage = yes ]; then
     setup_server garage 2.5.0 --no-default-features --features bundled-libs,sqlite
 fi
+if [ $want_clients = yes ]; then setup_clients; fi
 if [ $want_audit = yes ]; then setup_cargo_tool cargo-deny 0.20.2; fi
 if [ $want_fuzz = yes ]; then setup_cargo_tool cargo-fuzz 0.13.2; fi
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::Api;
 use crate::auth::{Caller, Scope};
-use crate::body::JsonBody;
+use crate::body::{JsonBody, whole};
 use crate::jobs::view::time;
 use crate::names::{EventName, RoleName, ScopeName};
 use crate::path::Id;
@@ -30,7 +30,7 @@ pub struct Me {
     /// The name to log in with.
     name: String,
     /// `admin` or `user`.
-    #[schema(value_type = RoleName, inline)]
+    #[schema(value_type = RoleName)]
     role: &'static str,
     email: Option<String>,
     usage: UsageView,
@@ -51,14 +51,38 @@ struct UsageView {
 #[serde(deny_unknown_fields)]
 pub struct QuotasView {
     /// Jobs that wait or run.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(maximum = 9_007_199_254_740_991_u64)]
     pub unfinished_jobs: Option<u64>,
     /// Uploads and outputs in the store.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(maximum = 9_007_199_254_740_991_u64)]
     pub stored_bytes: Option<u64>,
     /// Audio that is converted in a day (UTC).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(maximum = 1_000_000_000_000_u64)]
     pub daily_audio_minutes: Option<u64>,
+}
+
+/// The largest number that every JSON has (RFC 8259 section 6).
+const MOST: u64 = (1 << 53) - 1;
+/// Their milliseconds are a number of the ledger's.
+const MOST_MINUTES: u64 = 1_000_000_000_000;
+
+impl QuotasView {
+    /// Whether the ledger can keep them.
+    pub(crate) fn check(&self) -> Answer<()> {
+        for (field, value, most) in [
+            ("quotas.unfinished_jobs", self.unfinished_jobs, MOST),
+            ("quotas.stored_bytes", self.stored_bytes, MOST),
+            ("quotas.daily_audio_minutes", self.daily_audio_minutes, MOST_MINUTES),
+        ] {
+            if value.is_some_and(|value| value > most) {
+                return Err(Problem::invalid(format!("is at most {most}")).field(field));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl From<Quotas> for QuotasView {
@@ -112,7 +136,7 @@ pub struct NewApiKey {
     #[schema(max_length = 190)]
     label: String,
     /// What it may do: some of `read`, `write`, `admin`.
-    #[schema(value_type = Vec<ScopeName>, inline, min_items = 1)]
+    #[schema(value_type = Vec<ScopeName>, min_items = 1)]
     scopes: Vec<String>,
     /// When it ends (RFC 3339). Default: never.
     #[serde(default)]
@@ -125,7 +149,7 @@ pub struct NewApiKey {
 pub struct ApiKeyView {
     id: Uuid,
     label: String,
-    #[schema(value_type = Vec<ScopeName>, inline)]
+    #[schema(value_type = Vec<ScopeName>)]
     scopes: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -223,11 +247,7 @@ pub async fn list_keys(State(api): State<Api>, caller: Caller) -> Answer<Json<Ve
          content_type = "application/problem+json"),
     )
 )]
-pub async fn delete_key(
-    State(api): State<Api>,
-    caller: Caller,
-    Id(id): Id,
-) -> Answer<StatusCode> {
+pub async fn delete_key(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<StatusCode> {
     caller.log_in()?;
     let no_key = || Problem::not_found("there is no such key");
     let id = id.parse().map_err(|_| no_key())?;
@@ -244,7 +264,7 @@ pub struct NewWebhook {
     url: String,
     /// What it is told: some of `job.started`, `job.finished`, `job.failed`. Default: the last two.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<EventName>>, inline, min_items = 1)]
+    #[schema(value_type = Option<Vec<EventName>>, min_items = 1)]
     events: Option<Vec<String>>,
 }
 
@@ -253,7 +273,7 @@ pub struct NewWebhook {
 pub struct WebhookView {
     id: Uuid,
     url: String,
-    #[schema(value_type = Vec<EventName>, inline)]
+    #[schema(value_type = Vec<EventName>)]
     events: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -300,6 +320,12 @@ pub async fn add_webhook(
     let is_web = url::Url::parse(&new.url).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()
     });
+    // A URL parser forgives what is none by RFC 3986; whoever reads it later may not.
+    let is_web = is_web
+        && new
+            .url
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte));
     if !is_web {
         return Err(Problem::invalid("this is no http or https URL").field("url"));
     }

@@ -32,7 +32,7 @@ pub struct UserView {
     id: Uuid,
     name: String,
     /// `admin` or `user`.
-    #[schema(value_type = RoleName, inline)]
+    #[schema(value_type = RoleName)]
     role: &'static str,
     email: Option<String>,
     #[schema(value_type = String, format = DateTime)]
@@ -63,15 +63,18 @@ impl From<User> for UserView {
 #[serde(deny_unknown_fields)]
 pub struct NewUserRequest {
     /// The name to log in with: an address is fine.
-    #[schema(min_length = 1, max_length = 190,
-             pattern = "^[^:\\s\\x00-\\x1f\\x7f-\\x9f]([^:\\x00-\\x1f\\x7f-\\x9f]*[^:\\s\\x00-\\x1f\\x7f-\\x9f])?$")]
+    #[schema(
+        min_length = 1,
+        max_length = 190,
+        pattern = "^[^:\\s\\x00-\\x1f\\x7f-\\x9f]([^:\\x00-\\x1f\\x7f-\\x9f]*[^:\\s\\x00-\\x1f\\x7f-\\x9f])?$"
+    )]
     name: String,
     /// 10 characters or more.
     #[schema(format = Password, min_length = 10, max_length = 1024)]
     password: String,
     /// `admin` or `user` (default).
     #[serde(default)]
-    #[schema(value_type = Option<RoleName>, inline)]
+    #[schema(value_type = Option<RoleName>)]
     role: Option<String>,
     /// Where it is written to.
     #[serde(default)]
@@ -85,7 +88,7 @@ pub struct NewUserRequest {
 pub struct UserChangeRequest {
     /// `admin` or `user`.
     #[serde(default)]
-    #[schema(value_type = Option<RoleName>, inline)]
+    #[schema(value_type = Option<RoleName>)]
     role: Option<String>,
     /// A disabled user may do nothing, and its API keys end for good.
     #[serde(default)]
@@ -199,6 +202,9 @@ pub async fn change_user(
     let is_loss = change.disabled == Some(true) || new_role == Some(Role::User);
     if id == caller.user.id && is_loss {
         return Err(Problem::conflict("an administrator cannot take that from itself"));
+    }
+    if let Some(Object(quotas)) = &change.quotas {
+        quotas.check()?;
     }
     let password_hash = match change.password {
         None => None,

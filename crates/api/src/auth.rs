@@ -156,7 +156,10 @@ impl Api {
             let scopes = scopes.split(' ').filter_map(Scope::named).collect();
             return Ok(Caller { user, via: Via::ApiKey(scopes) });
         }
-        let claims = self.tokens.verify(self.ledger.now_ms(), token);
+        let mut claims = self.tokens.verify(self.ledger.now_ms(), token);
+        if claims.is_none() && self.tokens.learn_key(&self.ledger, token).await? {
+            claims = self.tokens.verify(self.ledger.now_ms(), token);
+        }
         let claims =
             claims.ok_or_else(|| refused("this access token is not, or no longer, good"))?;
         let user = self.ledger.session_user(claims.sid).await?;

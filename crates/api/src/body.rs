@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::problem::{Answer, Problem};
@@ -101,6 +101,26 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
         deserializer.deserialize_map(OfObject(PhantomData)).map(Self)
     }
+}
+
+/// A whole number, however it is written: JSON has no other kind than 8.0, and JSON Schema says that it
+/// is an integer.
+pub fn whole<'de, D: Deserializer<'de>, N: TryFrom<u64>>(
+    deserializer: D,
+) -> Result<Option<N>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let is_whole =
+        |float: &f64| float.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(float);
+    let float = || number.as_f64().filter(is_whole).map(|float| float as u64);
+    let value = number.as_u64().or_else(float).and_then(|value| N::try_from(value).ok());
+    value.map(Some).ok_or_else(|| D::Error::custom(format!("{number} is no such whole number")))
+}
+
+/// One that must be there.
+pub fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    whole(deserializer)?.ok_or_else(|| D::Error::custom("null is no whole number"))
 }
 
 /// Lines and columns of a single line help nobody.

@@ -3,11 +3,12 @@
 //!
 //! Routes describe what is theirs; a status that one describes itself is left as it is.
 
-use tonemill_job::options::{MAX_TAG_BYTES, TAGS};
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::Type;
+use tonemill_job::options::TAGS;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{KnownFormat, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{
-    ContentBuilder, Object, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder,
+    Content, ContentBuilder, Object, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder,
+    Schema,
 };
 
 /// Refusals of whoever does not show who it is, may not do it, or does it too often.
@@ -51,7 +52,23 @@ pub(crate) fn complete(document: &mut OpenApi) {
 }
 
 fn complete_operation(operation: &mut Operation, has_body: bool) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(Parameter { schema: Some(RefOr::T(schema)), .. }) = parameter {
+            never_null(schema);
+        }
+    }
     // Whatever is said about security here is that there need be none, or another.
+    let request = match &mut operation.request_body {
+        Some(RefOr::T(body)) => Some(body),
+        _ => None,
+    };
+    let responses = operation.responses.responses.values_mut();
+    let responses = responses.filter_map(|response| match response {
+        RefOr::T(response) => Some(&mut response.content),
+        RefOr::Ref(_) => None,
+    });
+    request.into_iter().for_each(|body| body.content.iter_mut().for_each(binary));
+    responses.for_each(|content| content.iter_mut().for_each(binary));
     let is_secured = operation.security.is_none();
     let takes_body = operation.request_body.is_some();
     let secured = OF_SECURED.iter().filter(|_| is_secured);
@@ -59,6 +76,33 @@ fn complete_operation(operation: &mut Operation, has_body: bool) {
     for (status, text) in secured.chain(bodies).chain(&OF_ALL) {
         let problem = problem(text, has_body);
         operation.responses.responses.entry(status.to_string()).or_insert(RefOr::T(problem));
+    }
+}
+
+/// A header or a query has no `null`: what may be left away is left away.
+fn never_null(schema: &mut Schema) {
+    let is_null = |schema: &RefOr<Schema>| {
+        matches!(schema, RefOr::T(Schema::Object(object))
+            if object.schema_type == SchemaType::Type(Type::Null))
+    };
+    match schema {
+        Schema::Object(object) => {
+            if let SchemaType::Array(types) = &mut object.schema_type {
+                types.retain(|kind| *kind != Type::Null);
+            }
+        }
+        Schema::OneOf(either) => either.items.retain(|item| !is_null(item)),
+        _ => {}
+    }
+}
+
+/// Bytes are not an array of numbers, as Rust's are to utoipa.
+fn binary((kind, content): (&String, &mut RefOr<Content>)) {
+    let is_binary = kind.ends_with("octet-stream") || kind.starts_with("audio/");
+    if let (true, RefOr::T(content)) = (is_binary, content) {
+        let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        let bytes = ObjectBuilder::new().schema_type(Type::String).format(Some(format)).build();
+        content.schema = Some(RefOr::T(bytes.into()));
     }
 }
 
@@ -74,8 +118,7 @@ fn problem(text: &str, has_body: bool) -> utoipa::openapi::Response {
 /// `tag.title=…`, as forms and queries have it.
 fn tags_in_query() -> impl Iterator<Item = RefOr<utoipa::openapi::path::Parameter>> {
     TAGS.iter().map(|tag| {
-        let text: Object =
-            ObjectBuilder::new().schema_type(Type::String).max_length(Some(MAX_TAG_BYTES)).build();
+        let text: Object = ObjectBuilder::new().schema_type(Type::String).build();
         let parameter = ParameterBuilder::new()
             .name(format!("tag.{tag}"))
             .parameter_in(ParameterIn::Query)

@@ -10,14 +10,14 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, Any as AnyValue, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any as AnyValue, CorsLayer};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::Api;
 use crate::auth::CallerId;
 use crate::problem::Problem;
-use crate::uploads::resumable::abilities;
+use crate::uploads::resumable::{abilities, speak_tus};
 
 /// The name of a request, of the client's or ours.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -66,6 +66,9 @@ async fn attend(State(api): State<Api>, mut request: Request, next: Next) -> Res
     headers.insert(REQUEST_ID, id);
     make_careful(headers, &route);
     api.tell_limits(headers, &counted);
+    if is_upload {
+        speak_tus(status, headers);
+    }
     response
 }
 
@@ -148,7 +151,19 @@ fn make_careful(headers: &mut axum::http::HeaderMap, route: &str) {
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
-    let exposed = ["location", "etag", "x-request-id", "x-job-id", "retry-after", "ratelimit"];
+    let exposed = [
+        "location",
+        "etag",
+        "x-request-id",
+        "x-job-id",
+        "retry-after",
+        "ratelimit",
+        "tus-resumable",
+        "upload-offset",
+        "upload-length",
+        "upload-metadata",
+        "upload-expires",
+    ];
     let layer = CorsLayer::new()
         .allow_methods([
             Method::GET,
@@ -158,7 +173,8 @@ fn cors(origins: &[String]) -> CorsLayer {
             Method::PATCH,
             Method::DELETE,
         ])
-        .allow_headers(AnyValue)
+        // Not `*`, which leaves `Authorization` out (Fetch standard, section 3.3.5).
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.map(HeaderName::from_static))
         .max_age(std::time::Duration::from_hours(1));
     if origins.iter().any(|origin| origin == "*") {

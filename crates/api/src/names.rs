@@ -8,7 +8,7 @@ use tonemill_job::options::{
 };
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{AdditionalProperties, SchemaType, Type};
-use utoipa::openapi::{Object, ObjectBuilder};
+use utoipa::openapi::{Object, ObjectBuilder, Schema};
 
 /// How urgent a job is.
 #[derive(ToSchema)]
@@ -94,6 +94,15 @@ pub(crate) enum TusVersion {
     V1,
 }
 
+/// A method that POST can stand for.
+#[derive(ToSchema)]
+#[schema(rename_all = "UPPERCASE")]
+pub(crate) enum OverriddenMethod {
+    Head,
+    Patch,
+    Delete,
+}
+
 /// One of MP3's bitrates, in kbit/s.
 pub(crate) fn bitrate() -> Object {
     integer().enum_values(Some(BITRATES_KBPS)).build()
@@ -119,7 +128,7 @@ pub(crate) fn tags() -> Object {
     let tag = || ObjectBuilder::new().schema_type(Type::String).max_length(Some(MAX_TAG_BYTES));
     let object = ObjectBuilder::new().schema_type(Type::Object);
     let object = TAGS.iter().fold(object, |object, name| object.property(*name, tag()));
-    object.additional_properties(Some(AdditionalProperties::<Object>::FreeForm(false))).build()
+    object.additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false))).build()
 }
 
 /// A code of a language.

@@ -9,6 +9,9 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::names::{
+    ChannelsName, DecoderName, EventName, FailureName, LaneName, RoleName, ScopeName, StateName,
+};
 use crate::problem::Problem;
 use crate::{
     Api, account, admin, classic, description, docs, health, jobs, login, middleware, uploads,
@@ -51,7 +54,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(
             uploads::resumable::look,
             uploads::resumable::append,
-            uploads::resumable::give_up
+            uploads::resumable::give_up,
+            uploads::resumable::instead
         ))
         .routes(routes!(uploads::direct::create))
         .routes(routes!(account::me))
@@ -87,7 +91,10 @@ async fn not_for_this(method: Method) -> Problem {
         description = "Videos in, MP3s out. Log in, submit a video, watch it become an MP3, download it.",
         license(name = "MIT"),
     ),
-    components(schemas(Problem)),
+    components(schemas(
+        Problem, ChannelsName, DecoderName, EventName, FailureName, LaneName, RoleName, ScopeName,
+        StateName,
+    )),
     modifiers(&Security),
     security(("bearer" = [])),
     tags(

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tonemill_job::message::Progress;
+use tonemill_job::queue::QueueError;
 use tonemill_job::{JobId, Lane, chain};
 use tonemill_ledger::{Job, JobState};
 
@@ -24,6 +25,8 @@ use crate::jobs::view::ProgressView;
 const LOOK: Duration = Duration::from_millis(250);
 /// How often the position of a waiting job is.
 const POSITION: Duration = Duration::from_secs(2);
+/// How long the queue may take to tell how far a job is.
+const PATIENCE: Duration = Duration::from_millis(300);
 /// Jobs that are looked up together.
 const TOGETHER: usize = 200;
 /// A position beyond this is told as this.
@@ -173,7 +176,7 @@ impl Api {
         match job.state {
             JobState::Waiting => {
                 let before = self.ledger.waiting_before(&job, FAR).await.ok();
-                let queued = self.queue.depth().await.ok().map(|depth| {
+                let queued = soon(self.queue.depth()).await.map(|depth| {
                     let lane = Lane::ALL.iter().position(|lane| *lane == job.lane);
                     lane.map_or(0, |lane| depth.lanes[lane].waiting)
                 });
@@ -184,7 +187,7 @@ impl Api {
                 });
             }
             JobState::Running => {
-                outlook.progress = self.queue.progress(job.id).await.ok().flatten();
+                outlook.progress = soon(self.queue.progress(job.id)).await.flatten();
                 let done = outlook.progress.and_then(fraction).filter(|done| *done > 0.01);
                 outlook.eta = done.zip(job.started_ms).and_then(|(done, started)| {
                     let spent = (self.ledger.now_ms() - started) as f64 / 1000.0;
@@ -195,6 +198,11 @@ impl Api {
         }
         Snapshot { job, outlook }
     }
+}
+
+/// What the queue says, if it says it soon: it is worth no wait.
+async fn soon<T>(call: impl Future<Output = Result<T, QueueError>>) -> Option<T> {
+    timeout(PATIENCE, call).await.ok()?.ok()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcom
 use tonemill_codec::{Bitrate, DecoderKind, MeanBitrate, Mp3Rate, Quality, RateChoice, VbrLevel};
 
 use crate::args_admin::AdminCommand;
+use crate::args_client::{DownloadArgs, JobsArgs, LoginArgs, LogoutArgs, UploadArgs, WatchArgs};
 use crate::args_serve::{ApiCommandArgs, ConfigCommand, ServeArgs};
 use crate::args_service::{SubmitArgs, WorkerArgs};
 use crate::config_file::ConfigFile;
@@ -81,6 +82,18 @@ pub enum Command {
     Admin(Box<AdminCommand>),
     /// Have files converted by the workers, and wait for the MP3s
     Submit(Box<SubmitArgs>),
+    /// Log in to a service
+    Login(LoginArgs),
+    /// End the log-in
+    Logout(LogoutArgs),
+    /// Upload files to a service, which converts them
+    Upload(Box<UploadArgs>),
+    /// List, show, cancel, retry or delete your jobs at a service
+    Jobs(JobsArgs),
+    /// Watch jobs at a service until they are over
+    Watch(WatchArgs),
+    /// Download MP3s from a service
+    Download(DownloadArgs),
 }
 
 #[derive(Debug, Args)]

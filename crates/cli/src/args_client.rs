@@ -37,9 +37,11 @@ pub struct ServerArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "The log-in is kept in $XDG_CONFIG_HOME/tonemill or ~/.config/tonemill, for \
+#[command(
+    after_help = "The log-in is kept in $XDG_CONFIG_HOME/tonemill or ~/.config/tonemill, for \
     you alone. Exit codes: 0 logged in; 2 wrong usage, name or password; 3 the service failed; 130 \
-    interrupted.")]
+    interrupted."
+)]
 pub struct LoginArgs {
     /// Where the service is; without http:// or https:// it is https:// for all but this machine
     #[arg(value_name = "URL")]
@@ -195,10 +197,12 @@ pub struct WatchArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "What is not whole is kept beside the output, as a hidden file that ends in \
+#[command(
+    after_help = "What is not whole is kept beside the output, as a hidden file that ends in \
     .part, and the same command goes on with it. Exit codes: 0 all done; 1 a job is not there or \
     not finished; 2 wrong usage, or an output exists already; 3 the service or the network failed; \
-    130 interrupted.")]
+    130 interrupted."
+)]
 pub struct DownloadArgs {
     /// The jobs
     #[arg(required = true, value_name = "ID")]

@@ -57,7 +57,6 @@ use tonemill_codec::CancelToken;
 
 use crate::exit::{Outcome, on_signals};
 
-use api::Api;
 use failed::Failed;
 
 /// How often somebody who waits looks whether it was interrupted.

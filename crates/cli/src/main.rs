@@ -5,8 +5,10 @@
 mod admin;
 mod args;
 mod args_admin;
+mod args_client;
 mod args_serve;
 mod args_service;
+mod client;
 mod config_check;
 mod config_file;
 mod convert;
@@ -61,6 +63,12 @@ fn main() -> ExitCode {
             exit::on_signals(&cancel);
             submit::run(&args, &cancel)
         }
+        Command::Login(args) => client::login::login(&args, &cancel),
+        Command::Logout(args) => client::login::logout(&args, &cancel),
+        Command::Upload(args) => client::upload::run(&args, &cancel),
+        Command::Jobs(args) => client::jobs::run(&args, &cancel),
+        Command::Watch(args) => client::watch::run(&args, &cancel),
+        Command::Download(args) => client::download::run(&args, &cancel),
         Command::Worker(args) => worker::run(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Api(args) => serve::api(&args),

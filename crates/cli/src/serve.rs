@@ -32,6 +32,7 @@ use tonemill_worker::{Ended, Shutdown, Worker};
 
 use crate::args_serve::{ApiArgs, ApiCommandArgs, HttpArgs, LedgerArgs, ServeArgs};
 use crate::exit::Outcome;
+use crate::json::print_line;
 use crate::service::seconds;
 use crate::worker::start_again;
 
@@ -56,10 +57,9 @@ pub fn serve(args: &ServeArgs) -> Outcome {
         let max_input = args.size.limits.max_input;
         let service = Service::start(&args.api, max_input, parts, &shutdown).await?;
         let ended = worker.run().await;
-        if ended == Ended::Hung {
-            shutdown.drain();
-        }
-        service.ended().await;
+        // Also where it was not told to end: a hang ends the whole process.
+        shutdown.drain();
+        service.end().await;
         drop(data);
         Ok(ended)
     })
@@ -72,7 +72,8 @@ pub fn api(args: &ApiCommandArgs) -> Outcome {
         let shutdown = Shutdown::new();
         shutdown.on_signals().map_err(|error| fault("listen to signals", &error))?;
         let service = Service::start(&args.api, args.limits.max_input, parts, &shutdown).await?;
-        service.ended().await;
+        shutdown.draining().await;
+        service.end().await;
         Ok(Ended::Done)
     })
 }
@@ -221,7 +222,11 @@ impl ServeArgs {
 
 /// A service that runs, apart from its workers.
 struct Service {
-    tasks: JoinSet<()>,
+    /// What answers.
+    http: JoinSet<()>,
+    /// What dispatches and records, for as long as there is something to.
+    books: JoinSet<()>,
+    close_books: CancellationToken,
     ledger: Arc<Ledger>,
 }
 
@@ -234,7 +239,7 @@ impl Service {
     ) -> Result<Self, Failed> {
         let Parts { ledger, queue, store, .. } = parts;
         let metrics = start_metrics()?;
-        let (answering, recording) = (CancellationToken::new(), CancellationToken::new());
+        let (answering, close_books) = (CancellationToken::new(), CancellationToken::new());
         let config = args.http.api_config(max_input);
         let api = Api::new(
             Arc::clone(&ledger),
@@ -251,44 +256,43 @@ impl Service {
         let password = first_administrator(&api, &ledger, &args.ledger).await?;
         args.http.greet(&listener, password.as_deref());
 
-        let mut tasks = JoinSet::new();
+        let (mut http, mut books) = (JoinSet::new(), JoinSet::new());
         let grace = seconds(args.grace);
         let server = args.http.server_config()?;
         let router = routes::router(api.clone());
-        let answer = answering.clone();
-        let ends = recording.clone();
-        let http = async move {
-            if let Err(error) = server::serve(listener, router, server, answer, grace).await {
+        let told_to_end = answering.clone();
+        http.spawn(async move {
+            if let Err(error) = server::serve(listener, router, server, told_to_end, grace).await {
                 tracing::error!(%error, "the HTTP port is closed");
             }
-            // What was answered is dispatched and recorded until here.
-            ends.cancel();
-        };
-        tasks.spawn(http);
-        tasks.spawn(async move { api.run().await });
-        let (l, q, t) = (Arc::clone(&ledger), Arc::clone(&queue), recording.clone());
-        tasks.spawn(async move { dispatcher::run(&l, &*q, Window::default(), &t).await });
-        let (l, q, s, t) =
-            (Arc::clone(&ledger), Arc::clone(&queue), Arc::clone(&store), recording.clone());
-        tasks.spawn(async move { recorder::run(&l, &*q, &*s, &t).await });
-        let (l, retention) = (Arc::clone(&ledger), args.ledger.retention());
-        tasks.spawn(async move {
-            reconciler::run(&l, &*queue, &*store, retention, &recording).await;
+        });
+        http.spawn(async move { api.run().await });
+        let shutdown = shutdown.clone();
+        http.spawn(async move {
+            shutdown.draining().await;
+            answering.cancel();
+        });
+        let (l, q, end) = (Arc::clone(&ledger), Arc::clone(&queue), close_books.clone());
+        books.spawn(async move { dispatcher::run(&l, &*q, Window::default(), &end).await });
+        let (l, q, s, end) =
+            (Arc::clone(&ledger), Arc::clone(&queue), Arc::clone(&store), close_books.clone());
+        books.spawn(async move { recorder::run(&l, &*q, &*s, &end).await });
+        let (l, end, retention) =
+            (Arc::clone(&ledger), close_books.clone(), args.ledger.retention());
+        books.spawn(async move {
+            reconciler::run(&l, &*queue, &*store, retention, &end).await;
             if let Err(error) = queue.leave().await {
                 tracing::debug!(error = chain(&error), "left the queue without a word");
             }
         });
-        let shutdown = shutdown.clone();
-        tasks.spawn(async move {
-            shutdown.draining().await;
-            answering.cancel();
-        });
-        Ok(Self { tasks, ledger })
+        Ok(Self { http, books, close_books, ledger })
     }
 
-    /// Ends when everything has.
-    async fn ended(mut self) {
-        while self.tasks.join_next().await.is_some() {}
+    /// Ends what is told to: first the answers, then the books about them.
+    async fn end(mut self) {
+        while self.http.join_next().await.is_some() {}
+        self.close_books.cancel();
+        while self.books.join_next().await.is_some() {}
         self.ledger.close().await;
     }
 }
@@ -374,9 +378,11 @@ impl HttpArgs {
     fn greet(&self, listener: &TcpListener, password: Option<&str>) {
         let scheme = if self.tls_cert.is_some() { "https" } else { "http" };
         let address = listener.local_addr().unwrap_or(self.listen);
-        println!("tonemill: {scheme}://{address}");
+        // Nobody may listen, and the service runs all the same.
+        print_line(&format!("tonemill: {scheme}://{address}"));
         if let Some(password) = password {
-            println!("tonemill: log in as {ADMIN} with {password} (this is told once)");
+            let line = format!("tonemill: log in as {ADMIN} with {password} (this is told once)");
+            print_line(&line);
         }
     }
 }

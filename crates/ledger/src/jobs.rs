@@ -138,12 +138,6 @@ impl Ledger {
                 condition("label = ?", label.clone());
             }
             // Ids sort by age.
-            if let Some(from) = filter.created_from_ms {
-                condition("id >= ?", first_id_at(from));
-            }
-            if let Some(before) = filter.created_before_ms {
-                condition("id < ?", first_id_at(before));
-            }
             if let Some(before) = filter.before {
                 condition("id < ?", before.to_string());
             }
@@ -156,12 +150,22 @@ impl Ledger {
                 wheres.push(format!("state = 'failed' AND failure_kind IN ({marks})"));
                 texts.extend(filter.failures.iter().map(|kind| kind_name(*kind)));
             }
+            // Not by its id, which is as old as the upload.
+            let times = [
+                ("created_ms >= ?", filter.created_from_ms),
+                ("created_ms < ?", filter.created_before_ms),
+            ];
+            let times = times.into_iter().filter_map(|(text, time)| Some((text, time?)));
+            wheres.extend(times.clone().map(|(text, _)| text.to_owned()));
             let wheres = wheres.join(" AND ");
             let text =
                 format!("SELECT {COLUMNS} FROM jobs WHERE {wheres} ORDER BY id DESC LIMIT ?");
             let mut query = self.db.dialect.query_of(text);
             for text in texts {
                 query = query.bind(text);
+            }
+            for (_, time) in times {
+                query = query.bind(time);
             }
             let rows = query.bind(i64::from(most)).fetch_all(&self.db.read).await?;
             rows.iter().map(Job::from_row).collect()
@@ -284,12 +288,6 @@ impl Ledger {
         }
         query.fetch_optional(connection).await
     }
-}
-
-/// The smallest id that a job can have that is accepted at this time (RFC 9562 section 5.7).
-fn first_id_at(ms: i64) -> String {
-    let ms = u128::try_from(ms).unwrap_or_default().min((1 << 48) - 1);
-    Uuid::from_u128(ms << 80).hyphenated().to_string()
 }
 
 fn detail(row: &AnyRow) -> Result<JobDetail, sqlx::Error> {

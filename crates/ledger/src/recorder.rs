@@ -29,20 +29,26 @@ const WAIT: Duration = Duration::from_secs(1);
 /// After an error.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Records until it is told to end.
+/// Records until it is told to end, and then what is still there.
 pub async fn run(
     ledger: &Ledger,
     queue: &dyn Queue,
     store: &dyn ObjectStore,
     shutdown: &CancellationToken,
 ) {
-    while !shutdown.is_cancelled() {
+    loop {
+        let is_last = shutdown.is_cancelled();
+        let wait = if is_last { Duration::ZERO } else { WAIT };
         // Never dropped half-way: what was handed out to nobody comes late.
-        match queue.events(BATCH, WAIT).await {
+        match queue.events(BATCH, wait).await {
+            Ok(events) if events.is_empty() && is_last => return,
             Ok(events) if events.is_empty() => {}
             Ok(events) => record(ledger, queue, store, events, shutdown).await,
             Err(error) => {
                 tracing::warn!(error = chain(&error), "no events can be read");
+                if is_last {
+                    return;
+                }
                 sleep(PAUSE).await;
             }
         }

@@ -5,12 +5,13 @@
 
 use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 use tonemill_ledger::Ledger;
 use tonemill_ledger::signing_keys::SigningKey;
 use uuid::Uuid;
@@ -23,6 +24,8 @@ const ISSUER: &str = "tonemill";
 const TYPE: &str = "at+jwt";
 /// How long before it signs a key is published: verifiers may keep old lists for as long.
 const PUBLISHED_BEFORE_MS: i64 = 24 * 3600 * 1000;
+/// How often keys that nobody knows are looked for: anybody can make up their names.
+const LOOK: Duration = Duration::from_secs(1);
 /// How far clocks may be apart.
 const LEEWAY_SECONDS: u64 = 30;
 
@@ -67,6 +70,8 @@ pub struct Claims {
 pub struct Tokens {
     lifetimes: TokenLifetimes,
     keys: RwLock<Arc<Vec<Key>>>,
+    /// When an unknown key was looked for.
+    looked: Mutex<Option<Instant>>,
 }
 
 struct Key {
@@ -86,7 +91,7 @@ impl std::fmt::Debug for Key {
 impl Tokens {
     /// Reads the keys, and makes the first or the next one if it is time.
     pub async fn open(ledger: &Ledger, lifetimes: TokenLifetimes) -> Answer<Self> {
-        let tokens = Self { lifetimes, keys: RwLock::default() };
+        let tokens = Self { lifetimes, keys: RwLock::default(), looked: Mutex::default() };
         tokens.refresh_keys(ledger).await?;
         Ok(tokens)
     }
@@ -114,6 +119,27 @@ impl Tokens {
             ledger.add_signing_key(&new_key(signs_from_ms)?, forget_before).await?;
             stored = ledger.signing_keys().await?;
         }
+        self.set_keys(&stored)
+    }
+
+    /// Reads the keys again if `token` names one that is not among them: a replica that started in
+    /// the same moment may have made it. Whether that key is known now.
+    pub async fn learn_key(&self, ledger: &Ledger, token: &str) -> Answer<bool> {
+        let named = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid);
+        let Some(kid) = named.filter(|kid| !self.knows(kid)) else { return Ok(false) };
+        let mut looked = self.looked.lock().await;
+        if !self.knows(&kid) && looked.is_none_or(|looked| looked.elapsed() > LOOK) {
+            *looked = Some(Instant::now());
+            self.set_keys(&ledger.signing_keys().await?)?;
+        }
+        Ok(self.knows(&kid))
+    }
+
+    fn knows(&self, kid: &str) -> bool {
+        self.keys().iter().any(|key| key.id == kid)
+    }
+
+    fn set_keys(&self, stored: &[SigningKey]) -> Answer<()> {
         let keys: Answer<Vec<Key>> = stored.iter().map(Key::read).collect();
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys?);
         Ok(())

@@ -113,18 +113,28 @@ impl Api {
             Some(key) => Some(self.busy_keys.enter(caller.user.id, key)?),
             None => None,
         };
-        self.check_room(caller, declared_bytes(headers)).await?;
         let id = JobId::new();
         let input = ObjectKey::upload(id);
         let kind = content_type(headers);
         let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
         let traceparent = traceparent.filter(|value| value.len() <= 64).map(str::to_owned);
         if kind == "application/json" {
+            if let Some((name, _)) = query.into_iter().next() {
+                let why = "options come in the JSON or in the query, not both";
+                return Err(Problem::invalid(why).field(name));
+            }
             let body = small_body(request).await?;
             let request = JobRequest::from_json(&body)?;
             return self.submit_upload(caller, request, key, traceparent).await;
         }
-        let (request, taken) = if kind == "multipart/form-data" {
+        let is_form = kind == "multipart/form-data";
+        if !self.is_known(caller, key.as_deref()).await? {
+            // A form is longer than its file.
+            let other = if is_form { MAX_FIELDS as u64 * MAX_FIELD_BYTES as u64 } else { 0 };
+            let declared = declared_bytes(headers).map(|bytes| bytes.saturating_sub(other));
+            self.check_room(caller, declared).await?;
+        }
+        let (request, taken) = if is_form {
             self.take_form(&input, query, request).await?
         } else {
             self.take_body(&input, query, headers, request).await?
@@ -179,6 +189,12 @@ impl Api {
             Acceptance::NoUpload => Err(Problem::conflict("the upload is not there any more")),
             Acceptance::NoUser => Err(Problem::unauthorized("this user may not log in any more")),
         }
+    }
+
+    /// Whether a request came before: then what it needs room for is there already.
+    async fn is_known(&self, caller: &Caller, key: Option<&str>) -> Answer<bool> {
+        let Some(key) = key else { return Ok(false) };
+        Ok(self.ledger.known_request(caller.user.id, key).await?.is_some())
     }
 
     /// Refuses what the quotas have no room for before it is sent. What is accepted in the end is

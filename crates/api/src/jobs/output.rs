@@ -12,7 +12,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use futures_util::stream::unfold;
 use headers::{
-    ETag, HeaderMapExt as _, IfMatch, IfModifiedSince, IfNoneMatch, IfRange, LastModified,
+    ETag, HeaderMapExt as _, IfMatch, IfModifiedSince, IfNoneMatch, IfRange, IfUnmodifiedSince,
+    LastModified,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tonemill_job::ObjectKey;
@@ -221,10 +222,14 @@ impl Validators {
 
     /// Preconditions, in the order of RFC 9110 section 13.2.2.
     fn judge(&self, headers: &HeaderMap) -> Answer<Judged> {
-        if let Some(condition) = headers.typed_get::<IfMatch>()
-            && !condition.precondition_passes(&self.tag)
-        {
-            return Err(Problem::precondition_failed("the file is not the one in If-Match"));
+        let holds = match headers.typed_get::<IfMatch>() {
+            Some(condition) => condition.precondition_passes(&self.tag),
+            None => headers
+                .typed_get::<IfUnmodifiedSince>()
+                .is_none_or(|condition| condition.precondition_passes(self.modified.into())),
+        };
+        if !holds {
+            return Err(Problem::precondition_failed("the file is another one, or newer"));
         }
         let is_known = match headers.typed_get::<IfNoneMatch>() {
             Some(condition) => !condition.precondition_passes(&self.tag),

@@ -12,7 +12,7 @@ use tonemill_ledger::job::{MAX_FILE_NAME_BYTES, MAX_LABEL_BYTES};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::body::parse_json;
+use crate::body::{parse_json, whole};
 use crate::names::{self, ChannelsName, DecoderName, LaneName};
 use crate::problem::{Answer, Problem};
 
@@ -24,28 +24,34 @@ pub struct JobRequest {
     /// Constant bitrate, in kbit/s: 8 to 320. Default: 192.
     #[param(schema_with = names::bitrate)]
     #[schema(schema_with = names::nullable_bitrate)]
+    #[serde(deserialize_with = "whole")]
     pub bitrate_kbps: Option<u32>,
     /// Average bitrate, in kbit/s, instead.
     #[param(minimum = 8, maximum = 310)]
     #[schema(minimum = 8, maximum = 310)]
+    #[serde(deserialize_with = "whole")]
     pub abr_kbps: Option<u32>,
     /// Variable bitrate instead, from 0 (best) to 9 (smallest).
     #[param(minimum = 0, maximum = 9)]
     #[schema(minimum = 0, maximum = 9)]
+    #[serde(deserialize_with = "whole")]
     pub vbr_level: Option<u8>,
     /// The encoder's effort, from 0 (slowest, best) to 9 (fastest). Default: 3.
     #[param(minimum = 0, maximum = 9)]
     #[schema(minimum = 0, maximum = 9)]
+    #[serde(deserialize_with = "whole")]
     pub quality: Option<u8>,
     /// `auto` (as many as the input, at most two), `mono` or `stereo`.
     #[param(value_type = Option<ChannelsName>, inline)]
-    #[schema(value_type = ChannelsName, inline, required = false)]
+    #[schema(value_type = ChannelsName, required = false)]
     pub channels: ChannelOption,
     /// Sample rate, in Hz. Default: the input's, if MP3 has it.
     #[param(schema_with = names::rate)]
     #[schema(schema_with = names::nullable_rate)]
+    #[serde(deserialize_with = "whole")]
     pub rate_hz: Option<u32>,
     /// Audio track, from 0. Default: the one that players choose.
+    #[serde(deserialize_with = "whole")]
     pub track: Option<usize>,
     /// Audio track in this language, by any ISO 639 code.
     #[param(max_length = 64, pattern = "\\S")]
@@ -71,11 +77,11 @@ pub struct JobRequest {
     pub strict: bool,
     /// `ffmpeg` (everything) or `symphonia` (memory-safe, fewer formats).
     #[param(value_type = Option<DecoderName>, inline)]
-    #[schema(value_type = DecoderName, inline, required = false)]
+    #[schema(value_type = DecoderName, required = false)]
     pub decoder: DecoderOption,
     /// `high` (somebody is waiting), `normal` or `low` (whenever there is time).
     #[param(value_type = Option<LaneName>, inline)]
-    #[schema(value_type = LaneName, inline, required = false)]
+    #[schema(value_type = LaneName, required = false)]
     pub lane: Lane,
     /// What you call it, to find it again.
     #[param(max_length = 190)]
@@ -175,13 +181,15 @@ impl JobRequest {
     }
 }
 
-/// A name that a client gives a file, as it is kept: its last component, without control characters,
-/// of a bounded length.
+/// A name that a client gives a file, as it is kept: its last component, without control characters
+/// and those that make `gpj.exe` read as `exe.jpg`, of a bounded length.
 #[must_use]
 pub fn clean_file_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let is_reordering = |letter: char| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_unsafe = |letter: &char| letter.is_control() || is_reordering(*letter);
     let mut clean = String::new();
-    for letter in last.trim().chars().filter(|letter| !letter.is_control()) {
+    for letter in last.trim().chars().filter(|letter| !is_unsafe(letter)) {
         if clean.len() + letter.len_utf8() > MAX_FILE_NAME_BYTES {
             break;
         }
@@ -244,6 +252,7 @@ mod tests {
             ("../../etc/passwd", "passwd"),
             ("C:\\Videos\\a b.mov", "a b.mov"),
             ("a\r\nSet-Cookie: x", "aSet-Cookie: x"),
+            ("\u{202e}4pm.exe", "4pm.exe"),
             ("..", "upload"),
             ("", "upload"),
             ("dir/", "upload"),

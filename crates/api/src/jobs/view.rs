@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tonemill_job::message::Failure;
 use tonemill_job::{JobId, JobOptions};
+use tonemill_ledger::job::MAX_FILE_NAME_BYTES;
 use tonemill_ledger::{Attempt, Job, JobDetail, JobState};
 use utoipa::ToSchema;
 
@@ -21,12 +22,12 @@ pub struct JobView {
     #[schema(value_type = String, format = Uuid)]
     pub id: JobId,
     /// `waiting` for its turn, `queued` for a worker, `running`, `finished`, `failed` or `cancelled`.
-    #[schema(value_type = StateName, inline)]
+    #[schema(value_type = StateName)]
     pub state: &'static str,
     /// Counts the changes of its state.
     pub version: u64,
     /// `high`, `normal` or `low`.
-    #[schema(value_type = LaneName, inline)]
+    #[schema(value_type = LaneName)]
     pub lane: &'static str,
     /// What you call it.
     pub label: String,
@@ -107,7 +108,7 @@ pub struct OutputView {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct FailureView {
     /// `bad_input`, `limit_exceeded`, `transient`, `crash` or `bug`.
-    #[schema(value_type = FailureName, inline)]
+    #[schema(value_type = FailureName)]
     pub kind: Value,
     /// Where: `fetch`, `decode`, `encode`, `store`, …
     pub stage: String,
@@ -256,14 +257,18 @@ pub(crate) fn no_job() -> Problem {
     Problem::not_found("there is no such job")
 }
 
-/// What a download is saved as: the upload's name with another ending.
+/// What a download is saved as: the upload's name with another ending, which may be as long as the
+/// upload's, for no filesystem takes a longer one.
 #[must_use]
 pub fn output_file_name(job: &Job) -> String {
+    const ENDING: &str = ".mp3";
     let stem = match job.file_name.rsplit_once('.') {
         Some((stem, _)) if !stem.is_empty() => stem,
         _ => &job.file_name,
     };
-    format!("{stem}.mp3")
+    let most = MAX_FILE_NAME_BYTES - ENDING.len();
+    let end = (0..=most.min(stem.len())).rev().find(|at| stem.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}{ENDING}", &stem[..end])
 }
 
 /// A time of the ledger.

@@ -27,11 +27,7 @@ use crate::problem::{Answer, Problem};
          content_type = "application/problem+json"),
     )
 )]
-pub async fn end(
-    State(api): State<Api>,
-    caller: Caller,
-    Id(id): Id,
-) -> Answer<Response> {
+pub async fn end(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<Response> {
     caller.may(Scope::Write)?;
     let id = job_id(&id)?;
     match api.cancel(caller.own(), id).await? {

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use crate::Api;
 use crate::account::check_text;
 use crate::auth::{Caller, Scope};
-use crate::body::JsonBody;
+use crate::body::{JsonBody, whole_number};
 use crate::jobs::intake::too_large;
 use crate::jobs::request::clean_file_name;
 use crate::jobs::view::time;
@@ -33,6 +33,7 @@ const MAX_PUT_BYTES: u64 = 5 << 30;
 #[serde(deny_unknown_fields)]
 pub struct NewDirectUpload {
     /// Exactly how long it is: at most 5 GiB.
+    #[serde(deserialize_with = "whole_number")]
     #[schema(minimum = 1, maximum = 5_368_709_120_u64)]
     bytes: u64,
     /// What it is called.

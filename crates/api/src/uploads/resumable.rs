@@ -16,7 +16,7 @@ use crate::auth::{Caller, Scope};
 use crate::jobs::create::over_quota;
 use crate::jobs::intake::too_large;
 use crate::jobs::request::clean_file_name;
-use crate::names::TusVersion;
+use crate::names::{OverriddenMethod, TusVersion};
 use crate::path::Id;
 use crate::problem::{Answer, Problem};
 use crate::uploads::checksum::{Checksum, NAMES};
@@ -29,7 +29,7 @@ const VERSION: &str = "1.0.0";
 const EXTENSIONS: &str = "creation,termination,expiration,checksum";
 /// Longest `Upload-Metadata`, in bytes.
 const MAX_METADATA_BYTES: usize = 16 << 10;
-/// Of tus: the checksum is not that of the bytes. Has no name in HTTP.
+/// Tells it with every answer.
 const VERSION_HEADERS: [(HeaderName, HeaderValue); 1] =
     [(HeaderName::from_static("tus-resumable"), HeaderValue::from_static(VERSION))];
 
@@ -40,7 +40,7 @@ const VERSION_HEADERS: [(HeaderName, HeaderValue); 1] =
         ("Tus-Resumable" = inline(Option<TusVersion>), Header, description = "The version of tus"),
         ("Upload-Length" = u64, Header, minimum = 1, description = "Bytes of the whole upload"),
         ("Upload-Metadata" = Option<String>, Header, max_length = 16384,
-         pattern = "^([!-+--~]+( ([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?)?(,[!-+--~]+( ([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?)?)*)?$",
+         pattern = "^([!-+.-~-]+( ([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?)?(,[!-+.-~-]+( ([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?)?)*)?$",
          description = "`filename` and a name in Base64"),
     ),
     responses(
@@ -228,6 +228,57 @@ pub async fn give_up(
         tracing::debug!(error = chain(&error), "an upload that was given up stays for now");
     }
     Ok((StatusCode::NO_CONTENT, VERSION_HEADERS).into_response())
+}
+
+/// For clients that cannot send HEAD, PATCH or DELETE: as if they had, with all that belongs to it.
+#[utoipa::path(
+    post, path = "/v1/uploads/{id}", operation_id = "override_method", tag = "Uploads",
+    params(
+        ("id" = String, Path, format = Uuid, description = "The upload"),
+        ("X-HTTP-Method-Override" = inline(OverriddenMethod), Header, description = "The method meant"),
+        ("Tus-Resumable" = inline(Option<TusVersion>), Header, description = "The version of tus"),
+    ),
+    request_body(content = [u8], content_type = "application/offset+octet-stream"),
+    responses(
+        (status = 200, description = "As HEAD"),
+        (status = 204, description = "As PATCH or DELETE"),
+        (status = 404, description = "There is no such upload", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "It goes on somewhere else", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 412, description = "Another version of tus", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 423, description = "Another request writes to it", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 460, description = "The checksum is another", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
+pub async fn instead(
+    State(api): State<Api>,
+    caller: Caller,
+    id: Id,
+    request: Request,
+) -> Answer<Response> {
+    let headers = request.headers().clone();
+    let method = headers.get("x-http-method-override").map(HeaderValue::as_bytes);
+    match method {
+        Some(b"PATCH") => append(State(api), caller, id, request).await,
+        Some(b"DELETE") => give_up(State(api), caller, id, headers).await,
+        Some(b"HEAD") => look(State(api), caller, id, headers).await,
+        _ => {
+            let why = "POST stands for HEAD, PATCH or DELETE here: say which";
+            Err(Problem::bad_request(why).field("X-HTTP-Method-Override"))
+        }
+    }
+}
+
+/// What an answer of tus has whatever it says.
+pub(crate) fn speak_tus(status: StatusCode, headers: &mut HeaderMap) {
+    insert(headers, "tus-resumable", VERSION);
+    if status == StatusCode::PRECONDITION_FAILED {
+        insert(headers, "tus-version", VERSION);
+    }
 }
 
 /// What of tus there is, for `OPTIONS`.

@@ -72,9 +72,8 @@ mod tests {
             4 * part,
             5 * part + 1,
         ];
-        let bytes: Vec<u8> = (0..=5 * part)
-            .map(|n| (n as u32).wrapping_mul(0x9e37_79b9).to_be_bytes()[0])
-            .collect();
+        let bytes: Vec<u8> =
+            (0..=5 * part).map(|n| (n as u32).wrapping_mul(0x9e37_79b9).to_be_bytes()[0]).collect();
         for length in lengths {
             let bytes = &bytes[..length];
             let subtrees: Vec<String> =

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures_util::StreamExt as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tonemill_job::ObjectKey;
 use tonemill_job::objects::{PART_BYTES, PartTag, PartsId};
 use tonemill_ledger::uploads::{Growth, StoredPart, Upload};
@@ -24,8 +24,11 @@ use crate::uploads::checksum::Checksum;
 use crate::uploads::no_upload;
 use crate::uploads::tree_hash::{subtree_hash, whole_hash};
 
-/// How long a request that shows no sign of life keeps others out.
-const LOCK: Duration = Duration::from_mins(1);
+/// How long a request that shows no sign of life keeps others out. Shorter than clients' patience: when
+/// this process dies, they come back within seconds and give up after a few tries (tus-js-client: 9 s).
+const LOCK: Duration = Duration::from_secs(6);
+/// How often a request shows that it lives.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 /// One request's writing to one upload.
 pub(super) struct Writer<'a> {
@@ -126,6 +129,10 @@ impl<'a> Writer<'a> {
     }
 
     async fn take(&mut self, mut chunk: &[u8]) -> Answer<()> {
+        // Before anything is stored: whoever was silent may have been succeeded.
+        if self.locked.elapsed() > SIGN_OF_LIFE {
+            self.lock().await?;
+        }
         if let Some(checksum) = &mut self.checksum {
             checksum.update(chunk);
         }
@@ -150,9 +157,6 @@ impl<'a> Writer<'a> {
                 }
             }
         }
-        if self.locked.elapsed() > LOCK / 3 {
-            self.lock().await?;
-        }
         Ok(())
     }
 
@@ -173,8 +177,8 @@ impl<'a> Writer<'a> {
         let part = Bytes::from(std::mem::take(&mut self.part));
         let number = self.next_number();
         let subtree_hash = subtree_hash(number, &part);
-        let Upload { key, .. } = &self.upload;
-        let tag = self.api.store.put_part(key, &self.parts_id, number, part).await?;
+        let (api, key, parts_id) = (self.api, self.upload.key.clone(), self.parts_id.clone());
+        let tag = self.alive(api.store.put_part(&key, &parts_id, number, part)).await??;
         self.growth.parts.push(StoredPart { tag, subtree_hash });
         Ok(())
     }
@@ -206,8 +210,27 @@ impl<'a> Writer<'a> {
         if !self.api.ledger.lock_upload(self.upload.id, self.id, lock_ms).await? {
             return Err(Problem::locked("another request writes to this upload"));
         }
+        if self.locked.elapsed() > LOCK {
+            // Another may have come and gone. What it stored must not be overwritten.
+            let Upload { user, id, .. } = self.upload;
+            let current = self.api.ledger.upload(user, id).await?.ok_or_else(no_upload)?;
+            if current.received_bytes != self.growth.from_bytes || current.finished {
+                return Err(wrong_offset(current.received_bytes));
+            }
+        }
         self.locked = Instant::now();
         Ok(())
+    }
+
+    /// Waits for `work` with signs of life.
+    async fn alive<T>(&mut self, work: impl Future<Output = T>) -> Answer<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = sleep(SIGN_OF_LIFE) => self.lock().await?,
+            }
+        }
     }
 
     /// Stores what is left: as the last part, or as the tail.
@@ -241,17 +264,17 @@ impl<'a> Writer<'a> {
             parts.iter().map(|part| part.subtree_hash.clone()).collect();
         subtrees.push(subtree_hash(number, &last));
         let blake3 = whole_hash(&subtrees, total_bytes, &last);
-        let Upload { key, .. } = &self.upload;
+        let (key, parts_id) = (self.upload.key.clone(), self.parts_id.clone());
         let store = &self.api.store;
         let finished = async {
-            let tag = store.put_part(key, &self.parts_id, number, last.clone()).await?;
+            let tag = store.put_part(&key, &parts_id, number, last.clone()).await?;
             let tags: Vec<PartTag> =
                 parts.iter().map(|part| part.tag.clone()).chain([tag]).collect();
-            store.finish_parts(key, &self.parts_id, &tags, total_bytes).await
+            store.finish_parts(&key, &parts_id, &tags, total_bytes).await
         };
-        if let Err(error) = finished.await {
+        if let Err(error) = self.alive(finished).await? {
             // Perhaps it was finished before, by a process that died before it could say so.
-            let info = store.head(key).await;
+            let info = store.head(&key).await;
             if !info.is_ok_and(|info| info.bytes == total_bytes) {
                 return Err(error.into());
             }

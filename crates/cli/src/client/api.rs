@@ -66,35 +66,46 @@ impl Ask {
     }
 }
 
-/// The service that was named, and the place of log-ins; else the service of the last log-in.
+/// The service that was named.
 pub fn named_service(connection: &ConnectionArgs) -> Result<Option<String>, Failed> {
     connection.url.as_deref().map(address).transpose()
 }
 
 impl Api {
+    /// The service that was named, or that of the last log-in.
     pub fn open(args: &ServerArgs, bars: &Bars) -> Result<Self, Failed> {
-        let connection = &args.connection;
+        let ServerArgs { connection, token } = args;
+        Self::of(connection, token.as_deref(), bars)
+    }
+
+    pub fn of(
+        connection: &ConnectionArgs,
+        token: Option<&str>,
+        bars: &Bars,
+    ) -> Result<Self, Failed> {
         let named = named_service(connection)?;
         let place = Place::find();
-        if let (Some(token), Some(base)) = (&args.token, &named) {
+        if let (Some(token), Some(base)) = (token, &named) {
             return Self::with_key(token, base.clone(), connection, bars);
         }
         let place = place?;
         let log_ins = LogIns::read(&place)?;
         let nobody = |at: &str| {
             let message = format!("you are not logged in{at}");
-            Failed::usage(message, "say `tonemill login URL`, or set TONEMILL_URL and TONEMILL_TOKEN")
+            Failed::usage(
+                message,
+                "say `tonemill login URL`, or set TONEMILL_URL and TONEMILL_TOKEN",
+            )
         };
         let base = named.or(log_ins.current).ok_or_else(|| nobody(""))?;
-        if let Some(token) = &args.token {
+        if let Some(token) = token {
             return Self::with_key(token, base, connection, bars);
         }
         // A log-in is for its own service: no other one ever sees its tokens.
         let log_in = log_ins.servers.get(&base).cloned();
         let log_in = log_in.ok_or_else(|| nobody(&format!(" at {base}")))?;
         let ca_file = connection.ca_file.as_ref().or(log_in.ca_file.as_ref());
-        let link =
-            Link::open(base, ca_file.map(|p| &**p), connection.retry_for, bars.clone())?;
+        let link = Link::open(base, ca_file.map(|p| &**p), connection.retry_for, bars.clone())?;
         let access = Access::LogIn(Session::new(place, log_in));
         Ok(Self { link: Arc::new(link), access })
     }
@@ -183,7 +194,11 @@ impl Api {
     /// The answer, if it is a success.
     pub async fn expect(&self, ask: &Ask) -> Result<Response, Failed> {
         let response = self.send(ask).await?;
-        if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(self.refused(response).await)
+        }
     }
 
     /// The JSON of the answer, if it is a success.
@@ -215,7 +230,8 @@ impl Api {
     /// Where a redirection leads. Whoever is there gets the headers of `ask` and no token.
     pub async fn elsewhere(&self, mut response: Response, ask: &Ask) -> Result<Response, Stop> {
         for _ in 0..MAX_HOPS {
-            if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
+            if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED
+            {
                 return Ok(response);
             }
             let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());

@@ -57,11 +57,6 @@ impl LogIns {
             .map_err(|error| Failed::fault(error.to_string(), "report this defect"))?;
         place.write(FILE, &bytes)
     }
-
-    /// Where they are.
-    pub fn path(place: &Place) -> PathBuf {
-        place.file(FILE)
-    }
 }
 
 /// Held while log-ins change. The file of log-ins is replaced, so another one is locked.

@@ -144,7 +144,7 @@ impl Link {
     /// Something answers that is not what it should be.
     pub fn strange(&self, why: &str) -> Failed {
         let message = format!("{} does not behave like Tonemill: {why}", plain(&self.base));
-        Failed::fault(message, "check the address")
+        Failed::usage(message, "check the address")
     }
 
     fn silent(&self) -> Trouble {
@@ -158,7 +158,9 @@ impl Link {
         let is_https = self.base.starts_with("https:");
         let advice = if cause.contains("certificate") {
             "if its authority is your own, name it with --ca-file"
-        } else if is_https && (cause.contains("corrupt message") || cause.contains("InvalidContentType")) {
+        } else if is_https
+            && (cause.contains("corrupt message") || cause.contains("InvalidContentType"))
+        {
             "if it speaks HTTP alone, say http://"
         } else {
             "check the address and the network"
@@ -206,7 +208,11 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, Failed> {
     };
     let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let found = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(root(&error)))?;
-    if found.is_empty() { Err(wrong("there is no certificate in it".to_owned())) } else { Ok(found) }
+    if found.is_empty() {
+        Err(wrong("there is no certificate in it".to_owned()))
+    } else {
+        Ok(found)
+    }
 }
 
 /// The address of a service as it is kept: a scheme, a host, perhaps a path. Without a scheme it is
@@ -241,9 +247,7 @@ pub fn address(text: &str) -> Result<String, Failed> {
 pub fn is_local(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost" | "[::1]") => true,
-        Some(host) => {
-            host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
-        }
+        Some(host) => host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback()),
         None => false,
     }
 }

@@ -30,7 +30,8 @@ impl Link {
             let message = format!("{} redirects to {to}", plain(&self.base));
             return Failed::usage(message, "name the service by its own address");
         }
-        let problem = if is_kind(&response, "application/problem+json") {
+        let is_problem = is_kind(&response, "application/problem+json");
+        let problem = if is_problem {
             let body = self.body(response, MAX_BYTES).await.ok();
             body.and_then(|body| serde_json::from_slice::<Problem>(&body).ok())
         } else {
@@ -41,6 +42,10 @@ impl Link {
             // A proxy, perhaps, in whose words nobody is interested.
             None if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 Failed::fault(format!("{} answers {status}", plain(&self.base)), "try again later")
+            }
+            // The answer to a HEAD has no body.
+            None if is_problem => {
+                Failed::new(outcome(status), format!("{} answers {status}", plain(&self.base)), "")
             }
             None => {
                 let message =

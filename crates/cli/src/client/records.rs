@@ -34,7 +34,7 @@ pub enum Opened<T> {
 impl<T: Serialize + DeserializeOwned> Record<T> {
     /// The record of the transfer that `facts` tell from all others.
     pub fn open(place: Option<&Place>, kind: &str, facts: &[&str]) -> Opened<T> {
-        let nowhere = || Opened::Ours(Self { file: None, content: PhantomData }, None);
+        let nowhere = || Opened::Ours(Self::nowhere(), None);
         // What cannot be remembered can still be done.
         let folder = place.and_then(|place| place.folder(kind).ok());
         let Some(folder) = folder else { return nowhere() };
@@ -51,6 +51,11 @@ impl<T: Serialize + DeserializeOwned> Record<T> {
             Ok(None) => Opened::Busy,
             Err(_) => nowhere(),
         }
+    }
+
+    /// A record that remembers nothing.
+    pub fn nowhere() -> Self {
+        Self { file: None, content: PhantomData }
     }
 
     /// Remembers. What cannot be remembered is done again after an interruption.

@@ -76,8 +76,7 @@ impl Session {
             return Err(log_in_again("you are logged out", link));
         };
         if kept.access_token == refused {
-            let Tokens { access_token, refresh_token } =
-                ask(link, &kept.refresh_token).await?;
+            let Tokens { access_token, refresh_token } = ask(link, &kept.refresh_token).await?;
             (kept.access_token, kept.refresh_token) = (access_token, refresh_token);
             *tokens = kept.clone();
             return log_ins.write(&self.place, &lock);

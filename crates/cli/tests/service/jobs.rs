@@ -31,10 +31,8 @@ impl Client {
     /// The job when it is in this state.
     pub async fn in_state(&self, job: &str, state: &str) -> Value {
         let what = format!("{job} is {state}");
-        crate::until(&what, async || {
-            Some(self.job(job).await).filter(|job| job["state"] == state)
-        })
-        .await
+        crate::until(&what, async || Some(self.job(job).await).filter(|job| job["state"] == state))
+            .await
     }
 
     /// The job when it is over.

@@ -10,9 +10,13 @@ pub struct Ledger(AnyConnection);
 impl Ledger {
     /// That of an embedded service, which may run.
     pub async fn of(service: &Service) -> Self {
+        Self::open(&format!("sqlite://{}", service.data().join("ledger.db").display())).await
+    }
+
+    /// One in SQLite.
+    pub async fn open(url: &str) -> Self {
         sqlx::any::install_default_drivers();
-        let url = format!("sqlite://{}", service.data().join("ledger.db").display());
-        let mut connection = AnyConnection::connect(&url).await.expect("a ledger");
+        let mut connection = AnyConnection::connect(url).await.expect("a ledger");
         // The service writes as well.
         let wait = sqlx::query("PRAGMA busy_timeout = 20000");
         wait.execute(&mut connection).await.expect("SQLite knows it");

@@ -5,6 +5,7 @@
 //! test does with a job. The quick tier runs small versions; with `TONEMILL_CHAOS=1` they run at full
 //! size. `TONEMILL_SEED` repeats a run as far as chance is ours.
 
+#[allow(dead_code, reason = "the tests of the pool use the rest")]
 #[path = "../pool/clips.rs"]
 mod clips;
 #[path = "../support/mod.rs"]
@@ -47,12 +48,17 @@ fn seeded() -> (fastrand::Rng, u64) {
 
 /// Asks until there is an answer, for as long as patience lasts.
 async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+    let start = Instant::now();
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        pause(what, start).await;
     }
+}
+
+/// A moment between two tries, if patience that began then lasts.
+async fn pause(what: &str, start: Instant) {
+    assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+    tokio::time::sleep(Duration::from_millis(10)).await;
 }

@@ -173,8 +173,13 @@ impl Service {
         files
     }
 
-    pub fn log(&self) -> String {
-        read(&self.folder.path().join("log"))
+    /// Waits until no upload is kept: when its job is finished, nobody needs it any more.
+    pub async fn without_uploads(&self) {
+        let left = async || {
+            let files = [self.files("objects/uploads"), self.files("unfinished")].concat();
+            files.is_empty().then_some(())
+        };
+        crate::until("an end of all uploads", left).await;
     }
 }
 
@@ -196,44 +201,51 @@ fn start(
 pub struct Separate {
     pub apis: Vec<(Process, SocketAddr)>,
     pub workers: Vec<Process>,
+    pub database: String,
+    redis: RedisServer,
+    s3: S3Server,
     folder: TempDir,
-    _redis: RedisServer,
-    _s3: S3Server,
 }
 
 impl Separate {
     /// Several of each over one database; `None` is SQLite.
     pub fn start(database: Option<&str>, apis: usize, workers: usize) -> Self {
-        let (redis, s3) = (RedisServer::start(), S3Server::start());
         let folder = tempfile::tempdir().expect("a folder");
         let file = format!("sqlite://{}?mode=rwc", folder.path().join("ledger.db").display());
         let database = database.map_or(file, str::to_owned);
-        let command = |name: &str| {
-            let mut command = program();
-            command.args([name, "--log-format", "json"]).envs(store(&s3));
-            command.env("TONEMILL_REDIS_URL", redis.url()).env("TONEMILL_LEASE", "2");
-            command
-        };
-        let log = |name: &str, number| folder.path().join(format!("{name}-{number}.log"));
-        let api = |number| {
-            let mut command = command("api");
-            command.args(["--listen", "127.0.0.1:0", "--database-url", &database]);
-            command.env_remove("TONEMILL_LEASE").env("TONEMILL_ADMIN_PASSWORD", PASSWORD);
-            Process::start(&mut command, log("api", number))
-        };
+        let (redis, s3) = (RedisServer::start(), S3Server::start());
+        let (apis_due, apis, workers_due) = (apis, Vec::new(), workers);
+        let mut all = Self { apis, workers: Vec::new(), database, redis, s3, folder };
         // All at once: one of them makes the tables, and the administrator.
-        let apis: Vec<Process> = (0..apis).map(api).collect();
-        let worker = |number| {
-            let mut command = command("worker");
-            Process::start(command.args(["--retry-delay", "0.2"]), log("worker", number))
-        };
-        let workers = (0..workers).map(worker).collect();
-        let with_address = |mut api: Process| {
-            let address = api.address();
-            (api, address)
-        };
-        let apis = apis.into_iter().map(with_address).collect();
-        Self { apis, workers, folder, _redis: redis, _s3: s3 }
+        let apis: Vec<Process> = (0..apis_due).map(|number| all.api(number)).collect();
+        all.workers = (0..workers_due).map(|number| all.worker(number)).collect();
+        all.apis = apis.into_iter().map(with_address).collect();
+        all
+    }
+
+    /// One more.
+    pub fn add_api(&mut self) {
+        self.apis.push(with_address(self.api(self.apis.len())));
+    }
+
+    fn api(&self, number: usize) -> Process {
+        let mut command = self.command("api");
+        command.args(["--listen", "127.0.0.1:0", "--database-url", &self.database]);
+        command.env("TONEMILL_ADMIN_PASSWORD", PASSWORD);
+        Process::start(&mut command, self.folder.path().join(format!("api-{number}.log")))
+    }
+
+    fn worker(&self, number: usize) -> Process {
+        let mut command = self.command("worker");
+        command.args(["--retry-delay", "0.2", "--lease", "2"]);
+        Process::start(&mut command, self.folder.path().join(format!("worker-{number}.log")))
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = program();
+        command.args([name, "--log-format", "json"]).envs(store(&self.s3));
+        command.env("TONEMILL_REDIS_URL", self.redis.url());
+        command
     }
 
     /// Nobody, at one of the APIs.
@@ -244,9 +256,14 @@ impl Separate {
     /// Everything that they have logged.
     pub fn log(&self) -> String {
         let entries = std::fs::read_dir(self.folder.path()).expect("a folder").flatten();
-        let logs = entries.map(|entry| entry.path()).filter(|path| path.extension() == Some("log".as_ref()));
-        logs.map(|log| read(&log)).collect()
+        let is_log = |path: &PathBuf| path.extension() == Some("log".as_ref());
+        entries.map(|entry| entry.path()).filter(is_log).map(|log| read(&log)).collect()
     }
+}
+
+fn with_address(mut api: Process) -> (Process, SocketAddr) {
+    let address = api.address();
+    (api, address)
 }
 
 /// Where the objects are.

@@ -1,0 +1,124 @@
+//! The service over HTTP and the ledger beneath it: what a job takes beyond its conversion, uploads,
+//! reads, starts, a ledger that has grown, and what one user's crowd of jobs costs the others.
+//!
+//! Every case checks that the work was done: outputs have equal audio, uploads are in the store byte
+//! for byte, answers are what they should be.
+
+mod deployment;
+mod error;
+mod fair;
+mod figures;
+mod fill;
+mod follow;
+mod http;
+mod latency;
+mod ledger;
+mod open_files;
+mod place;
+mod process;
+mod reads;
+mod start;
+mod uploads;
+mod video;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+pub use self::error::ServiceError;
+use self::place::Place;
+use crate::peers::machine::Machine;
+
+/// What to measure.
+#[derive(Debug, Parser)]
+pub struct Options {
+    /// Cases
+    #[arg(long = "case", value_enum, value_delimiter = ',')]
+    pub cases: Vec<Case>,
+    /// Rounds [default: latency 50, start 20, ledger 300, the others 3]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: Option<u32>,
+    /// The report
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// The program [default: that of the release build]
+    #[arg(long, value_name = "FILE", env = "TONEMILL_BENCH_PROGRAM")]
+    pub program: Option<PathBuf>,
+    /// The large upload in the case `uploads`, in MB
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub upload_mb: u64,
+    /// How long each measurement of the case `reads` lasts, in seconds
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub read_seconds: u64,
+    /// Jobs in the large ledger of the cases `start` and `ledger`
+    #[arg(long, default_value_t = 100_000)]
+    pub ledger_jobs: usize,
+    /// Jobs that one user has submitted before the others in the case `fair`
+    #[arg(long, default_value_t = 10_000)]
+    pub crowd: usize,
+}
+
+impl Options {
+    fn rounds(&self, default: u32) -> u32 {
+        self.rounds.unwrap_or(default)
+    }
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Case {
+    /// A clip of five seconds from the first byte to the event, against the conversion itself
+    Latency,
+    /// One large upload and fifty at once: throughput, memory, files
+    Uploads,
+    /// One job and lists of fifty, from 8 and 64 connections, idle and beside conversions
+    Reads,
+    /// From the start of the process to its readiness, with an empty and a large ledger
+    Start,
+    /// Each call of a small and of a large ledger, in three databases
+    Ledger,
+    /// What a hundred users wait when one of them has submitted thousands of jobs
+    Fair,
+}
+
+/// Measures, and writes the report.
+pub async fn run(options: &Options) -> Result<(), ServiceError> {
+    let cases = if options.cases.is_empty() { Case::value_variants() } else { &options.cases[..] };
+    let place = Place::prepare(options.program.as_deref())?;
+    let mut report = header(&place)?;
+    for case in cases {
+        eprintln!("service: {case:?}");
+        let section = match case {
+            Case::Latency => latency::measure(&place, options).await?,
+            Case::Uploads => uploads::measure(&place, options).await?,
+            Case::Reads => reads::measure(&place, options).await?,
+            Case::Start => start::measure(&place, options).await?,
+            Case::Ledger => ledger::measure(&place, options).await?,
+            Case::Fair => fair::measure(&place, options).await?,
+        };
+        println!("{section}");
+        report.push_str(&section);
+        // After each case, so that an interrupted run keeps what it has measured.
+        if let Some(path) = &options.out {
+            std::fs::write(path, &report).map_err(|e| ServiceError::file("write", path, e))?;
+        }
+    }
+    Ok(())
+}
+
+fn header(place: &Place) -> Result<String, ServiceError> {
+    let machine = Machine::read()?;
+    let mut text = String::from("# The service\n\n");
+    let gib = machine.memory_bytes >> 30;
+    let Machine { cpu, cores, system, kernel, .. } = machine;
+    let _ = writeln!(text, "{cpu}, {cores} cores, {gib} GiB; {system}, Linux {kernel}");
+    let _ = writeln!(
+        text,
+        "\ntonemill at {}{}. Servers, workers, clients and measuring share the\n\
+         cores and the disk.\n",
+        place::revision(),
+        if place.is_release { "" } else { ", **not the release build**" },
+    );
+    Ok(text)
+}

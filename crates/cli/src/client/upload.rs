@@ -1,0 +1,336 @@
+//! `tonemill upload`: files become jobs, one after the other, while the jobs of those before are
+//! watched and their MP3s come down.
+//!
+//! What is remembered of a file until it is done is the name of its upload, which is that of its job:
+//! the same command finds either, and asks for no second job.
+
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::unfold;
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tonemill_codec::CancelToken;
+use tonemill_job::JobId;
+
+use crate::args_client::UploadArgs;
+use crate::client::api::{Api, Ask};
+use crate::client::bars::{Bar, Bars};
+use crate::client::download::get_whole;
+use crate::client::drive;
+use crate::client::failed::Failed;
+use crate::client::job::Job;
+use crate::client::order::Order;
+use crate::client::place::Place;
+use crate::client::records::{Opened, Record};
+use crate::client::source::Source;
+use crate::client::tus::{Arrived, Tus};
+use crate::client::watch::{AT_A_TIME, follow};
+use crate::exit::Outcome;
+use crate::request::{Target, usage};
+use crate::text::shown;
+
+use report::Sent;
+
+/// How often an upload is begun that the service forgets.
+const BEGINNINGS: usize = 3;
+
+/// What is remembered of a file.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// Its upload, and its job.
+    upload: JobId,
+    /// Of the request for the job, once that may have been sent.
+    order: Option<String>,
+}
+
+/// A file whose job is accepted.
+struct Accepted<'a> {
+    input: &'a Path,
+    target: Option<&'a Target>,
+    job: JobId,
+    sent: Sent,
+    record: Record<Kept>,
+    bar: Bar,
+}
+
+/// Uploads all; the worst outcome counts.
+pub fn run(args: &UploadArgs, cancel: &CancelToken) -> Outcome {
+    let files = match files(args) {
+        Ok(files) => files,
+        Err(text) => usage("upload", &text).exit(),
+    };
+    let order = match Order::new(args) {
+        Ok(order) => order,
+        Err(failed) => usage("upload", &failed.to_string()).exit(),
+    };
+    let bars = Bars::new(!args.files.json && !args.files.quiet);
+    let under_way = Mutex::new(Vec::new());
+    let work = async {
+        let place = Api::place();
+        let api = Api::open(&args.server, &bars)?;
+        let uploads =
+            Uploads { args, api, bars: &bars, place, order, cancel, under_way: &under_way };
+        uploads.run(&files).await
+    };
+    drive(cancel, work, || farewell(&under_way))
+}
+
+/// Inputs, with their outputs if those are wanted here.
+fn files(args: &UploadArgs) -> Result<Vec<(PathBuf, Option<Target>)>, String> {
+    let files = &args.files;
+    if files.inputs.iter().any(|input| input.as_os_str() == "-") {
+        return Err("standard input cannot be uploaded: name files".to_owned());
+    }
+    if !args.wants_outputs() {
+        return Ok(files.inputs.iter().map(|input| (input.clone(), None)).collect());
+    }
+    let jobs = files.jobs()?;
+    if jobs.iter().any(|(_, target)| *target == Target::Stdout) {
+        return Err("an MP3 does not come on standard output: name a file".to_owned());
+    }
+    Ok(jobs.into_iter().map(|(input, target)| (input, Some(target))).collect())
+}
+
+fn farewell(under_way: &Mutex<Vec<JobId>>) -> String {
+    let again = "say the same again to go on where it stopped";
+    let jobs = under_way.lock().unwrap_or_else(PoisonError::into_inner).len();
+    match jobs {
+        0 => again.to_owned(),
+        1 => format!("a job goes on; {again}"),
+        jobs => format!("{jobs} jobs go on; {again}"),
+    }
+}
+
+struct Uploads<'a> {
+    args: &'a UploadArgs,
+    api: Api,
+    bars: &'a Bars,
+    place: Option<Place>,
+    order: Order,
+    cancel: &'a CancelToken,
+    /// Jobs that are not over.
+    under_way: &'a Mutex<Vec<JobId>>,
+}
+
+impl Uploads<'_> {
+    async fn run(&self, files: &[(PathBuf, Option<Target>)]) -> Result<Outcome, Failed> {
+        if let Some(folder) = &self.args.files.dir {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                Failed::fault(format!("the folder {} cannot be made: {error}", shown(folder)), "")
+            })?;
+        }
+        // Before anything is uploaded.
+        let (refused, files): (Vec<_>, Vec<_>) = files
+            .iter()
+            .map(|(input, target)| (input, target, self.refusal(target.as_ref())))
+            .partition(|(_, _, refusal)| refusal.is_some());
+        let mut worst = Outcome::Done;
+        for (input, _, refusal) in refused {
+            worst = refusal.map_or(worst, |failed| worst.max(self.tell_failed(input, &failed)));
+        }
+        let (sender, receiver) = unbounded_channel();
+        let files = files.into_iter().map(|(input, target, _)| (&**input, target.as_ref()));
+        let (up, down) = tokio::join!(self.all_up(files, sender), self.all_down(receiver));
+        Ok(worst.max(up).max(down))
+    }
+
+    /// Why an output cannot be.
+    fn refusal(&self, target: Option<&Target>) -> Option<Failed> {
+        let Some(Target::File(path)) = target else { return None };
+        if path.symlink_metadata().is_ok() && !self.args.files.force {
+            let message = format!("{} exists and was kept", shown(path));
+            return Some(Failed::usage(message, "use --force to replace it"));
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+        let message = format!("there is no folder {}", shown(folder));
+        (!folder.is_dir()).then(|| Failed::usage(message, "make it, or use -d"))
+    }
+
+    /// Uploads one after the other: together they would only share the line.
+    async fn all_up<'a>(
+        &self,
+        files: impl Iterator<Item = (&'a Path, Option<&'a Target>)>,
+        sender: UnboundedSender<Accepted<'a>>,
+    ) -> Outcome {
+        let mut worst = Outcome::Done;
+        let mut files = files;
+        for (input, target) in files.by_ref() {
+            match self.up(input, target).await {
+                Ok(accepted) => {
+                    // Whoever listens does so until we end.
+                    let _ = sender.send(accepted);
+                }
+                Err(failed) => {
+                    worst = worst.max(self.tell_failed(input, &failed));
+                    // What is not this file's fault is the same for the next.
+                    if failed.outcome != Outcome::BadInput {
+                        break;
+                    }
+                }
+            }
+        }
+        let left = files.count();
+        if left > 0 {
+            self.bars.suspend(|| eprintln!("tonemill: {left} more files were not uploaded"));
+        }
+        worst
+    }
+
+    /// Uploads a file and has its job accepted.
+    async fn up<'a>(
+        &self,
+        input: &'a Path,
+        target: Option<&'a Target>,
+    ) -> Result<Accepted<'a>, Failed> {
+        let source = Source::open(input)?;
+        let name = input.file_name().unwrap_or_default().to_string_lossy();
+        let bar = self.bars.file(shown(Path::new(&*name)));
+        let size = source.bytes.to_string();
+        let facts = [&self.api.link.base, &source.absolute, &size, &source.modified];
+        let facts = facts.map(String::as_str);
+        let (mut record, kept) = match Record::open(self.place.as_ref(), "uploads", &facts) {
+            Opened::Ours(record, kept) => (record, kept),
+            // Somebody uploads the same, perhaps with other options: this one is for itself.
+            Opened::Busy => (Record::nowhere(), None),
+        };
+        let mut tus = Tus { api: &self.api, source: &source, bar: &bar, sent_bytes: 0 };
+        let begun = match kept {
+            Some(kept) => self.find(&tus, kept).await?,
+            None => Found::Nothing,
+        };
+        let (job, resumed_at) = match begun {
+            Found::Job(job) => (job, source.bytes),
+            Found::Upload(upload, offset) => {
+                let upload = self.complete(&mut tus, Some((upload, offset)), &mut record).await?;
+                (self.order_job(upload, &name, &source, &mut record).await?, offset)
+            }
+            Found::Nothing => {
+                let upload = self.complete(&mut tus, None, &mut record).await?;
+                (self.order_job(upload, &name, &source, &mut record).await?, 0)
+            }
+        };
+        let sent = Sent { bytes: source.bytes, sent_bytes: tus.sent_bytes, resumed_at };
+        Ok(Accepted { input, target, job, sent, record, bar })
+    }
+
+    /// What has become of an upload that was remembered.
+    async fn find(&self, tus: &Tus<'_>, kept: Kept) -> Result<Found, Failed> {
+        let Kept { upload, order } = kept;
+        if let Some(offset) = tus.offset(upload).await? {
+            return Ok(Found::Upload(upload, offset));
+        }
+        // It may be the job that was asked for. One with other options is another.
+        if order == Some(self.order.hash()) && self.api.job_if_there(upload).await?.is_some() {
+            return Ok(Found::Job(upload));
+        }
+        Ok(Found::Nothing)
+    }
+
+    /// Sends what is missing of an upload, or all of a new one.
+    async fn complete(
+        &self,
+        tus: &mut Tus<'_>,
+        mut begun: Option<(JobId, u64)>,
+        record: &mut Record<Kept>,
+    ) -> Result<JobId, Failed> {
+        for _ in 0..BEGINNINGS {
+            let (upload, offset) = match begun.take() {
+                Some(begun) => begun,
+                None => {
+                    let upload = tus.begin().await?;
+                    record.save(&Kept { upload, order: None });
+                    (upload, 0)
+                }
+            };
+            if tus.send(upload, offset).await? == Arrived::Whole {
+                return Ok(upload);
+            }
+        }
+        Err(Failed::fault("the service forgets the upload again and again", "try again later"))
+    }
+
+    /// Asks for the job of an upload that is whole. However often it is asked, there is one.
+    async fn order_job(
+        &self,
+        upload: JobId,
+        name: &str,
+        source: &Source,
+        record: &mut Record<Kept>,
+    ) -> Result<JobId, Failed> {
+        if !source.is_unchanged() {
+            return Err(Failed::input("it changed while it was uploaded", "upload it again"));
+        }
+        record.save(&Kept { upload, order: Some(self.order.hash()) });
+        let ask = Ask::new(Method::POST, "/v1/jobs").json(self.order.request(upload, name));
+        let job: Job = self.api.json(&ask).await?;
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.push(job.id);
+        Ok(job.id)
+    }
+
+    async fn all_down(&self, receiver: UnboundedReceiver<Accepted<'_>>) -> Outcome {
+        let accepted = unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|accepted| (accepted, receiver))
+        });
+        let ends = accepted.map(|accepted| self.down(accepted)).buffer_unordered(AT_A_TIME);
+        ends.fold(Outcome::Done, |worst, outcome| async move { worst.max(outcome) }).await
+    }
+
+    /// Sees a job to the end that was asked for.
+    async fn down(&self, accepted: Accepted<'_>) -> Outcome {
+        if !self.args.watch && accepted.target.is_none() {
+            let outcome = self.tell_accepted(&accepted).await;
+            accepted.record.forget();
+            return outcome;
+        }
+        let followed = follow(&self.api, accepted.job, |job, _| accepted.bar.job(job)).await;
+        let ended = match followed {
+            Ok(job) => self.end(&accepted, &job).await,
+            Err(failed) => Err(failed),
+        };
+        let outcome = match &ended {
+            Ok(job) => self.tell_done(&accepted, job).await,
+            Err(failed) => self.tell_failed(accepted.input, failed),
+        };
+        // What the network or the disk prevented can be done later.
+        if outcome == Outcome::Done || outcome == Outcome::BadInput {
+            accepted.record.forget();
+        }
+        outcome
+    }
+
+    /// What comes of a job that is over.
+    async fn end(&self, accepted: &Accepted<'_>, job: &Job) -> Result<Job, Failed> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.retain(|id| *id != job.id);
+        drop(under_way);
+        let output = match &job.output {
+            Some(output) if job.is_finished() => output,
+            _ => return Err(job.failed()),
+        };
+        if let Some(target) = accepted.target {
+            let force = self.args.files.force;
+            let got =
+                get_whole(&self.api, job.id, output, target, force, self.bars, self.cancel).await;
+            got.map_err(|failed| {
+                let advice = format!("say `tonemill download {}` to get the MP3", job.id);
+                Failed { advice, ..failed }
+            })?;
+        }
+        Ok(job.clone())
+    }
+}
+
+/// What was found of an upload that was remembered.
+enum Found {
+    Nothing,
+    /// It goes on there.
+    Upload(JobId, u64),
+    /// It has become a job.
+    Job(JobId),
+}

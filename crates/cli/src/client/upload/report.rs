@@ -1,0 +1,105 @@
+//! What `tonemill upload` says of each file, in words or as a line of JSON.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::client::failed::{Failed, plain};
+use crate::client::job::Job;
+use crate::exit::Outcome;
+use crate::json::{Line, print_line};
+use crate::request::Target;
+use crate::text::{clock, shown};
+
+use super::{Accepted, Uploads};
+
+/// How much went over the network.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sent {
+    /// Of the file.
+    pub bytes: u64,
+    /// This time.
+    pub sent_bytes: u64,
+    /// What the service had before.
+    pub resumed_at: u64,
+}
+
+/// A file, as a line of JSON: as those of `convert` and `submit`, with the job and the upload.
+#[derive(Serialize)]
+struct Done<'a> {
+    input_path: &'a str,
+    output_path: Option<&'a str>,
+    job: Value,
+    upload: &'a Sent,
+    #[serde(flatten)]
+    report: Option<Value>,
+}
+
+impl Uploads<'_> {
+    /// Says that a job is accepted, if nobody waits for its end.
+    pub(super) async fn tell_accepted(&self, accepted: &Accepted<'_>) -> Outcome {
+        let Accepted { input, job, .. } = accepted;
+        if self.args.files.json {
+            return self.tell_json(accepted).await;
+        }
+        let quiet = self.args.files.quiet;
+        told(self.bars.suspend(|| quiet || print_line(&format!("{} -> job {job}", shown(input)))))
+    }
+
+    /// Says what came of a job.
+    pub(super) async fn tell_done(&self, accepted: &Accepted<'_>, job: &Job) -> Outcome {
+        if self.args.files.json {
+            return self.tell_json(accepted).await;
+        }
+        let Some(output) = &job.output else { return Outcome::Done };
+        told(self.bars.suspend(|| {
+            let input = shown(accepted.input);
+            for warning in &output.warnings {
+                eprintln!("tonemill: {input}: warning: {}", plain(warning));
+            }
+            let to = match accepted.target {
+                Some(Target::File(path)) => shown(path),
+                _ => format!("job {}", job.id),
+            };
+            let incomplete = if output.truncated { ", INCOMPLETE" } else { "" };
+            let length = clock(output.duration_seconds);
+            self.args.files.quiet || print_line(&format!("{input} -> {to} ({length}{incomplete})"))
+        }))
+    }
+
+    /// Says why there is nothing.
+    pub(super) fn tell_failed(&self, input: &Path, failed: &Failed) -> Outcome {
+        let is_told = self.bars.suspend(|| {
+            eprintln!("tonemill: {}: {failed}", shown(input));
+            !self.args.files.json || Line::<Value>::failed(input, failed.facts()).print()
+        });
+        failed.outcome.max(told(is_told))
+    }
+
+    async fn tell_json(&self, accepted: &Accepted<'_>) -> Outcome {
+        let mut job = match self.api.job_value(accepted.job).await {
+            Ok(job) => job,
+            Err(failed) => return self.tell_failed(accepted.input, &failed),
+        };
+        // As the other commands have it, beside the paths.
+        let report = job.as_object_mut().and_then(|job| job.remove("report"));
+        let output_path = match accepted.target {
+            Some(Target::File(path)) => Some(path.to_string_lossy()),
+            _ => None,
+        };
+        let line = Done {
+            input_path: &accepted.input.to_string_lossy(),
+            output_path: output_path.as_deref(),
+            job,
+            upload: &accepted.sent,
+            report: report.filter(Value::is_object),
+        };
+        let text = serde_json::to_string(&line);
+        told(self.bars.suspend(|| text.is_ok_and(|text| print_line(&text))))
+    }
+}
+
+fn told(is_told: bool) -> Outcome {
+    if is_told { Outcome::Done } else { Outcome::Fault }
+}

@@ -1,0 +1,326 @@
+//! Who may come in, and for how long: forged tokens, ended log-ins, API keys, wrong passwords (fault
+//! test 25).
+
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use serde_json::{Value, json};
+
+use crate::client::{Client, Reply};
+use crate::jobs::clip;
+use crate::ledger::Ledger;
+use crate::service::{PASSWORD, Service};
+
+/// A token of the service's, taken apart, and the key that it is signed with.
+struct Forge {
+    token: String,
+    header: Value,
+    claims: Value,
+    key: Ed25519KeyPair,
+}
+
+impl Forge {
+    async fn new(service: &Service, client: &Client) -> Self {
+        let token = client.token.clone().unwrap();
+        let part = |at| {
+            let part = token.split('.').nth(at).expect("three parts");
+            serde_json::from_slice::<Value>(&BASE64.decode(part).unwrap()).unwrap()
+        };
+        let hex = Ledger::of(service).await.texts("SELECT pkcs8_hex FROM signing_keys").await;
+        let digits = hex[0].as_bytes().chunks(2).map(|two| std::str::from_utf8(two).unwrap());
+        let key: Vec<u8> = digits.map(|two| u8::from_str_radix(two, 16).unwrap()).collect();
+        let key = Ed25519KeyPair::from_pkcs8(&key).expect("a key");
+        let (header, claims) = (part(0), part(1));
+        Self { token, header, claims, key }
+    }
+
+    /// Signed with the service's own key.
+    fn signed(&self, header: &Value, claims: &Value) -> String {
+        let text = unsigned(header, claims);
+        let signature = BASE64.encode(self.key.sign(text.as_bytes()));
+        format!("{text}.{signature}")
+    }
+
+    /// Another header, or without this field of it.
+    fn header(&self, name: &str, value: Option<Value>) -> String {
+        self.signed(&changed(&self.header, name, value), &self.claims)
+    }
+
+    fn claim(&self, name: &str, value: Option<Value>) -> String {
+        self.signed(&self.header, &changed(&self.claims, name, value))
+    }
+
+    /// As if the public key were a shared secret.
+    fn with_secret(&self, secret: &[u8]) -> String {
+        let text = unsigned(&changed(&self.header, "alg", Some(json!("HS256"))), &self.claims);
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), text.as_bytes());
+        format!("{text}.{}", BASE64.encode(tag.as_ref()))
+    }
+}
+
+fn unsigned(header: &Value, claims: &Value) -> String {
+    [header, claims].map(|part| BASE64.encode(part.to_string())).join(".")
+}
+
+fn changed(object: &Value, name: &str, value: Option<Value>) -> Value {
+    let mut object = object.clone();
+    let fields = object.as_object_mut().unwrap();
+    match value {
+        Some(value) => fields.insert(name.to_owned(), value),
+        None => fields.remove(name),
+    };
+    object
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forged_tokens_open_nothing() {
+    let service = Service::embedded();
+    let client = service.admin().await;
+    let eve = service.user("eve").await;
+    let of_eve = Forge::new(&service, &eve).await;
+    let forge = Forge::new(&service, &client).await;
+    let now = forge.claims["iat"].as_u64().unwrap();
+    let jwks = service.nobody().get("/.well-known/jwks.json").send().await.expect(200);
+    let x = jwks.json()["keys"][0]["x"].as_str().unwrap().to_owned();
+    let parts: Vec<&str> = forge.token.split('.').collect();
+    let none = unsigned(&changed(&forge.header, "alg", Some(json!("none"))), &forge.claims);
+    let admin = unsigned(&of_eve.header, &changed(&of_eve.claims, "role", Some(json!("admin"))));
+    let forged = [
+        ("alg none", format!("{none}.")),
+        ("alg none, signed", format!("{none}.{}", parts[2])),
+        ("alg None", forge.header("alg", Some(json!("None")))),
+        ("the public key as a secret", forge.with_secret(&BASE64.decode(&x).unwrap())),
+        ("its text as a secret", forge.with_secret(x.as_bytes())),
+        ("all keys as a secret", forge.with_secret(&jwks.body)),
+        ("another kid", forge.header("kid", Some(json!("0199a0f0000070008000000000000000")))),
+        ("a kid that leads elsewhere", forge.header("kid", Some(json!("../../dev/null")))),
+        ("no kid", forge.header("kid", None)),
+        ("another typ", forge.header("typ", Some(json!("JWT")))),
+        ("no typ", forge.header("typ", None)),
+        ("another aud", forge.claim("aud", Some(json!("else")))),
+        ("no aud", forge.claim("aud", None)),
+        ("another iss", forge.claim("iss", Some(json!("else")))),
+        ("no iss", forge.claim("iss", None)),
+        ("expired", forge.claim("exp", Some(json!(now - 1)))),
+        ("no exp", forge.claim("exp", None)),
+        ("not yet", forge.claim("nbf", Some(json!(now + 120)))),
+        ("somebody else's log-in", forge.claim("sub", Some(of_eve.claims["sub"].clone()))),
+        ("no log-in of ours", forge.claim("sid", Some(json!(uuid::Uuid::now_v7())))),
+        ("another payload", format!("{admin}.{}", of_eve.token.split('.').nth(2).unwrap())),
+        ("no signature", format!("{}.{}.", parts[0], parts[1])),
+        ("half a signature", forge.token[..forge.token.len() - 20].to_owned()),
+        ("two parts", parts[..2].join(".")),
+        ("nothing", String::new()),
+    ];
+    let again = forge.signed(&forge.header, &forge.claims);
+    client.with(again).get("/v1/me").send().await.expect(200);
+    for (what, token) in forged {
+        let reply = client.with(token).get("/v1/users").send().await;
+        assert_eq!(reply.status, 401, "{what}");
+        assert!(
+            reply.header("www-authenticate").is_some_and(|c| c.starts_with("Bearer")),
+            "{what}"
+        );
+    }
+    // Who is an administrator is the ledger's to say, whatever a good token says.
+    let role = of_eve.claim("role", Some(json!("admin")));
+    eve.with(role).get("/v1/users").send().await.problem(403);
+}
+
+async fn log_in(service: &Service, name: &str, password: &str) -> Reply {
+    let body = json!({"name": name, "password": password});
+    service.nobody().post("/v1/login").json(&body).send().await
+}
+
+async fn refresh(service: &Service, token: &str) -> Reply {
+    let body = json!({"refresh_token": token});
+    service.nobody().post("/v1/token/refresh").json(&body).send().await
+}
+
+fn token(reply: &Reply, name: &str) -> String {
+    reply.json()[name].as_str().expect("a token").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stolen_refresh_token_ends_its_family() {
+    let service = Service::embedded();
+    let first = log_in(&service, "admin", PASSWORD).await.expect(200);
+    let other = log_in(&service, "admin", PASSWORD).await.expect(200);
+    let second = refresh(&service, &token(&first, "refresh_token")).await.expect(200);
+    assert_ne!(token(&first, "refresh_token"), token(&second, "refresh_token"));
+    // Its answer may have been lost: for a moment it is good once more.
+    refresh(&service, &token(&first, "refresh_token")).await.expect(200);
+    let me = async |reply: &Reply| {
+        service.nobody().with(token(reply, "access_token")).get("/v1/me").send().await.status
+    };
+    assert_eq!((me(&first).await, me(&second).await), (200, 200));
+
+    let mut ledger = Ledger::of(&service).await;
+    let older = "UPDATE credentials SET used_ms = used_ms - 11000 WHERE used_ms IS NOT NULL";
+    assert_eq!(ledger.change(older, &[]).await, 1);
+    refresh(&service, &token(&first, "refresh_token")).await.problem(401);
+    refresh(&service, &token(&second, "refresh_token")).await.problem(401);
+    assert_eq!((me(&first).await, me(&second).await), (401, 401));
+    assert_eq!(me(&other).await, 200, "another log-in is another family");
+    for wrong in ["", "tmr_x_y", &token(&first, "access_token")] {
+        refresh(&service, wrong).await.problem(401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_ended_ends_at_once() {
+    let service = Service::embedded();
+    let admin = service.admin().await;
+    let reply = log_in(&service, "admin", PASSWORD).await.expect(200);
+    let client = admin.with(token(&reply, "access_token"));
+    client.post("/v1/logout").send().await.expect(204);
+    client.get("/v1/me").send().await.problem(401);
+    refresh(&service, &token(&reply, "refresh_token")).await.problem(401);
+
+    let ada = service.user("ada").await;
+    let new = "another good password";
+    let change = async |current: &str, new: &str| {
+        let body = json!({"current": current, "new": new});
+        ada.put("/v1/me/password").json(&body).send().await
+    };
+    change("not my password", new).await.problem(401);
+    assert_eq!(change(PASSWORD, "short").await.problem(422).as_deref(), Some("new"));
+    change(PASSWORD, new).await.expect(204);
+    ada.get("/v1/me").send().await.problem(401);
+    log_in(&service, "ada", PASSWORD).await.problem(401);
+    let ada = service.nobody().log_in("ada", new).await;
+
+    let key = json!({"label": "k", "scopes": ["read"]});
+    let key = ada.post("/v1/keys").json(&key).send().await.expect(201);
+    let by_key = ada.with(token(&key, "key"));
+    by_key.get("/v1/jobs").send().await.expect(200);
+    let me = ada.get("/v1/me").send().await.expect(200).json();
+    let path = format!("/v1/users/{}", me["id"].as_str().unwrap());
+    admin.patch(&path).json(&json!({"disabled": true})).send().await.expect(200);
+    for client in [&ada, &by_key] {
+        client.get("/v1/jobs").send().await.problem(401);
+    }
+    log_in(&service, "ada", new).await.problem(401);
+    admin.patch(&path).json(&json!({"disabled": false})).send().await.expect(200);
+    log_in(&service, "ada", new).await.expect(200);
+    ada.get("/v1/me").send().await.problem(401);
+    by_key.get("/v1/jobs").send().await.problem(401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_keys_do_what_they_are_for() {
+    let service = Service::embedded();
+    let admin = service.admin().await;
+    let ada = service.user("ada").await;
+    let add = async |client: &Client, scopes: &[&str]| {
+        let key = json!({"label": "k", "scopes": scopes});
+        client.post("/v1/keys").json(&key).send().await
+    };
+    let made = add(&ada, &["read"]).await.expect(201);
+    let read = ada.with(token(&made, "key"));
+    let write = ada.with(token(&add(&ada, &["write"]).await.expect(201), "key"));
+    let job = write.submit(&clip(), "").await;
+    ada.finished(&job).await;
+    read.output(&job).await;
+    let path = format!("/v1/jobs/{job}");
+    read.delete(&path).send().await.problem(403);
+    read.post(format!("{path}/retry")).send().await.problem(403);
+    read.post("/v1/jobs").body(clip()).send().await.problem(403);
+    read.post("/upload").body(clip()).send().await.problem(403);
+    read.post("/v1/uploads").header("upload-length", "5").send().await.problem(403);
+    write.get(&path).send().await.problem(403);
+    write.get(format!("{path}/output")).send().await.problem(403);
+    write.get(format!("{path}/events")).send().await.problem(403);
+    for key in [&read, &write] {
+        add(key, &["read"]).await.problem(403);
+        key.get("/v1/keys").send().await.problem(403);
+        key.post("/v1/logout").send().await.problem(403);
+        key.get("/v1/users").send().await.problem(403);
+    }
+    add(&ada, &["read", "admin"]).await.problem(403);
+    for wrong in [&[][..], &["all"], &["read write"]] {
+        assert_eq!(add(&ada, wrong).await.problem(422).as_deref(), Some("scopes"));
+    }
+    let plain = admin.with(token(&add(&admin, &["read", "write"]).await.expect(201), "key"));
+    plain.get("/v1/users").send().await.problem(403);
+    let all = admin.with(token(&add(&admin, &["admin"]).await.expect(201), "key"));
+    all.get("/v1/users").send().await.expect(200);
+
+    // Told once.
+    let secret = read.token.clone().unwrap();
+    let listed = ada.get("/v1/keys").send().await.expect(200);
+    assert_eq!(listed.json().as_array().unwrap().len(), 2);
+    assert!(!listed.text().contains(&secret[40..]), "{}", listed.text());
+    let as_header = service.nobody().get("/v1/jobs").header("x-api-key", &secret);
+    as_header.send().await.expect(200);
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    admin.delete(format!("/v1/keys/{id}")).send().await.problem(404);
+    ada.delete(format!("/v1/keys/{id}")).send().await.expect(204);
+    read.get("/v1/jobs").send().await.problem(401);
+    ada.delete(format!("/v1/keys/{id}")).send().await.problem(404);
+    let soon = json!({"label": "k", "scopes": ["write"], "expires_at": "2001-01-01T00:00:00Z"});
+    ada.post("/v1/keys").json(&soon).send().await.problem(422);
+    let mut ledger = Ledger::of(&service).await;
+    let expired = "UPDATE credentials SET expires_ms = 1 WHERE scopes = 'write'";
+    assert_eq!(ledger.change(expired, &[]).await, 1);
+    write.post("/v1/jobs").body(clip()).send().await.problem(401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guessing_is_slow_and_locks_nobody_out() {
+    let service = Service::with(&["--trusted-proxies", "1"]);
+    service.user("ada").await;
+    let from = async |address: &str, name: &str, password: &str| {
+        let request = service.nobody().post("/v1/login").basic(name, password);
+        request.header("x-forwarded-for", address).send().await
+    };
+    for _ in 0..5 {
+        let refused = from("192.0.2.1", "ada", "not her password").await;
+        refused.problem(401);
+        assert!(refused.header("www-authenticate").is_some());
+    }
+    let refused = from("192.0.2.1", "ada", PASSWORD).await;
+    refused.problem(429);
+    assert!((1..=60).contains(&refused.number("retry-after")));
+    from("192.0.2.2", "ada", PASSWORD).await.expect(200);
+    from("192.0.2.1", "admin", PASSWORD).await.expect(200);
+    // What a client says of itself is not what the proxy says of it.
+    from("192.0.2.2, 192.0.2.1", "ada", PASSWORD).await.problem(429);
+    // Of a name that nobody has, the same is told.
+    for _ in 0..5 {
+        let nobody = from("192.0.2.3", "nobody", "not a password").await;
+        assert_eq!(nobody.text(), from("192.0.2.4", "ada", "not her password").await.text());
+    }
+    from("192.0.2.3", "nobody", "not a password").await.problem(429);
+}
+
+/// Whether a name exists can not be told by the time that it takes to be refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a machine that does nothing else, and half a minute"]
+async fn a_wrong_name_takes_as_long_as_a_wrong_password() {
+    let service = Service::with(&["--trusted-proxies", "1"]);
+    // Of a name that is often tried nobody is told anything for a while.
+    for n in 0..4 {
+        service.user(&format!("known{n}")).await;
+    }
+    let mut took = [Vec::new(), Vec::new()];
+    for n in 0..200 {
+        for (name, took) in ["known", "other"].into_iter().zip(&mut took) {
+            let name = format!("{name}{}", n / 50);
+            let request = service.nobody().post("/v1/login").basic(&name, "not the password");
+            let request = request.header("x-forwarded-for", &format!("198.51.100.{n}"));
+            let start = Instant::now();
+            request.send().await.problem(401);
+            took.push(start.elapsed());
+        }
+    }
+    let [known, unknown] = took.map(|mut took| {
+        took.sort_unstable();
+        took[took.len() / 2]
+    });
+    println!("refused in {known:?} with a name that exists, in {unknown:?} with one that does not");
+    assert!(known.abs_diff(unknown) < Duration::from_millis(5));
+}

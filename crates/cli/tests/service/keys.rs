@@ -1,0 +1,92 @@
+//! `Idempotency-Key`: a request that is repeated is the same request, in time and all at once.
+
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use crate::client::{Client, Request, file, text};
+use crate::jobs::{clip, id_of, padded};
+use crate::pause;
+use crate::service::Service;
+
+fn keyed(client: &Client, key: &str, video: &[u8], query: &str) -> Request {
+    let request = client.post(format!("/v1/jobs?{query}"));
+    request.header("idempotency-key", key).body(video.to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_key_is_the_same_job() {
+    let service = Service::embedded();
+    let client = service.admin().await;
+    let video = clip();
+    let job = id_of(&keyed(&client, "a", &video, "label=x").send().await.expect(201));
+    assert_eq!(id_of(&keyed(&client, "a", &video, "label=x").send().await.expect(200)), job);
+    client.finished(&job).await;
+    let again = keyed(&client, "\"a\"", &video, "label=x").send().await.expect(200);
+    assert_eq!(again.json()["state"], "finished");
+    assert_eq!(id_of(&again), job, "quotes are of the header, not of the key");
+
+    let other = padded(video.len() + 100);
+    keyed(&client, "a", &other, "label=x").send().await.problem(422);
+    keyed(&client, "a", &video, "label=y").send().await.problem(422);
+    keyed(&client, "a", &video, "label=x&bitrate_kbps=64").send().await.problem(422);
+    let user = service.user("ada").await;
+    let theirs = id_of(&keyed(&user, "a", &video, "label=x").send().await.expect(201));
+    assert_ne!(theirs, job, "a key is its user's");
+    let form = [text("label", "x"), file("a.mp4", &video)];
+    let as_form = || client.post("/v1/jobs").header("idempotency-key", "b").form(&form);
+    let job = id_of(&as_form().send().await.expect(201));
+    assert_eq!(id_of(&as_form().send().await.expect(200)), job);
+    for key in ["", "\"\"", &"x".repeat(191)] {
+        let field = keyed(&client, key, &video, "").send().await.problem(400);
+        assert_eq!(field.as_deref(), Some("Idempotency-Key"), "{key:?}");
+    }
+    keyed(&client, &"x".repeat(190), &video, "").send().await.expect(201);
+    client.finished(&job).await;
+    // Of what came twice nothing is kept.
+    service.without_uploads().await;
+}
+
+/// Fault test 10: a client that has no patience.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_once_it_is_one_job_too() {
+    let service = Service::embedded();
+    let client = service.admin().await;
+    let video = padded(2 << 20);
+    let mut clients = JoinSet::new();
+    for _ in 0..12 {
+        let (client, video) = (client.clone(), video.clone());
+        clients.spawn(async move {
+            let start = Instant::now();
+            loop {
+                let reply = keyed(&client, "k", &video, "").send().await;
+                if reply.status != 409 {
+                    return (reply.status, id_of(&reply));
+                }
+                assert_eq!(reply.problem(409).as_deref(), Some("Idempotency-Key"));
+                assert!(reply.number("retry-after") >= 1);
+                pause("an answer but 409", start).await;
+            }
+        });
+    }
+    let answers = clients.join_all().await;
+    assert!(answers.iter().all(|(_, job)| *job == answers[0].1), "{answers:?}");
+    let new = answers.iter().filter(|(status, _)| *status == 201).count();
+    assert_eq!(new, 1, "{answers:?}");
+    let jobs = client.get("/v1/jobs").send().await.expect(200).json();
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 1);
+    client.finished(&answers[0].1).await;
+    service.without_uploads().await;
+}
+
+/// Whose answer was lost is not told that there is no room for what is there already.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_known_request_needs_no_room() {
+    let video = clip();
+    let quota = video.len() + 1000;
+    let service = Service::with(&["--quota-bytes", &quota.to_string()]);
+    let client = service.admin().await;
+    let job = id_of(&keyed(&client, "a", &video, "").send().await.expect(201));
+    keyed(&client, "b", &video, "").send().await.problem(429);
+    assert_eq!(id_of(&keyed(&client, "a", &video, "").send().await.expect(200)), job);
+}

@@ -1,0 +1,80 @@
+//! Names of files as their senders give them, some of whom mean harm: what comes back in
+//! `Content-Disposition` is one line and names one file.
+
+use crate::client::{Client, Request, file};
+use crate::jobs::{clip, id_of};
+use crate::service::Service;
+
+/// The name that a download is saved under, by those who know UTF-8 and by the others.
+async fn saved_as(client: &Client, request: Request) -> (String, String) {
+    let job = id_of(&request.send().await.expect(201));
+    client.finished(&job).await;
+    let reply = client.output(&job).await;
+    assert_eq!(reply.headers.get_all("content-disposition").iter().count(), 1);
+    let header = reply.header("content-disposition").expect("a name").to_owned();
+    assert_eq!(reply.header("set-cookie"), None);
+    let rest = header.strip_prefix("attachment; filename=\"").expect(&header);
+    let (ascii, rest) = rest.split_once('"').expect(&header);
+    let encoded = rest.strip_prefix("; filename*=UTF-8''").expect(&header);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~%".contains(&byte);
+    assert!(encoded.bytes().all(is_plain), "{header}");
+    let name = decoded(encoded);
+    for name in [ascii, &name] {
+        assert!(!name.contains(['/', '\\', '\r', '\n', '\0', '"']), "{header}");
+        assert!(name.ends_with(".mp3") && !name.starts_with(".mp3"), "{header}");
+        assert!(name.len() <= 255, "{} bytes are no name of a file: {header}", name.len());
+    }
+    (name, ascii.to_owned())
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        bytes.push(match first {
+            b'%' => {
+                let (digits, after) = rest.split_at(2);
+                rest = after;
+                u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).expect("hexadecimal")
+            }
+            byte => *byte,
+        });
+    }
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_come_back_harmless() {
+    let service = Service::embedded();
+    let client = service.admin().await;
+    let video = clip();
+    let as_query = |name: &str| client.post(format!("/v1/jobs?file_name={name}")).body(clip());
+    let as_header = |disposition: &str| {
+        client.post("/v1/jobs").header("content-disposition", disposition).body(clip())
+    };
+    let as_form = |name: &str| client.post("/v1/jobs").form(&[file(name, &video)]);
+    let long = "x".repeat(300);
+    let long_umlauts = "%C3%A4".repeat(150);
+    let cases: [(Request, &str); 12] = [
+        (as_form("talk.mp4"), "talk.mp3"),
+        (as_form("../../etc/passwd"), "passwd.mp3"),
+        (as_form("C:\\Videos\\a b.mov"), "a b.mp3"),
+        (as_form("Gr\u{fc}\u{df}e \u{1f3ac}.mkv"), "Gr\u{fc}\u{df}e \u{1f3ac}.mp3"),
+        (as_query("a%0D%0ASet-Cookie:%20x=1.mp4"), "aSet-Cookie: x=1.mp3"),
+        (as_query("..%2F..%2F.mp4"), ".mp4.mp3"),
+        (as_query("%E2%80%AE4pm.exe"), "4pm.mp3"),
+        (as_query(&format!("{long}.mp4")), &format!("{}.mp3", "x".repeat(251))),
+        (as_query(&long_umlauts), &format!("{}.mp3", "\u{e4}".repeat(125))),
+        (as_header("attachment; filename=\"x/../y.mp4\""), "y.mp3"),
+        (as_header("attachment; filename*=UTF-8''%0d%0a%F0%9F%8E%AC.mp4"), "\u{1f3ac}.mp3"),
+        (as_header("attachment"), "upload.mp3"),
+    ];
+    for (request, due) in cases {
+        assert_eq!(saved_as(&client, request).await.0, due);
+    }
+    // A line within a line is no header of a form's part.
+    as_form("a\r\n Set-Cookie: x=1.mp4").send().await.problem(400);
+    let (_, ascii) = saved_as(&client, as_form("Gr\u{fc}\u{df}e %41 \u{1f3ac}.mkv")).await;
+    assert_eq!(ascii, "Gr__e _41 _.mp3");
+}
