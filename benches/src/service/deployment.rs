@@ -114,13 +114,14 @@ pub(super) fn ledger_url(folder: &Path) -> String {
     format!("sqlite://{}?mode=rwc", folder.join("ledger.db").display())
 }
 
-/// Starts what listens somewhere, as its only administrator knows it, and where requests are not
-/// rationed.
+/// Starts what listens somewhere, as its only administrator knows it, where requests are not
+/// rationed and a log-in outlasts any case.
 pub(super) fn listen(
     command: &mut Command,
     folder: &Path,
 ) -> Result<(Process, SocketAddr), ServiceError> {
     command.args(["--listen", "127.0.0.1:0", "--requests", "1000000", "--log", "warn"]);
+    command.args(["--access-token", "12:00:00"]);
     command.env("TONEMILL_ADMIN_PASSWORD", PASSWORD);
     let mut process = Process::start(command, folder.join("api.log"))?;
     let address = process.address()?;

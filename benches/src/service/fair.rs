@@ -65,12 +65,10 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
     let left = crowd.check().await?;
     let mut text = introduction(rounds, clip.len(), options.crowd, submitting);
     let name = format!("all at once, behind {} jobs of one user", options.crowd);
-    let rows = [("one after the other", alone), ("all at once", together), (&name, behind)];
-    for (name, figures) in &rows {
-        let (median, p95) = (figures.median(), figures.percentile(95.0));
-        let (count, high) = (figures.len(), figures.high());
-        let _ = writeln!(text, "| {name} | {count} | {median:.2} | {p95:.2} | {high:.2} |");
-    }
+    push_rows(
+        &mut text,
+        &[("one after the other", alone), ("all at once", together), (&name, behind)],
+    );
     let done = of_the_first as f64 + f64::from(rounds) * OTHERS as f64;
     let rate = done / took.as_secs_f64();
     let (share, in_line) = (of_the_first as f64 / done * 100.0, options.crowd as f64 / rate);
@@ -81,6 +79,14 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
          {in_line:.0} s.\n"
     );
     Ok(text)
+}
+
+fn push_rows(text: &mut String, rows: &[(&str, Figures)]) {
+    for (name, figures) in rows {
+        let (median, p95) = (figures.median(), figures.percentile(95.0));
+        let (count, high) = (figures.len(), figures.high());
+        let _ = writeln!(text, "| {name} | {count} | {median:.2} | {p95:.2} | {high:.2} |");
+    }
 }
 
 fn introduction(rounds: u32, bytes: usize, crowd: usize, submitting: Duration) -> String {

@@ -10,8 +10,10 @@ use super::error::ServiceError;
 
 /// Which sources the program was built from.
 pub(super) fn revision() -> String {
-    let git = Command::new("git").args(["describe", "--always", "--dirty"]).output();
-    git.map_or_else(|_| "unknown".into(), |out| String::from_utf8_lossy(&out.stdout).trim().into())
+    let mut git = Command::new("git");
+    git.args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]);
+    let said = git.output();
+    said.map_or_else(|_| "unknown".into(), |out| String::from_utf8_lossy(&out.stdout).trim().into())
 }
 
 /// Media, and the program.

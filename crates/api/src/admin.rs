@@ -78,7 +78,10 @@ pub struct NewUserRequest {
     role: Option<String>,
     /// Where it is written to.
     #[serde(default)]
-    #[schema(max_length = 254, pattern = "^([^@\\s]+@[^@\\s]+)?$")]
+    #[schema(
+        max_length = 254,
+        pattern = "^([^@\\s\\x00-\\x1f\\x7f-\\x9f]+@[^@\\s\\x00-\\x1f\\x7f-\\x9f]+)?$"
+    )]
     email: Option<String>,
 }
 
@@ -99,7 +102,10 @@ pub struct UserChangeRequest {
     password: Option<String>,
     /// Where it is written to; an empty text: nowhere.
     #[serde(default)]
-    #[schema(max_length = 254, pattern = "^([^@\\s]+@[^@\\s]+)?$")]
+    #[schema(
+        max_length = 254,
+        pattern = "^([^@\\s\\x00-\\x1f\\x7f-\\x9f]+@[^@\\s\\x00-\\x1f\\x7f-\\x9f]+)?$"
+    )]
     email: Option<String>,
     /// All three at once.
     #[serde(default)]

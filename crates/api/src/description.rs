@@ -58,16 +58,14 @@ fn complete_operation(operation: &mut Operation, has_body: bool) {
         }
     }
     // Whatever is said about security here is that there need be none, or another.
-    let request = match &mut operation.request_body {
-        Some(RefOr::T(body)) => Some(body),
-        _ => None,
-    };
     let responses = operation.responses.responses.values_mut();
     let responses = responses.filter_map(|response| match response {
         RefOr::T(response) => Some(&mut response.content),
         RefOr::Ref(_) => None,
     });
-    request.into_iter().for_each(|body| body.content.iter_mut().for_each(binary));
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        body.content.iter_mut().for_each(binary);
+    }
     responses.for_each(|content| content.iter_mut().for_each(binary));
     let is_secured = operation.security.is_none();
     let takes_body = operation.request_body.is_some();
@@ -89,9 +87,17 @@ fn never_null(schema: &mut Schema) {
         Schema::Object(object) => {
             if let SchemaType::Array(types) = &mut object.schema_type {
                 types.retain(|kind| *kind != Type::Null);
+                if let [only] = types.as_slice() {
+                    object.schema_type = SchemaType::Type(only.clone());
+                }
             }
         }
-        Schema::OneOf(either) => either.items.retain(|item| !is_null(item)),
+        Schema::OneOf(either) => {
+            either.items.retain(|item| !is_null(item));
+            if let [RefOr::T(only)] = either.items.as_slice() {
+                *schema = only.clone();
+            }
+        }
         _ => {}
     }
 }
@@ -116,7 +122,7 @@ fn problem(text: &str, has_body: bool) -> utoipa::openapi::Response {
 }
 
 /// `tag.title=…`, as forms and queries have it.
-fn tags_in_query() -> impl Iterator<Item = RefOr<utoipa::openapi::path::Parameter>> {
+fn tags_in_query() -> impl Iterator<Item = RefOr<Parameter>> {
     TAGS.iter().map(|tag| {
         let text: Object = ObjectBuilder::new().schema_type(Type::String).build();
         let parameter = ParameterBuilder::new()

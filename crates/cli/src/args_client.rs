@@ -14,7 +14,7 @@ use crate::text::parse_time;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Service")]
 pub struct ConnectionArgs {
-    /// Where the service is, such as https://tonemill.example.org [default: where you logged in]
+    /// Where the service is, such as tonemill.example.org [default: where you logged in]
     #[arg(long, value_name = "URL", env = "TONEMILL_URL")]
     pub url: Option<String>,
     /// PEM file of certificate authorities to trust besides the system's

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tonemill_job::message::History;
 use tonemill_job::queue::Queue;
 use tonemill_job::{JobId, JobMessage, Lane, chain};
 
 use crate::Ledger;
+use crate::database::Tx;
 use crate::dialect::marks;
 use crate::error::Result;
-use crate::job::{COLUMNS, Job};
+use crate::job::{COLUMNS, Job, to_json};
+use crate::jobs::Owner;
 use crate::state::{Change, JobState, Transition};
 
 /// Most jobs that are moved in one transaction.
@@ -154,17 +157,24 @@ impl Ledger {
     /// Takes jobs back that are in no queue: they are dispatched again, when their turn comes, which
     /// is at once.
     pub async fn requeue(&self, jobs: &[JobId]) -> Result<usize> {
-        let requeue = || async move {
+        self.take_back(jobs, false).await
+    }
+
+    async fn take_back(&self, jobs: &[JobId], died_with_workers: bool) -> Result<usize> {
+        let take_back = || async move {
             let mut tx = self.db.begin().await?;
             let mut count = 0;
             for job in jobs {
-                let change = Change::new(Transition::Requeue);
+                let mut change = Change::new(Transition::Requeue);
+                if died_with_workers && let Some(history) = self.suspicion(&mut tx, *job).await? {
+                    change = change.text("history", to_json(&history)?);
+                }
                 count += usize::from(change.apply(&self.db, &mut tx, &job.to_string()).await?);
             }
             tx.commit().await?;
             Ok(count)
         };
-        let count = self.db.run("take jobs back", requeue).await?;
+        let count = self.db.run("take jobs back", take_back).await?;
         for job in jobs {
             self.tell_changed(*job);
         }
@@ -172,7 +182,17 @@ impl Ledger {
         Ok(count)
     }
 
-    /// Takes all jobs back: for a queue that died with its process.
+    /// What a job's next attempt is told when whoever may have had it died: it may have been the job's
+    /// doing. That it was begun is not always written down by then.
+    async fn suspicion(&self, tx: &mut Tx, job: JobId) -> Result<Option<History>, sqlx::Error> {
+        let lock = self.db.dialect.for_update();
+        let row = self.job_row(tx, Owner::Anyone, job, COLUMNS, lock).await?;
+        let job = row.as_ref().map(Job::from_row).transpose()?;
+        Ok(job.map(|job| History { attempts: job.attempts, suspect: true, ..job.history }))
+    }
+
+    /// Takes all jobs back: for a queue that died with its process, which was the workers' as well. A
+    /// file that crashes who decodes it must not do so again and again.
     pub async fn requeue_all(&self) -> Result<usize> {
         let mut count = 0;
         loop {
@@ -181,7 +201,7 @@ impl Ledger {
             if ids.is_empty() {
                 return Ok(count);
             }
-            count += self.requeue(&ids).await?;
+            count += self.take_back(&ids, true).await?;
         }
     }
 

@@ -27,7 +27,7 @@ const LARGEST_PAGE: u32 = 500;
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
     /// In these states, separated by commas.
-    #[param(value_type = Option<Vec<StateName>>, style = Form, explode = false)]
+    #[param(value_type = Option<Vec<StateName>>, style = Form, explode = false, min_items = 1)]
     state: Option<String>,
     /// With this label.
     label: Option<String>,
@@ -92,7 +92,7 @@ pub async fn list(
 
 fn filter(query: ListQuery) -> Answer<JobFilter> {
     let mut states = Vec::new();
-    for name in query.state.iter().flat_map(|states| states.split(',')).filter(|s| !s.is_empty()) {
+    for name in query.state.iter().flat_map(|states| states.split(',')) {
         let state = JobState::named(name.trim()).filter(|state| *state != JobState::Deleted);
         let why = format!("{name:?} is none of {STATES}");
         states.push(state.ok_or_else(|| Problem::invalid(why).field("state"))?);

@@ -83,46 +83,29 @@ impl Api {
         token: Option<&str>,
         bars: &Bars,
     ) -> Result<Self, Failed> {
-        let named = named_service(connection)?;
-        let place = Place::find();
-        if let (Some(token), Some(base)) = (token, &named) {
-            return Self::with_key(token, base.clone(), connection, bars);
-        }
-        let place = place?;
-        let log_ins = LogIns::read(&place)?;
+        let kept = Place::find().and_then(|place| Ok((LogIns::read(&place)?, Some(place))));
+        let (log_ins, place) = match kept {
+            // Whoever has a key needs no log-ins.
+            Err(_) if token.is_some() => (LogIns::default(), None),
+            kept => kept?,
+        };
         let nobody = |at: &str| {
             let message = format!("you are not logged in{at}");
-            Failed::usage(
-                message,
-                "say `tonemill login URL`, or set TONEMILL_URL and TONEMILL_TOKEN",
-            )
+            let advice = "say `tonemill login URL`, or set TONEMILL_URL and TONEMILL_TOKEN";
+            Failed::usage(message, advice)
         };
-        let base = named.or(log_ins.current).ok_or_else(|| nobody(""))?;
-        if let Some(token) = token {
-            return Self::with_key(token, base, connection, bars);
-        }
+        let base = named_service(connection)?.or(log_ins.current).ok_or_else(|| nobody(""))?;
         // A log-in is for its own service: no other one ever sees its tokens.
-        let log_in = log_ins.servers.get(&base).cloned();
-        let log_in = log_in.ok_or_else(|| nobody(&format!(" at {base}")))?;
-        let ca_file = connection.ca_file.as_ref().or(log_in.ca_file.as_ref());
-        let link = Link::open(base, ca_file.map(|p| &**p), connection.retry_for, bars.clone())?;
-        let access = Access::LogIn(Session::new(place, log_in));
-        Ok(Self { link: Arc::new(link), access })
-    }
-
-    fn with_key(
-        token: &str,
-        base: String,
-        connection: &ConnectionArgs,
-        bars: &Bars,
-    ) -> Result<Self, Failed> {
-        let key = token.trim().to_owned();
-        if HeaderValue::from_str(&key).is_err() {
-            return Err(Failed::usage("--token holds characters that no API key has", ""));
-        }
-        let ca_file = connection.ca_file.as_deref();
+        let log_in = log_ins.servers.get(&base);
+        let ca_file = log_in.and_then(|log_in| log_in.ca_file.as_ref());
+        let ca_file = connection.ca_file.as_ref().or(ca_file).map(|path| &**path);
+        let access = match (token, log_in, place) {
+            (Some(token), ..) => Access::Key(key(token)?),
+            (None, Some(log_in), Some(place)) => Access::LogIn(Session::new(place, log_in.clone())),
+            _ => return Err(nobody(&format!(" at {base}"))),
+        };
         let link = Link::open(base, ca_file, connection.retry_for, bars.clone())?;
-        Ok(Self { link: Arc::new(link), access: Access::Key(key) })
+        Ok(Self { link: Arc::new(link), access })
     }
 
     /// The place of records, unless there is none.
@@ -247,4 +230,12 @@ impl Api {
         }
         Err(self.link.strange("it redirects in circles").into())
     }
+}
+
+fn key(token: &str) -> Result<String, Failed> {
+    let key = token.trim();
+    if key.is_empty() || HeaderValue::from_str(key).is_err() {
+        return Err(Failed::usage("--token is no API key", "check where it comes from"));
+    }
+    Ok(key.to_owned())
 }

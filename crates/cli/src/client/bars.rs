@@ -66,6 +66,11 @@ impl Bar {
         self.0.inc(more);
     }
 
+    /// What it is called, once that is known.
+    pub fn set_name(&self, name: String) {
+        self.0.set_prefix(name);
+    }
+
     /// How a job is.
     pub fn job(&self, job: &Job) {
         let progress = job.progress.clone().unwrap_or_default();

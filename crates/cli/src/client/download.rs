@@ -151,25 +151,20 @@ impl Downloads<'_> {
         let Wanted { id, output, .. } = wanted;
         let partial = Partial::open(api, *id, path)?;
         let Partial { path: part, mut file, mut record, kept } = partial;
-        let at = file.metadata().map_err(|error| unwritable(&error))?.len();
         let tag = kept.map(|kept| kept.tag).filter(|tag| !tag.is_empty());
-        let resumed_at = if tag.is_some() && at <= output.bytes { at } else { 0 };
         let bar = self.bars.file(shown(path));
-        let file_of = &mut file;
-        let mut fetch =
-            Fetch { api, id: *id, bytes: output.bytes, file: file_of, at, tag, bar: &bar };
+        let mut fetch = Fetch::new(api, (*id, output.bytes), &mut file, tag, &bar)?;
         let fetched = fetch.run(|tag| record.save(&Kept { tag: tag.to_owned() })).await;
-        if let Err(failed) = fetched {
+        if fetched.as_ref().is_err_and(|failed| failed.outcome == Outcome::BadInput) {
             // There is nothing more to come.
-            if failed.outcome == Outcome::BadInput {
-                let _ = std::fs::remove_file(&part);
-                record.forget();
-            }
-            return Err(failed);
+            let _ = std::fs::remove_file(&part);
+            record.forget();
+            return fetched;
         }
+        let kept_bytes = fetched?;
         put(part, path, self.args.force)?;
         record.forget();
-        Ok(resumed_at)
+        Ok(kept_bytes)
     }
 
     fn tell_done(&self, wanted: &Wanted, resumed_at: u64) -> Outcome {
@@ -225,8 +220,7 @@ pub async fn get_whole(
         Target::File(path) => shown(path),
     };
     let bar = bars.file(name);
-    let file = &mut place.file;
-    let mut fetch = Fetch { api, id, bytes: output.bytes, file, at: 0, tag: None, bar: &bar };
+    let mut fetch = Fetch::new(api, (id, output.bytes), &mut place.file, None, &bar)?;
     fetch.run(|_| {}).await?;
     drop(bar);
     tokio::task::block_in_place(|| place.finish(force, cancel)).map_err(unwritable)

@@ -23,21 +23,34 @@ const MAX_TAG_BYTES: usize = 200;
 
 /// An output on its way into a file.
 pub struct Fetch<'a> {
-    pub api: &'a Api,
-    pub id: JobId,
+    api: &'a Api,
+    id: JobId,
     /// How long it is.
-    pub bytes: u64,
-    pub file: &'a mut File,
+    bytes: u64,
+    file: &'a mut File,
     /// How much of it is in the file.
-    pub at: u64,
+    at: u64,
     /// What that belongs to.
-    pub tag: Option<String>,
-    pub bar: &'a Bar,
+    tag: Option<String>,
+    /// How much of it was in the file at first, and is still good.
+    kept_bytes: u64,
+    bar: &'a Bar,
 }
 
-impl Fetch<'_> {
-    /// Gets what is missing. `note` learns the tag of what is being written.
-    pub async fn run(&mut self, mut note: impl FnMut(&str)) -> Result<(), Failed> {
+impl<'a> Fetch<'a> {
+    /// An output of `bytes` into `file`, which is empty, or holds the beginning of what has `tag`.
+    pub fn new(
+        api: &'a Api,
+        (id, bytes): (JobId, u64),
+        file: &'a mut File,
+        tag: Option<String>,
+        bar: &'a Bar,
+    ) -> Result<Self, Failed> {
+        let at = file.metadata().map_err(|error| unwritable(&error))?.len();
+        Ok(Self { api, id, bytes, file, at, tag, kept_bytes: 0, bar })
+    }
+    /// Gets what is missing; how much was not. `note` learns the tag of what is being written.
+    pub async fn run(&mut self, mut note: impl FnMut(&str)) -> Result<u64, Failed> {
         let api = self.api;
         let mut retry = Retry::new(&api.link);
         if self.tag.is_none() || self.at > self.bytes {
@@ -45,10 +58,11 @@ impl Fetch<'_> {
         }
         self.seek()?;
         self.bar.begin_bytes("down", self.bytes, self.at);
+        self.kept_bytes = self.at;
         loop {
             let before = self.at;
             let stop = match self.attempt(&mut note).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(self.kept_bytes),
                 Err(stop) => stop,
             };
             if self.at > before {
@@ -126,7 +140,7 @@ impl Fetch<'_> {
     }
 
     fn restart(&mut self) -> Result<(), Failed> {
-        self.at = 0;
+        (self.at, self.kept_bytes) = (0, 0);
         self.tag = None;
         self.file.set_len(0).map_err(|error| unwritable(&error))?;
         self.bar.set_bytes(0);

@@ -235,7 +235,9 @@ pub fn address(text: &str) -> Result<String, Failed> {
         return Err(wrong("it is neither http:// nor https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("name and password are no part of it"));
+        // Which is not repeated, as it may be right.
+        let message = "name and password are no part of a service's address";
+        return Err(Failed::usage(message, "say --name, and the password when it is asked for"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("nothing comes after the path"));

@@ -77,6 +77,26 @@ impl<T: Serialize + DeserializeOwned> Record<T> {
             let _ = fs::remove_file(path);
         }
     }
+
+    /// Lets others at it, for whom it is remembered until it is forgotten.
+    pub fn leave(self) -> Left {
+        Left(self.file.map(|(_, path)| path))
+    }
+}
+
+/// A record that nobody is at.
+#[derive(Debug)]
+pub struct Left(Option<PathBuf>);
+
+impl Left {
+    /// Forgets, unless somebody is at it again.
+    pub fn forget(&self) {
+        if let Some(path) = &self.0
+            && let Ok(Some(_locked)) = lock(path)
+        {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// Opens and locks; `None` if another process has it. A file that was removed meanwhile is no longer

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::failed::Failed;
 use crate::client::link::Link;
+use crate::text::clock;
 
 /// The first pause and the longest that we choose.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(10)];
@@ -87,9 +88,9 @@ impl<'a> Retry<'a> {
 fn given_up(trouble: Trouble, lasts: Duration) -> Failed {
     let Trouble { mut failed, after, .. } = trouble;
     if let Some(after) = after {
-        failed.advice = format!("try again in {} s", after.as_secs().max(1));
+        failed.advice = format!("try again in {}", clock(after.as_secs_f64().max(1.0)));
     } else if lasts > WORTH_TELLING {
-        failed.message = format!("{} for {} s", failed.message, lasts.as_secs());
+        failed.message = format!("{} for {}", failed.message, clock(lasts.as_secs_f64()));
     }
     failed
 }

@@ -39,6 +39,8 @@ pub struct Tus<'a> {
     pub bar: &'a Bar,
     /// Bytes that were sent, those included that never arrived.
     pub sent_bytes: u64,
+    /// The upload that was begun last.
+    pub begun: Option<JobId>,
 }
 
 /// How the way ended.
@@ -52,14 +54,23 @@ pub enum Arrived {
 
 impl Tus<'_> {
     /// Begins an upload. If the answer is lost, the service forgets it in a day.
-    pub async fn begin(&self) -> Result<JobId, Failed> {
+    pub async fn begin(&mut self) -> Result<JobId, Failed> {
         let ask = Ask::new(Method::POST, "/v1/uploads")
             .header(TUS_RESUMABLE, VERSION)
             .header(UPLOAD_LENGTH, self.source.bytes.to_string());
         let response = self.api.expect(&ask).await?;
         let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
-        let id = location.and_then(|to| to.rsplit('/').next()?.parse().ok());
-        id.ok_or_else(|| self.api.link.strange("it does not say where the upload goes"))
+        self.begun = location.and_then(|to| to.rsplit('/').next()?.parse().ok());
+        self.begun.ok_or_else(|| self.api.link.strange("it does not say where the upload goes"))
+    }
+
+    /// Has the service forget the upload at once: it counts against the user's quota. If that fails,
+    /// the service forgets it in a day.
+    pub async fn give_up(&self) {
+        if let Some(id) = self.begun {
+            let ask = Ask::new(Method::DELETE, path(id)).header(TUS_RESUMABLE, VERSION);
+            let _ = self.api.send(&ask.once()).await;
+        }
     }
 
     /// Where an upload goes on; `None` if the service does not have it, or has another length.
@@ -143,10 +154,7 @@ impl Tus<'_> {
                 let strange = || self.api.link.strange("it does not say how far it is").into();
                 reached.ok_or_else(strange)
             }
-            401 => match self.api.renew(token).await? {
-                true => Err(passing("the access token has expired").into()),
-                false => Err(self.api.refused(response).await.into()),
-            },
+            401 if self.api.renew(token).await? => Err(passing("the token has expired").into()),
             // Where it goes on is asked next, and whether.
             404 | 409 | 410 => Err(passing("the upload goes on somewhere else").into()),
             _ if is_passing(status) => Err(self.api.link.troubled(response).await.into()),

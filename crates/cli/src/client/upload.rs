@@ -1,13 +1,13 @@
 //! `tonemill upload`: files become jobs, one after the other, while the jobs of those before are
 //! watched and their MP3s come down.
 //!
-//! What is remembered of a file until it is done is the name of its upload, which is that of its job:
-//! the same command finds either, and asks for no second job.
+//! What is remembered of a file is the name of its upload, which is that of its job: the same command
+//! finds either, and asks for no second job. It is forgotten when the command has done all it can.
 
 mod report;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::unfold;
@@ -19,14 +19,14 @@ use tonemill_job::JobId;
 
 use crate::args_client::UploadArgs;
 use crate::client::api::{Api, Ask};
-use crate::client::bars::{Bar, Bars};
+use crate::client::bars::Bars;
 use crate::client::download::get_whole;
 use crate::client::drive;
 use crate::client::failed::Failed;
 use crate::client::job::Job;
 use crate::client::order::Order;
 use crate::client::place::Place;
-use crate::client::records::{Opened, Record};
+use crate::client::records::{Left, Opened, Record};
 use crate::client::source::Source;
 use crate::client::tus::{Arrived, Tus};
 use crate::client::watch::{AT_A_TIME, follow};
@@ -34,7 +34,7 @@ use crate::exit::Outcome;
 use crate::request::{Target, usage};
 use crate::text::shown;
 
-use report::Sent;
+use report::Transfer;
 
 /// How often an upload is begun that the service forgets.
 const BEGINNINGS: usize = 3;
@@ -53,9 +53,8 @@ struct Accepted<'a> {
     input: &'a Path,
     target: Option<&'a Target>,
     job: JobId,
-    sent: Sent,
-    record: Record<Kept>,
-    bar: Bar,
+    sent: Transfer,
+    left: Left,
 }
 
 /// Uploads all; the worst outcome counts.
@@ -136,7 +135,13 @@ impl Uploads<'_> {
         let (sender, receiver) = unbounded_channel();
         let files = files.into_iter().map(|(input, target, _)| (&**input, target.as_ref()));
         let (up, down) = tokio::join!(self.all_up(files, sender), self.all_down(receiver));
-        Ok(worst.max(up).max(down))
+        let (down, left) = down;
+        let worst = worst.max(up).max(down);
+        // What the network or the disk prevented can be done later.
+        if matches!(worst, Outcome::Done | Outcome::BadInput) {
+            left.iter().for_each(Left::forget);
+        }
+        Ok(worst)
     }
 
     /// Why an output cannot be.
@@ -162,6 +167,7 @@ impl Uploads<'_> {
         for (input, target) in files.by_ref() {
             match self.up(input, target).await {
                 Ok(accepted) => {
+                    self.under_way().push(accepted.job);
                     // Whoever listens does so until we end.
                     let _ = sender.send(accepted);
                 }
@@ -189,7 +195,7 @@ impl Uploads<'_> {
     ) -> Result<Accepted<'a>, Failed> {
         let source = Source::open(input)?;
         let name = input.file_name().unwrap_or_default().to_string_lossy();
-        let bar = self.bars.file(shown(Path::new(&*name)));
+        let bar = self.bars.file(name_of(input));
         let size = source.bytes.to_string();
         let facts = [&self.api.link.base, &source.absolute, &size, &source.modified];
         let facts = facts.map(String::as_str);
@@ -198,24 +204,43 @@ impl Uploads<'_> {
             // Somebody uploads the same, perhaps with other options: this one is for itself.
             Opened::Busy => (Record::nowhere(), None),
         };
-        let mut tus = Tus { api: &self.api, source: &source, bar: &bar, sent_bytes: 0 };
-        let begun = match kept {
-            Some(kept) => self.find(&tus, kept).await?,
+        let (api, bar) = (&self.api, &bar);
+        let mut tus = Tus { api, source: &source, bar, sent_bytes: 0, begun: None };
+        match self.arrive(&mut tus, &name, kept, &mut record).await {
+            Ok((job, resumed_at)) => {
+                let sent = Transfer { bytes: source.bytes, sent_bytes: tus.sent_bytes, resumed_at };
+                Ok(Accepted { input, target, job, sent, left: record.leave() })
+            }
+            Err(failed) => {
+                if failed.outcome == Outcome::BadInput {
+                    tus.give_up().await;
+                    record.forget();
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    /// Brings a file as far as its job; that, and what the service had before.
+    async fn arrive(
+        &self,
+        tus: &mut Tus<'_>,
+        name: &str,
+        kept: Option<Kept>,
+        record: &mut Record<Kept>,
+    ) -> Result<(JobId, u64), Failed> {
+        let found = match kept {
+            Some(kept) => self.find(tus, kept).await?,
             None => Found::Nothing,
         };
-        let (job, resumed_at) = match begun {
-            Found::Job(job) => (job, source.bytes),
-            Found::Upload(upload, offset) => {
-                let upload = self.complete(&mut tus, Some((upload, offset)), &mut record).await?;
-                (self.order_job(upload, &name, &source, &mut record).await?, offset)
-            }
-            Found::Nothing => {
-                let upload = self.complete(&mut tus, None, &mut record).await?;
-                (self.order_job(upload, &name, &source, &mut record).await?, 0)
-            }
+        let begun = match found {
+            Found::Job(job) => return Ok((job, tus.source.bytes)),
+            Found::Upload(upload, offset) => Some((upload, offset)),
+            Found::Nothing => None,
         };
-        let sent = Sent { bytes: source.bytes, sent_bytes: tus.sent_bytes, resumed_at };
-        Ok(Accepted { input, target, job, sent, record, bar })
+        let resumed_at = begun.map_or(0, |(_, offset)| offset);
+        let upload = self.complete(tus, begun, record).await?;
+        Ok((self.order_job(upload, name, tus.source, record).await?, resumed_at))
     }
 
     /// What has become of an upload that was remembered.
@@ -268,27 +293,35 @@ impl Uploads<'_> {
         record.save(&Kept { upload, order: Some(self.order.hash()) });
         let ask = Ask::new(Method::POST, "/v1/jobs").json(self.order.request(upload, name));
         let job: Job = self.api.json(&ask).await?;
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.push(job.id);
         Ok(job.id)
     }
 
-    async fn all_down(&self, receiver: UnboundedReceiver<Accepted<'_>>) -> Outcome {
+    fn under_way(&self) -> MutexGuard<'_, Vec<JobId>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The worst outcome, and what is remembered still.
+    async fn all_down(&self, receiver: UnboundedReceiver<Accepted<'_>>) -> (Outcome, Vec<Left>) {
         let accepted = unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|accepted| (accepted, receiver))
         });
         let ends = accepted.map(|accepted| self.down(accepted)).buffer_unordered(AT_A_TIME);
-        ends.fold(Outcome::Done, |worst, outcome| async move { worst.max(outcome) }).await
+        let all = (Outcome::Done, Vec::new());
+        ends.fold(all, |(worst, mut all), (outcome, left)| async move {
+            all.push(left);
+            (worst.max(outcome), all)
+        })
+        .await
     }
 
     /// Sees a job to the end that was asked for.
-    async fn down(&self, accepted: Accepted<'_>) -> Outcome {
+    async fn down(&self, accepted: Accepted<'_>) -> (Outcome, Left) {
         if !self.args.watch && accepted.target.is_none() {
-            let outcome = self.tell_accepted(&accepted).await;
-            accepted.record.forget();
-            return outcome;
+            return (self.tell_accepted(&accepted).await, accepted.left);
         }
-        let followed = follow(&self.api, accepted.job, |job, _| accepted.bar.job(job)).await;
+        let bar = self.bars.file(name_of(accepted.input));
+        let followed = follow(&self.api, accepted.job, |job, _| bar.job(job)).await;
+        drop(bar);
         let ended = match followed {
             Ok(job) => self.end(&accepted, &job).await,
             Err(failed) => Err(failed),
@@ -297,21 +330,19 @@ impl Uploads<'_> {
             Ok(job) => self.tell_done(&accepted, job).await,
             Err(failed) => self.tell_failed(accepted.input, failed),
         };
-        // What the network or the disk prevented can be done later.
-        if outcome == Outcome::Done || outcome == Outcome::BadInput {
-            accepted.record.forget();
-        }
-        outcome
+        (outcome, accepted.left)
     }
 
     /// What comes of a job that is over.
     async fn end(&self, accepted: &Accepted<'_>, job: &Job) -> Result<Job, Failed> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.retain(|id| *id != job.id);
-        drop(under_way);
+        self.under_way().retain(|id| *id != job.id);
         let output = match &job.output {
             Some(output) if job.is_finished() => output,
-            _ => return Err(job.failed()),
+            _ => {
+                // The next time it is another job.
+                accepted.left.forget();
+                return Err(job.failed());
+            }
         };
         if let Some(target) = accepted.target {
             let force = self.args.files.force;
@@ -324,6 +355,10 @@ impl Uploads<'_> {
         }
         Ok(job.clone())
     }
+}
+
+fn name_of(input: &Path) -> String {
+    shown(input.file_name().map_or(input, Path::new))
 }
 
 /// What was found of an upload that was remembered.

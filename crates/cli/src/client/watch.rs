@@ -43,6 +43,7 @@ async fn watch_one(api: &Api, args: &WatchArgs, bars: &Bars, id: JobId) -> Outco
     let bar = bars.file(id.to_string());
     let is_told = std::cell::Cell::new(true);
     let followed = follow(api, id, |job, value| {
+        bar.set_name(job.name());
         bar.job(job);
         if let Some(value) = value.filter(|_| args.json) {
             is_told.set(bars.suspend(|| print_line(&value.to_string())) && is_told.get());

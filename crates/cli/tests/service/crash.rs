@@ -13,36 +13,60 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::client::Client;
+use crate::client::{Client, Reply, Request};
 use crate::clips::{self, Clip};
-use crate::jobs::assert_same;
+use crate::jobs::{assert_same, clip, id_of, padded};
 use crate::ledger::Ledger;
 use crate::service::Service;
 use crate::{pause, seeded, size};
 
-/// A client that uploads clip after clip, each until it has the service's word for it.
+#[derive(Clone, Copy, PartialEq)]
+enum Is {
+    InDanger,
+    Safe,
+}
+
+/// A client that uploads clip after clip, each until it has the service's word for it and then its
+/// MP3, for as long as the service is killed.
 struct Uploader {
+    number: usize,
     client: Client,
-    address: watch::Receiver<SocketAddr>,
-    tries: Arc<AtomicU32>,
+    service: watch::Receiver<(SocketAddr, Is)>,
+    requests: Arc<AtomicU32>,
 }
 
 impl Uploader {
-    async fn upload(&self, key: String, clip: &Clip) -> String {
+    async fn run(self) -> Vec<(String, Arc<Clip>)> {
+        let mut jobs = Vec::new();
+        while jobs.is_empty() || self.service.borrow().1 == Is::InDanger {
+            let clip = &clips::all()[(self.number + jobs.len()) % clips::all().len()];
+            let key = format!("{}-{}", self.number, jobs.len());
+            let request = |client: &Client| {
+                let request = client.post(format!("/v1/jobs?label={key}"));
+                request.header("idempotency-key", &key).body(clip.bytes.clone())
+            };
+            let job = id_of(&self.answer(request, 201).await);
+            self.answer(|client| client.get(format!("/v1/jobs/{job}/output")), 200).await;
+            jobs.push((job, Arc::clone(clip)));
+        }
+        jobs
+    }
+
+    /// Asks until there is a good answer.
+    async fn answer(&self, request: impl Fn(&Client) -> Request, most: u16) -> Reply {
         let start = Instant::now();
+        let mut client = self.client.clone();
         loop {
-            self.tries.fetch_add(1, Ordering::Relaxed);
-            let client = Client { address: *self.address.borrow(), ..self.client.clone() };
-            let request = client.post(format!("/v1/jobs?label={key}"));
-            let request = request.header("idempotency-key", &key).body(clip.bytes.clone());
-            match request.try_send().await {
-                Ok(reply) if reply.status <= 201 => return crate::jobs::id_of(&reply),
-                // Its request before is under way, or the service is.
+            client.address = self.service.borrow().0;
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            match request(&client).try_send().await {
+                Ok(reply) if reply.status <= most => return reply,
+                // Its request before is under way, or its job, or the service is.
                 Ok(reply) if [409, 503].contains(&reply.status) => {}
                 Ok(reply) => panic!("{}: {}", reply.status, reply.text()),
                 Err(_) => {}
             }
-            pause("the service's word", start).await;
+            pause("a good answer", start).await;
         }
     }
 }
@@ -51,36 +75,28 @@ impl Uploader {
 async fn every_accepted_job_ends_once() {
     let (mut chance, seed) = seeded();
     let kills = size(100, 10);
-    let (uploaders, each) = (4, size(150, 8));
     let mut service = Service::embedded();
     let client = client_with_a_key(&service).await;
-    let (new_address, address) = watch::channel(service.address);
-    let tries = Arc::new(AtomicU32::new(0));
+    let (news, at) = watch::channel((service.address, Is::InDanger));
+    let requests = Arc::new(AtomicU32::new(0));
     let mut clients = JoinSet::new();
-    for number in 0..uploaders {
-        let (address, tries) = (address.clone(), Arc::clone(&tries));
-        let uploader = Uploader { client: client.clone(), address, tries };
-        clients.spawn(async move {
-            let mut jobs = Vec::new();
-            for n in 0..each {
-                let clip = Arc::clone(&clips::all()[(number + n) % clips::all().len()]);
-                jobs.push((uploader.upload(format!("{number}-{n}"), &clip).await, clip));
-            }
-            jobs
-        });
+    for number in 0..4 {
+        let (client, service, requests) = (client.clone(), at.clone(), Arc::clone(&requests));
+        clients.spawn(Uploader { number, client, service, requests }.run());
     }
     for _ in 0..kills {
         tokio::time::sleep(Duration::from_millis(chance.u64(20..600))).await;
         service.restart();
-        new_address.send_replace(service.address);
+        news.send_replace((service.address, Is::InDanger));
     }
-    let jobs: BTreeMap<String, Arc<Clip>> =
-        clients.join_all().await.into_iter().flatten().collect();
-    assert_eq!(jobs.len(), uploaders * each, "seed {seed}: two requests have one job");
+    news.send_replace((service.address, Is::Safe));
+    let accepted = clients.join_all().await.concat();
+    let jobs: BTreeMap<String, Arc<Clip>> = accepted.iter().cloned().collect();
+    assert_eq!(jobs.len(), accepted.len(), "seed {seed}: two requests have one job");
     let client = Client { address: service.address, ..client };
     check(&mut service, &client, &jobs, seed).await;
-    let tries = tries.load(Ordering::Relaxed);
-    println!("seed {seed}: {} jobs, {kills} kills, {tries} requests", jobs.len());
+    let requests = requests.load(Ordering::Relaxed);
+    println!("seed {seed}: {} jobs, {kills} kills, {requests} requests", jobs.len());
 }
 
 async fn client_with_a_key(service: &Service) -> Client {
@@ -115,11 +131,15 @@ async fn check(
     println!("seed {seed}: {attempts} attempts");
 
     // What the dead have left is swept when it is old.
-    let outputs = service.files("objects/outputs");
-    assert_eq!(folders(&outputs), jobs.keys().cloned().collect(), "seed {seed}");
+    let outputs = folders(&service.files("objects/outputs"));
+    let strange: Vec<_> = outputs.iter().filter(|job| !jobs.contains_key(*job)).collect();
+    assert!(strange.is_empty(), "seed {seed}: outputs of no job: {strange:?}");
     for folder in ["objects", "unfinished"] {
         service.files(folder).iter().for_each(age);
     }
+    service.process.kill();
+    // Who sweeps is known for half a minute after its death.
+    ledger.change("UPDATE leaders SET until_ms = 1", &[]).await;
     service.restart();
     crate::until("a store without remains", async || {
         let clean = service.files("objects/outputs").len() == jobs.len()
@@ -131,6 +151,66 @@ async fn check(
     let client = Client { address: service.address, ..client.clone() };
     for (job, clip) in jobs {
         assert_same(&client.output(job).await.body, &clip.reference);
+    }
+}
+
+/// Fault test 18 in one process: a file that crashes whoever decodes it takes the service with it,
+/// until it is decoded in a process of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_file_that_crashes_the_service_among_others() {
+    let poison = padded(clip().len() + 64);
+    let bytes = poison.len();
+    let faults = format!("fetch=segv@bytes:{bytes};decode=segv@bytes:{bytes}");
+    let mut service = Service::with_faults(faults);
+    let client = client_with_a_key(&service).await;
+    let mut crashes = 0;
+    let mut jobs = Vec::new();
+    for (n, video) in [clip(), poison, clip(), clip()].into_iter().enumerate() {
+        let request = |client: &Client| {
+            let request = client.post("/v1/jobs").header("idempotency-key", &n.to_string());
+            request.body(video.clone())
+        };
+        jobs.push(id_of(&survive(&mut service, &client, &mut crashes, request).await));
+    }
+    for (n, job) in jobs.iter().enumerate() {
+        let start = Instant::now();
+        let ended = loop {
+            let request = |client: &Client| client.get(format!("/v1/jobs/{job}"));
+            let job = survive(&mut service, &client, &mut crashes, request).await.json();
+            if !job["ended_at"].is_null() {
+                break job;
+            }
+            pause("its end", start).await;
+        };
+        let due = if n == 1 { "failed" } else { "finished" };
+        assert_eq!(ended["state"], due, "{crashes} crashes: {ended:#}");
+        if n == 1 {
+            assert_eq!(ended["failure"]["kind"], "crash", "{ended:#}");
+        }
+    }
+    assert_eq!(crashes, 1, "crashes of the service");
+}
+
+/// Asks until there is an answer; a service that has crashed is started again, as whoever starts
+/// services does.
+async fn survive(
+    service: &mut Service,
+    client: &Client,
+    crashes: &mut u32,
+    request: impl Fn(&Client) -> Request,
+) -> Reply {
+    let start = Instant::now();
+    loop {
+        if service.process.ended().is_some() {
+            *crashes += 1;
+            service.restart();
+        }
+        let client = Client { address: service.address, ..client.clone() };
+        if let Ok(reply) = request(&client).try_send().await {
+            assert!(reply.status <= 201, "{}", reply.text());
+            return reply;
+        }
+        pause("an answer", start).await;
     }
 }
 

@@ -40,7 +40,8 @@ async fn the_size_limit_is_exact() {
     let begin = |bytes: usize| {
         client.post("/v1/uploads").header("upload-length", &bytes.to_string()).body("").send()
     };
-    begin(MOST).await.expect(201);
+    let reply = begin(MOST).await.expect(201);
+    client.delete(reply.header("location").unwrap()).send().await.expect(204);
     begin(MOST + 1).await.problem(413);
     let most = MOST.to_string();
     let reply = client.request(hyper::Method::OPTIONS, "/v1/uploads").send().await.expect(204);
@@ -135,4 +136,26 @@ async fn forms_that_make_no_sense_say_why() {
     let many: Vec<Field<'_>> = (0..150).map(|_| text("label", "a")).chain([a()]).collect();
     refused(&many, 413).await;
     assert!(service.files("objects").is_empty(), "{:?}", service.files("objects"));
+}
+
+/// An upload counts from its beginning, and once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_is_exact() {
+    let video = clip();
+    let quota = video.len().to_string();
+    let service = Service::with(&["--quota-bytes", &quota]);
+    let client = service.admin().await;
+    let begin = |bytes: usize| {
+        client.post("/v1/uploads").header("upload-length", &bytes.to_string()).send()
+    };
+    begin(video.len() + 1).await.problem(429);
+    let upload = client.upload(&video).await;
+    begin(1).await.problem(429);
+    client.post("/v1/jobs").body(video.clone()).send().await.problem(429);
+    let job = id_of(&client.submit_upload(&upload).await.expect(201));
+    assert_eq!(id_of(&client.submit_upload(&upload).await.expect(200)), job);
+    client.finished(&job).await;
+    client.delete(format!("/v1/jobs/{job}")).send().await.expect(204);
+    client.post("/v1/jobs").body(padded(video.len() + 8)).send().await.problem(429);
+    client.post("/v1/jobs").body(video).send().await.expect(201);
 }

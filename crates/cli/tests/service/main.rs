@@ -32,7 +32,7 @@ mod uploads;
 use std::time::{Duration, Instant};
 
 /// Within this everything happens that is to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The full number, or the small one in the quick tier.
 fn size(full: usize, quick: usize) -> usize {

@@ -76,7 +76,7 @@ async fn ranges_are_parts_of_the_whole() {
 async fn conditions_hold_or_do_not() {
     let finished = Finished::new().await;
     let (tag, date) = finished.validators();
-    let past = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let long_ago = "Sun, 06 Nov 1994 08:49:37 GMT";
     let (not_modified, failed, whole, part) = (304, 412, 200, 206);
     let range = ("range", "bytes=0-9");
     let weak = format!("W/{tag}");
@@ -89,16 +89,16 @@ async fn conditions_hold_or_do_not() {
         (&[("if-none-match", "\"x\"")], whole),
         (&[("if-none-match", "\"x\""), ("if-modified-since", date)], whole),
         (&[("if-modified-since", date)], not_modified),
-        (&[("if-modified-since", past)], whole),
+        (&[("if-modified-since", long_ago)], whole),
         (&[("if-match", tag)], whole),
         (&[("if-match", "*")], whole),
         (&[("if-match", "\"x\"")], failed),
         (&[("if-match", &weak)], failed),
-        (&[("if-unmodified-since", past)], failed),
+        (&[("if-unmodified-since", long_ago)], failed),
         (&[range, ("if-range", tag)], part),
         (&[range, ("if-range", "\"x\"")], whole),
         (&[range, ("if-range", date)], part),
-        (&[range, ("if-range", past)], whole),
+        (&[range, ("if-range", long_ago)], whole),
         (&[range, ("if-none-match", tag)], not_modified),
     ];
     for (headers, due) in cases {
@@ -170,7 +170,7 @@ async fn curl_goes_on_where_it_stopped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn downloads_are_sent_to_the_store() {
     let s3 = S3Server::start();
-    let service = Service::with_store(&["--presign", "60"], Some(&s3));
+    let service = Service::with_store(&["--presign", "60"], &s3);
     let client = service.admin().await;
     let video = clip();
     let job = client.submit(&video, "file_name=talk.mp4").await;

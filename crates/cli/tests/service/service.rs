@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,11 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).expect("our child");
     }
 
+    /// Its end, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("our child")
+    }
+
     /// SIGKILL, and its end.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -63,9 +68,8 @@ impl Process {
     /// SIGTERM, and its end, which must be a success.
     pub async fn drain(&mut self) {
         self.signal(Signal::TERM);
-        let (child, log) = (&mut self.child, &self.log);
-        let status = crate::until("an end in order", async || child.try_wait().unwrap()).await;
-        assert!(status.success(), "{status}:\n{}", read(log));
+        let status = crate::until("an end in order", async || self.ended()).await;
+        assert!(status.success(), "{status}:\n{}", read(&self.log));
     }
 
     /// Processor time that it has used, all threads together.
@@ -84,7 +88,7 @@ impl Process {
         loop {
             let before = self.cpu();
             tokio::time::sleep(WINDOW).await;
-            if self.cpu() - before <= WINDOW / 10 {
+            if self.cpu().saturating_sub(before) <= WINDOW / 10 {
                 return start.elapsed();
             }
             assert!(start.elapsed() < PATIENCE, "it works on and on");
@@ -115,14 +119,22 @@ impl Service {
 
     /// With these arguments besides the usual.
     pub fn with(arguments: &[&str]) -> Self {
-        Self::with_store(arguments, None)
+        Self::with_environment(arguments, Vec::new())
     }
 
     /// With its objects at an S3 server.
-    pub fn with_store(arguments: &[&str], s3: Option<&S3Server>) -> Self {
+    pub fn with_store(arguments: &[&str], s3: &S3Server) -> Self {
+        Self::with_environment(arguments, store(s3))
+    }
+
+    /// In which the steps named in `faults` fail.
+    pub fn with_faults(faults: String) -> Self {
+        Self::with_environment(&[], vec![("TONEMILL_FAULTS", faults)])
+    }
+
+    fn with_environment(arguments: &[&str], environment: Vec<(&'static str, String)>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
-        let environment = s3.map(store).unwrap_or_default();
         let (process, address) = start(folder.path(), &arguments, &environment);
         Self { arguments, environment, process, address, folder }
     }

@@ -16,7 +16,7 @@ use super::{Accepted, Uploads};
 
 /// How much went over the network.
 #[derive(Debug, Clone, Serialize)]
-pub struct Sent {
+pub struct Transfer {
     /// Of the file.
     pub bytes: u64,
     /// This time.
@@ -31,7 +31,7 @@ struct Done<'a> {
     input_path: &'a str,
     output_path: Option<&'a str>,
     job: Value,
-    upload: &'a Sent,
+    upload: &'a Transfer,
     #[serde(flatten)]
     report: Option<Value>,
 }
