@@ -65,14 +65,9 @@ struct ClassicForm {
          content_type = "application/problem+json"),
     )
 )]
-pub async fn upload(
-    State(api): State<Api>,
-    caller: Caller,
-    headers: HeaderMap,
-    request: Request,
-) -> Answer<Response> {
+pub async fn upload(State(api): State<Api>, caller: Caller, request: Request) -> Answer<Response> {
     caller.may(Scope::Write)?;
-    let (job, _) = api.submit(&caller, Vec::new(), &headers, request).await?;
+    let (job, _) = api.submit(&caller, Vec::new(), request).await?;
     let job = job.to_string();
     let location = format!("/v1/jobs/{job}");
     let names = [(header::HeaderName::from_static("x-job-id"), job), (header::LOCATION, location)];

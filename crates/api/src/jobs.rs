@@ -4,6 +4,9 @@
 //! |---|---|
 //! | `request` | what may be asked of a job |
 //! | `intake` | bytes of an upload on their way into the store |
+//! | `form` | an upload in a form |
+//! | `room` | what quotas have room for |
+//! | `idempotency` | requests that can be repeated |
 //! | `create` | an upload becomes a job |
 //! | `view` | a job as its user sees it |
 //! | `look` | one job, many jobs |
@@ -13,9 +16,12 @@
 
 pub mod create;
 pub mod events;
+mod form;
+pub(crate) mod idempotency;
 pub(crate) mod intake;
 pub mod look;
 pub mod output;
 pub mod request;
+pub(crate) mod room;
 pub mod view;
 pub mod wish;

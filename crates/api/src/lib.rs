@@ -18,6 +18,7 @@ mod health;
 pub mod jobs;
 pub mod login;
 mod media;
+mod memory;
 mod middleware;
 mod names;
 mod path;
@@ -44,7 +45,8 @@ use uuid::Uuid;
 use crate::auth::password::Passwords;
 use crate::auth::tokens::{TokenLifetimes, Tokens};
 use crate::health::Health;
-use crate::jobs::create::BusyKeys;
+use crate::jobs::idempotency::BusyKeys;
+use crate::memory::UploadMemory;
 use crate::problem::{Answer, Problem};
 use crate::rate::{Buckets, Rate};
 use crate::throttle::Throttle;
@@ -58,6 +60,8 @@ const KEYS: Duration = Duration::from_mins(5);
 pub struct ApiConfig {
     /// Longest upload, in bytes. Default: 64 GiB.
     pub max_upload_bytes: u64,
+    /// What uploads on their way may have in memory, in bytes. Default: 256 MiB.
+    pub upload_memory_bytes: u64,
     /// How long tokens last.
     pub tokens: TokenLifetimes,
     /// Passwords that are hashed at a time. Default: 2.
@@ -74,6 +78,7 @@ impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             max_upload_bytes: 64 << 30,
+            upload_memory_bytes: 256 << 20,
             tokens: TokenLifetimes::default(),
             password_hashes: 2,
             requests: Rate { burst: 300, per_second: 100.0 },
@@ -99,6 +104,7 @@ pub struct Shared {
     pub(crate) throttle: Throttle,
     pub(crate) requests: Buckets<Uuid>,
     pub(crate) busy_keys: BusyKeys,
+    pub(crate) upload_memory: UploadMemory,
     pub(crate) watch: Watch,
     pub(crate) health: Health,
     pub(crate) metrics: Option<PrometheusHandle>,
@@ -130,6 +136,7 @@ impl Api {
             throttle: Throttle::default(),
             requests: Buckets::new(config.requests),
             busy_keys: BusyKeys::default(),
+            upload_memory: UploadMemory::new(config.upload_memory_bytes),
             watch: Watch::default(),
             health: Health::default(),
             ledger,

@@ -3,48 +3,26 @@
 //! The body is the video itself, a form with the video in it, or JSON that names an upload that is
 //! there already. It goes past us into the store, and the job is written down when it is all there:
 //! whoever gets a 201 has a job that will be done.
-//!
-//! With an `Idempotency-Key` a request can be repeated without fear (draft-ietf-httpapi-idempotency-
-//! key-header): it is known by its key, and to be the same by the hash of its options and its bytes.
-
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::multipart::{Field, Multipart};
-use axum::extract::{FromRequest as _, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::StreamExt as _;
 use tonemill_job::{JobId, ObjectKey, chain};
-use tonemill_ledger::accept::{KnownRequest, MAX_IDEMPOTENCY_KEY_BYTES};
-use tonemill_ledger::{Acceptance, Idempotency, NewJob, OverQuota};
-use uuid::Uuid;
+use tonemill_ledger::accept::KnownRequest;
+use tonemill_ledger::{Acceptance, Idempotency, NewJob};
+use tracing::Instrument as _;
 
 use crate::Api;
 use crate::auth::{Caller, Scope};
 use crate::body::{broken, small_body};
-use crate::jobs::intake::{TakenIn, take_in, too_large};
+use crate::jobs::form::{self, UploadForm, refuse_upload};
+use crate::jobs::idempotency::{idempotency_key, request_hash};
+use crate::jobs::intake::{TakenIn, take_in};
 use crate::jobs::request::{JobRequest, clean_file_name};
+use crate::jobs::room::over_quota;
 use crate::jobs::view::JobView;
 use crate::problem::{Answer, Problem};
-
-/// Longest field of a form, apart from the file, in bytes.
-const MAX_FIELD_BYTES: usize = 128 << 10;
-/// Most fields of a form.
-const MAX_FIELDS: usize = 100;
-
-/// The form of an upload.
-#[derive(utoipa::ToSchema)]
-#[allow(dead_code, reason = "for the documentation")]
-struct UploadForm {
-    /// The video. Further fields are the options, by their names.
-    #[schema(value_type = String, format = Binary)]
-    file: Vec<u8>,
-    /// All options at once, in JSON.
-    options: Option<JobRequest>,
-}
 
 /// Submit a video: the body is the video (options in the query), a form with a field `file`, or JSON
 /// that names a finished upload.
@@ -85,11 +63,10 @@ pub async fn create(
     State(api): State<Api>,
     caller: Caller,
     Query(query): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
     request: Request,
 ) -> Answer<Response> {
     caller.may(Scope::Write)?;
-    let (job, known) = api.submit(&caller, query, &headers, request).await?;
+    let (job, known) = api.submit(&caller, query, request).await?;
     let view = api.view_of(&caller, job).await?;
     let location = format!("/v1/jobs/{job}");
     let status = if known { StatusCode::OK } else { StatusCode::CREATED };
@@ -101,43 +78,50 @@ impl Api {
     pub(crate) async fn submit(
         &self,
         caller: &Caller,
-        query: Vec<(String, String)>,
-        headers: &HeaderMap,
+        mut query: Vec<(String, String)>,
         request: Request,
     ) -> Answer<(JobId, bool)> {
-        let mut query: Vec<_> = query;
         query.retain(|(name, _)| name != "access_token");
+        let (api, caller) = (self.clone(), caller.clone());
+        // In a task of its own: of a client that goes away in the middle nothing is left.
+        let submitting = async move { api.submit_body(&caller, query, request).await };
+        let submitted = tokio::spawn(submitting.in_current_span()).await;
+        submitted.map_err(|error| Problem::defect(&error))?
+    }
+
+    async fn submit_body(
+        &self,
+        caller: &Caller,
+        query: Vec<(String, String)>,
+        request: Request,
+    ) -> Answer<(JobId, bool)> {
+        let headers = request.headers();
         let key = idempotency_key(headers)?;
-        // Two requests of one key at once, in this process: the second comes again later.
         let _busy = match &key {
             Some(key) => Some(self.busy_keys.enter(caller.user.id, key)?),
             None => None,
         };
-        let id = JobId::new();
-        let input = ObjectKey::upload(id);
-        let kind = content_type(headers);
         let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
         let traceparent = traceparent.filter(|value| value.len() <= 64).map(str::to_owned);
-        if kind == "application/json" {
-            if let Some((name, _)) = query.into_iter().next() {
-                let why = "options come in the JSON or in the query, not both";
-                return Err(Problem::invalid(why).field(name));
+        let id = JobId::new();
+        let input = ObjectKey::upload(id);
+        let (request, taken) = match content_type(headers).as_str() {
+            "application/json" => {
+                if let Some((name, _)) = query.into_iter().next() {
+                    let why = "options come in the JSON or in the query, not both";
+                    return Err(Problem::invalid(why).field(name));
+                }
+                let request = JobRequest::from_json(&small_body(request).await?)?;
+                return self.submit_upload(caller, request, key, traceparent).await;
             }
-            let body = small_body(request).await?;
-            let request = JobRequest::from_json(&body)?;
-            return self.submit_upload(caller, request, key, traceparent).await;
-        }
-        let is_form = kind == "multipart/form-data";
-        if !self.is_known(caller, key.as_deref()).await? {
-            // A form is longer than its file.
-            let other = if is_form { MAX_FIELDS as u64 * MAX_FIELD_BYTES as u64 } else { 0 };
-            let declared = declared_bytes(headers).map(|bytes| bytes.saturating_sub(other));
-            self.check_room(caller, declared).await?;
-        }
-        let (request, taken) = if is_form {
-            self.take_form(&input, query, request).await?
-        } else {
-            self.take_body(&input, query, headers, request).await?
+            "multipart/form-data" => {
+                self.expect(caller, key.as_deref(), headers, form::MAX_OTHER_BYTES).await?;
+                self.take_form(caller.user.id, &input, query, request).await?
+            }
+            _ => {
+                self.expect(caller, key.as_deref(), headers, 0).await?;
+                self.take_body(caller, &input, query, request).await?
+            }
         };
         let new = NewJob {
             id,
@@ -154,13 +138,12 @@ impl Api {
             is_upload: false,
         };
         let accepted = self.accept(&new, key).await;
-        let is_kept = matches!(accepted, Ok((_, false)));
-        // Where the ledger did not answer, the job may be there: a sweep finds out.
-        let is_refused = match &accepted {
+        let is_needless = match &accepted {
             Ok((_, known)) => *known,
+            // Where the ledger did not answer, the job may be there: a sweep finds out.
             Err(problem) => problem.status < 500,
         };
-        if !is_kept && is_refused {
+        if is_needless {
             self.forget_object(&input).await;
         }
         accepted
@@ -191,92 +174,39 @@ impl Api {
         }
     }
 
-    /// Whether a request came before: then what it needs room for is there already.
-    async fn is_known(&self, caller: &Caller, key: Option<&str>) -> Answer<bool> {
-        let Some(key) = key else { return Ok(false) };
-        Ok(self.ledger.known_request(caller.user.id, key).await?.is_some())
-    }
-
-    /// Refuses what the quotas have no room for before it is sent. What is accepted in the end is
-    /// decided when the job is written down.
-    pub(crate) async fn check_room(&self, caller: &Caller, bytes: Option<u64>) -> Answer<()> {
-        let bytes = bytes.unwrap_or(0);
-        if bytes > self.config.max_upload_bytes {
-            return Err(too_large(self.config.max_upload_bytes));
+    /// Refuses a body that there is no room for before it is sent, unless its request came before:
+    /// then what it needs room for is there already. `other_bytes` of it may be no upload.
+    async fn expect(
+        &self,
+        caller: &Caller,
+        key: Option<&str>,
+        headers: &HeaderMap,
+        other_bytes: u64,
+    ) -> Answer<()> {
+        if let Some(key) = key
+            && self.ledger.known_request(caller.user.id, key).await?.is_some()
+        {
+            return Ok(());
         }
-        let usage = self.ledger.usage(caller.user.id).await?;
-        match usage.and_then(|(usage, quotas)| quotas.exceeded_by(usage, bytes)) {
-            Some(over) => Err(over_quota(over)),
-            None => Ok(()),
-        }
+        let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let declared: u64 = declared.and_then(|text| text.parse().ok()).unwrap_or(0);
+        self.check_room(caller, declared.saturating_sub(other_bytes)).await
     }
 
     async fn take_body(
         &self,
+        caller: &Caller,
         input: &ObjectKey,
         query: Vec<(String, String)>,
-        headers: &HeaderMap,
         request: Request,
     ) -> Answer<(JobRequest, TakenIn)> {
         let mut wanted = JobRequest::from_fields(query)?;
         refuse_upload(&wanted)?;
         if wanted.file_name.is_none() {
-            wanted.file_name = disposition_file_name(headers);
+            wanted.file_name = disposition_file_name(request.headers());
         }
         let body = request.into_body().into_data_stream();
-        let most = self.config.max_upload_bytes;
-        let taken = take_in(&*self.store, input, body, most, |error| broken(error)).await?;
-        Ok((wanted, taken))
-    }
-
-    async fn take_form(
-        &self,
-        input: &ObjectKey,
-        query: Vec<(String, String)>,
-        request: Request<Body>,
-    ) -> Answer<(JobRequest, TakenIn)> {
-        let mut form = Multipart::from_request(request, &())
-            .await
-            .map_err(|error| Problem::bad_request(error.body_text()))?;
-        let mut fields = query;
-        let mut json = None;
-        let mut taken = None;
-        let outcome = async {
-            while let Some(field) = form.next_field().await.map_err(|error| form_broken(&error))? {
-                let name = field.name().unwrap_or_default().to_owned();
-                if name == "file" || field.file_name().is_some() && name != "options" {
-                    if taken.is_some() {
-                        return Err(Problem::bad_request("one file at a time").field(name));
-                    }
-                    if let Some(name) = field.file_name() {
-                        fields.push(("file_name".to_owned(), name.to_owned()));
-                    }
-                    let most = self.config.max_upload_bytes;
-                    let body = field.map(|chunk| chunk);
-                    let taking = take_in(&*self.store, input, body, most, form_broken).await?;
-                    taken = Some(taking);
-                } else if name == "options" {
-                    json = Some(text(field).await?);
-                } else {
-                    fields.push((name, text(field).await?));
-                }
-                if fields.len() > MAX_FIELDS {
-                    return Err(Problem::too_large("the form has too many fields"));
-                }
-            }
-            wanted(json.as_deref(), std::mem::take(&mut fields))
-        };
-        let wanted = match outcome.await {
-            Ok(wanted) => wanted,
-            Err(problem) => {
-                if taken.is_some() {
-                    self.forget_object(input).await;
-                }
-                return Err(problem);
-            }
-        };
-        let taken = taken
-            .ok_or_else(|| Problem::bad_request("the form has no field \"file\"").field("file"))?;
+        let taken = take_in(self, caller.user.id, input, body, |error| broken(error)).await?;
         Ok((wanted, taken))
     }
 
@@ -286,78 +216,6 @@ impl Api {
             tracing::debug!(error = chain(&error), "an upload that nobody needs stays for now");
         }
     }
-}
-
-/// What a form asks for: all at once in `options`, or field by field.
-fn wanted(json: Option<&str>, fields: Vec<(String, String)>) -> Answer<JobRequest> {
-    let Some(json) = json else {
-        let request = JobRequest::from_fields(fields)?;
-        refuse_upload(&request)?;
-        return Ok(request);
-    };
-    let mut request = JobRequest::from_json(json.as_bytes())?;
-    refuse_upload(&request)?;
-    for (name, text) in fields {
-        match name.as_str() {
-            "file_name" => request.file_name = request.file_name.or(Some(text)),
-            _ => {
-                let why = "options come in the field \"options\" or one by one, not both";
-                return Err(Problem::invalid(why).field(name));
-            }
-        }
-    }
-    Ok(request)
-}
-
-fn refuse_upload(request: &JobRequest) -> Answer<()> {
-    match request.upload {
-        None => Ok(()),
-        Some(_) => {
-            Err(Problem::invalid("an upload is named in JSON, without a body").field("upload"))
-        }
-    }
-}
-
-async fn text(mut field: Field<'_>) -> Answer<String> {
-    let name = field.name().unwrap_or_default().to_owned();
-    let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(|error| form_broken(&error))? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > MAX_FIELD_BYTES {
-            return Err(Problem::too_large("a field of the form is too long").field(name));
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| Problem::bad_request("a field is no UTF-8").field(name))
-}
-
-fn form_broken(error: &axum::extract::multipart::MultipartError) -> Problem {
-    let problem = broken(error);
-    // What the form itself has wrong is worth telling.
-    if problem.status == 400 { Problem::bad_request(error.body_text()) } else { problem }
-}
-
-/// What makes two requests the same: the bytes and what is to become of them.
-fn request_hash(new: &NewJob) -> Answer<String> {
-    let NewJob { lane, label, file_name, options, input_bytes, input_blake3, .. } = new;
-    let all = (lane, label, file_name, options, input_bytes, input_blake3);
-    let json = serde_json::to_vec(&all).map_err(|error| Problem::defect(&error))?;
-    Ok(blake3::hash(&json).to_hex().to_string())
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let invalid = |why| Problem::bad_request(why).field("Idempotency-Key");
-    let text = value.to_str().map_err(|_| invalid("the key is no text"))?;
-    // A structured string has quotes (RFC 9651 section 3.3.3); many clients leave them away.
-    let text = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
-    if text.is_empty() || text.len() > MAX_IDEMPOTENCY_KEY_BYTES {
-        return Err(invalid("the key has 1 to 190 characters"));
-    }
-    Ok(Some(text.to_owned()))
-}
-
-fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn content_type(headers: &HeaderMap) -> String {
@@ -381,54 +239,4 @@ fn disposition_file_name(headers: &HeaderMap) -> Option<String> {
         percent_encoding::percent_decode_str(encoded).decode_utf8().ok().map(String::from)
     });
     extended.or_else(|| parameter("filename").map(str::to_owned))
-}
-
-pub(crate) fn over_quota(over: OverQuota) -> Problem {
-    let minute = std::time::Duration::from_mins(1);
-    metrics::counter!("tonemill_quota_refusals_total").increment(1);
-    match over {
-        OverQuota::UnfinishedJobs { limit } => {
-            let why = format!("you may have {limit} unfinished jobs: wait for some to finish");
-            Problem::over_quota(why).retry_after(minute)
-        }
-        OverQuota::StoredBytes { limit } => {
-            let why = format!("you may have {limit} bytes stored: delete jobs that are done");
-            Problem::over_quota(why).retry_after(minute)
-        }
-        OverQuota::DailyAudio { limit_ms, day_ends_in_ms } => {
-            let minutes = limit_ms / 60_000;
-            let why = format!("you may have {minutes} minutes of audio a day (UTC)");
-            let pause = std::time::Duration::from_millis(day_ends_in_ms);
-            Problem::over_quota(why).retry_after(pause)
-        }
-    }
-}
-
-/// Idempotency keys of requests that are being answered.
-#[derive(Debug, Default)]
-pub struct BusyKeys(Mutex<HashSet<(Uuid, String)>>);
-
-impl BusyKeys {
-    fn enter(&self, user: Uuid, key: &str) -> Answer<Busy<'_>> {
-        let entry = (user, key.to_owned());
-        let mut busy = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !busy.insert(entry.clone()) {
-            let why = "a request with this Idempotency-Key is under way";
-            let pause = std::time::Duration::from_secs(1);
-            return Err(Problem::conflict(why).field("Idempotency-Key").retry_after(pause));
-        }
-        Ok(Busy { keys: self, entry })
-    }
-}
-
-/// Lets the next request of a key in when it is dropped.
-struct Busy<'a> {
-    keys: &'a BusyKeys,
-    entry: (Uuid, String),
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.keys.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.entry);
-    }
 }

@@ -1,20 +1,26 @@
 //! Bytes of an upload on their way into the store: counted, hashed, looked at, and never on a disk of
 //! ours.
+//!
+//! What fits into a part is stored at once. What is longer goes in parts, one of which is on its way
+//! while the next fills up.
 
 use axum::body::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use tonemill_job::objects::{ObjectStore, Upload};
+use tokio::task::JoinHandle;
+use tonemill_job::objects::{MAX_PARTS, PART_BYTES, PartTag, PartsId, StoreError};
 use tonemill_job::{ObjectKey, chain};
+use uuid::Uuid;
 
+use crate::Api;
 use crate::media::{HEAD_BYTES, sniff};
+use crate::memory::{FREE_BYTES, Room};
 use crate::problem::{Answer, Problem};
 
-/// Bytes that are gathered before the store gets them.
-const CHUNK_BYTES: usize = 256 << 10;
+const CONTENT_TYPE: &str = "application/octet-stream";
 
 /// An upload that is in the store.
 #[derive(Debug)]
-pub struct TakenIn {
+pub(crate) struct TakenIn {
     /// Its length.
     pub bytes: u64,
     /// BLAKE3 of it, in hexadecimal.
@@ -23,124 +29,172 @@ pub struct TakenIn {
     pub media: &'static str,
 }
 
-/// Puts a body into the store as `key`, if it is media and not longer than `most_bytes`.
-pub async fn take_in<E>(
-    store: &dyn ObjectStore,
+/// Puts a body of `user` into the store as `key`, if it is media and not too long. Not to be dropped
+/// before it is done: it would leave what it has stored to a sweep.
+pub(crate) async fn take_in<E>(
+    api: &Api,
+    user: Uuid,
     key: &ObjectKey,
     body: impl Stream<Item = Result<Bytes, E>>,
-    most_bytes: u64,
     broken: impl Fn(&E) -> Problem,
 ) -> Answer<TakenIn> {
     let mut body = std::pin::pin!(body);
-    let mut intake = Intake::new(store, key, most_bytes);
-    while let Some(chunk) = body.next().await {
-        let taken = match chunk {
-            Ok(chunk) => intake.take(&chunk).await,
-            Err(error) => Err(broken(&error)),
-        };
-        if let Err(problem) = taken {
-            intake.abort().await;
-            return Err(problem);
+    let mut intake = Intake::new(api, user, key);
+    let outcome = async {
+        while let Some(chunk) = body.next().await {
+            intake.take(&chunk.map_err(|error| broken(&error))?).await?;
         }
+        intake.finish().await
+    };
+    let outcome = outcome.await;
+    if outcome.is_err() {
+        intake.give_up().await;
     }
-    intake.finish().await
+    outcome
 }
 
 struct Intake<'a> {
-    store: &'a dyn ObjectStore,
+    api: &'a Api,
+    user: Uuid,
     key: &'a ObjectKey,
-    most_bytes: u64,
     bytes: u64,
     hash: blake3::Hasher,
-    /// What the store has not got yet.
-    gathered: Vec<u8>,
-    /// Begun when the first bytes were seen to be media.
-    upload: Option<Box<dyn Upload>>,
     media: Option<&'static str>,
+    /// What the store has not got yet, and its room, if it needs one.
+    part: Vec<u8>,
+    room: Option<Room>,
+    /// Begun when the first part was full.
+    parts: Option<Parts>,
+}
+
+/// An object in parts.
+struct Parts {
+    id: PartsId,
+    stored: Vec<PartTag>,
+    on_its_way: Option<JoinHandle<Result<PartTag, StoreError>>>,
 }
 
 impl<'a> Intake<'a> {
-    fn new(store: &'a dyn ObjectStore, key: &'a ObjectKey, most_bytes: u64) -> Self {
+    fn new(api: &'a Api, user: Uuid, key: &'a ObjectKey) -> Self {
         Self {
-            store,
+            api,
+            user,
             key,
-            most_bytes,
             bytes: 0,
             hash: blake3::Hasher::new(),
-            gathered: Vec::new(),
-            upload: None,
             media: None,
+            part: Vec::new(),
+            room: None,
+            parts: None,
         }
     }
 
-    async fn take(&mut self, chunk: &[u8]) -> Answer<()> {
+    async fn take(&mut self, mut chunk: &[u8]) -> Answer<()> {
         self.bytes += chunk.len() as u64;
-        if self.bytes > self.most_bytes {
-            return Err(too_large(self.most_bytes));
+        let most = most_bytes(self.api);
+        if self.bytes > most {
+            return Err(too_large(most));
         }
         self.hash.update(chunk);
-        self.gathered.extend_from_slice(chunk);
-        if self.media.is_none() && self.gathered.len() >= HEAD_BYTES {
-            self.look()?;
-        }
-        if self.gathered.len() >= CHUNK_BYTES {
-            self.pass_on().await?;
+        while !chunk.is_empty() {
+            if self.part.len() == PART_BYTES {
+                self.send_part().await?;
+            }
+            let (taken, rest) = chunk.split_at(chunk.len().min(PART_BYTES - self.part.len()));
+            if self.room.is_none() && self.part.len() + taken.len() > FREE_BYTES {
+                self.room = Some(self.api.upload_memory.room(self.user).await);
+                self.part.reserve_exact(PART_BYTES - self.part.len());
+            }
+            self.part.extend_from_slice(taken);
+            chunk = rest;
+            if self.media.is_none() && self.part.len() >= HEAD_BYTES {
+                self.look()?;
+            }
         }
         Ok(())
     }
 
+    /// Looks at the first bytes.
     fn look(&mut self) -> Answer<()> {
-        let head = &self.gathered[..self.gathered.len().min(HEAD_BYTES)];
+        let head = &self.part[..self.part.len().min(HEAD_BYTES)];
         self.media = Some(sniff(head).ok_or_else(|| not_media(self.bytes))?);
         Ok(())
     }
 
-    async fn pass_on(&mut self) -> Answer<()> {
-        let chunk = Bytes::from(std::mem::take(&mut self.gathered));
-        let upload = match &mut self.upload {
-            Some(upload) => upload,
+    /// Sends a part on its way when the one before has arrived.
+    async fn send_part(&mut self) -> Answer<()> {
+        let parts = match &mut self.parts {
+            Some(parts) => parts,
             None => {
-                let kind = "application/octet-stream";
-                self.upload.insert(self.store.create(self.key, kind, 0).await?)
+                let id = self.api.store.begin_parts(self.key, CONTENT_TYPE).await?;
+                self.parts.insert(Parts { id, stored: Vec::new(), on_its_way: None })
             }
         };
-        Ok(upload.write(chunk).await?)
+        parts.arrived().await?;
+        let bytes = Bytes::from(std::mem::take(&mut self.part));
+        let room = self.room.take();
+        let number = parts.stored.len() as u32 + 1;
+        let (api, key, id) = (self.api.clone(), self.key.clone(), parts.id.clone());
+        parts.on_its_way = Some(tokio::spawn(async move {
+            let _room = room;
+            api.store.put_part(&key, &id, number, bytes).await
+        }));
+        Ok(())
     }
 
-    async fn finish(mut self) -> Answer<TakenIn> {
-        let finished = async {
-            if self.media.is_none() {
+    async fn finish(&mut self) -> Answer<TakenIn> {
+        let media = match self.media {
+            Some(media) => media,
+            None => {
                 self.look()?;
+                self.media.unwrap_or_default()
             }
-            self.pass_on().await
         };
-        if let Err(problem) = finished.await {
-            self.abort().await;
-            return Err(problem);
-        }
-        if let Some(upload) = self.upload.take() {
+        if self.parts.is_none() {
+            let mut upload = self.api.store.create(self.key, CONTENT_TYPE, 0).await?;
+            upload.write(Bytes::from(std::mem::take(&mut self.part))).await?;
             upload.finish(Bytes::new()).await?;
+        } else {
+            self.send_part().await?;
+        }
+        if let Some(parts) = &mut self.parts {
+            parts.arrived().await?;
+            let store = &self.api.store;
+            store.finish_parts(self.key, &parts.id, &parts.stored, self.bytes).await?;
         }
         metrics::counter!("tonemill_upload_bytes_total").increment(self.bytes);
-        Ok(TakenIn {
-            bytes: self.bytes,
-            blake3: self.hash.finalize().to_hex().to_string(),
-            media: self.media.unwrap_or("unknown"),
-        })
+        let blake3 = self.hash.finalize().to_hex().to_string();
+        Ok(TakenIn { bytes: self.bytes, blake3, media })
     }
 
-    async fn abort(&mut self) {
-        if let Some(upload) = self.upload.take()
-            && let Err(error) = upload.abort().await
-        {
+    async fn give_up(&mut self) {
+        let Some(mut parts) = self.parts.take() else { return };
+        // A part that arrives after its object was given up would stay.
+        let _ = parts.arrived().await;
+        if let Err(error) = self.api.store.abort_parts(self.key, &parts.id).await {
             // Swept later.
             tracing::debug!(error = chain(&error), "a broken upload stays for now");
         }
     }
 }
 
+impl Parts {
+    /// Waits for the part that is on its way.
+    async fn arrived(&mut self) -> Answer<()> {
+        if let Some(part) = self.on_its_way.take() {
+            self.stored.push(part.await.map_err(|error| Problem::defect(&error))??);
+        }
+        Ok(())
+    }
+}
+
+/// The longest upload that there can be here.
+pub(crate) fn most_bytes(api: &Api) -> u64 {
+    api.config.max_upload_bytes.min(PART_BYTES as u64 * u64::from(MAX_PARTS))
+}
+
 /// Somebody sent something else, or nothing.
-pub fn not_media(bytes: u64) -> Problem {
+pub(crate) fn not_media(bytes: u64) -> Problem {
     if bytes == 0 {
         return Problem::bad_request("the upload is empty");
     }
@@ -148,6 +202,6 @@ pub fn not_media(bytes: u64) -> Problem {
 }
 
 /// Somebody sent too much.
-pub fn too_large(most_bytes: u64) -> Problem {
+pub(crate) fn too_large(most_bytes: u64) -> Problem {
     Problem::too_large(format!("an upload has at most {most_bytes} bytes here"))
 }

@@ -6,16 +6,16 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use tonemill_job::objects::{MAX_PARTS, PART_BYTES};
 use tonemill_job::{JobId, ObjectKey, chain};
 use tonemill_ledger::sweep::remove_upload;
 use tonemill_ledger::uploads::{NewUpload, Upload, UploadBegun, UploadKind};
+use tracing::Instrument as _;
 
 use crate::Api;
 use crate::auth::{Caller, Scope};
-use crate::jobs::create::over_quota;
-use crate::jobs::intake::too_large;
+use crate::jobs::intake::{most_bytes, too_large};
 use crate::jobs::request::clean_file_name;
+use crate::jobs::room::over_quota;
 use crate::names::{OverriddenMethod, TusVersion};
 use crate::path::Id;
 use crate::problem::{Answer, Problem};
@@ -65,7 +65,7 @@ pub async fn create(
     check_version(&headers)?;
     let total_bytes = number(&headers, "upload-length")?
         .ok_or_else(|| Problem::bad_request("say how long the upload is").field("Upload-Length"))?;
-    let most = api.config.max_upload_bytes.min(PART_BYTES as u64 * u64::from(MAX_PARTS));
+    let most = most_bytes(&api);
     if total_bytes > most {
         return Err(too_large(most));
     }
@@ -75,7 +75,7 @@ pub async fn create(
     let metadata = metadata(&headers)?;
     let id = JobId::new();
     let key = ObjectKey::upload(id);
-    api.check_room(&caller, Some(total_bytes)).await?;
+    api.check_room(&caller, total_bytes).await?;
     let parts = api.store.begin_parts(&key, "application/octet-stream").await?;
     let new = NewUpload {
         id,
@@ -190,8 +190,8 @@ pub async fn append(
         upload.received_bytes
     } else {
         // In a task of its own: what came before a connection broke is kept.
-        let writing = tokio::spawn(async move { write(&api, upload, body, checksum).await });
-        writing.await.map_err(|error| Problem::defect(&error))??
+        let writing = async move { write(&api, upload, body, checksum).await };
+        tokio::spawn(writing.in_current_span()).await.map_err(|error| Problem::defect(&error))??
     };
     Ok((StatusCode::NO_CONTENT, VERSION_HEADERS, progress(received, expires_ms)).into_response())
 }
@@ -286,7 +286,7 @@ pub(crate) fn abilities(api: &Api) -> Response {
     let mut headers = HeaderMap::new();
     insert(&mut headers, "tus-version", VERSION);
     insert(&mut headers, "tus-extension", EXTENSIONS);
-    insert(&mut headers, "tus-max-size", &api.config.max_upload_bytes.to_string());
+    insert(&mut headers, "tus-max-size", &most_bytes(api).to_string());
     insert(&mut headers, "tus-checksum-algorithm", NAMES);
     (StatusCode::NO_CONTENT, VERSION_HEADERS, headers).into_response()
 }

@@ -19,6 +19,7 @@ use crate::Api;
 use crate::body::broken;
 use crate::jobs::intake::not_media;
 use crate::media::{HEAD_BYTES, sniff};
+use crate::memory::{FREE_BYTES, Room};
 use crate::problem::{Answer, Problem};
 use crate::uploads::checksum::Checksum;
 use crate::uploads::no_upload;
@@ -37,8 +38,9 @@ pub(super) struct Writer<'a> {
     parts_id: PartsId,
     id: Uuid,
     checksum: Option<Checksum>,
-    /// Bytes of the part that is not full.
+    /// Bytes of the part that is not full, and their room, if they need some.
     part: Vec<u8>,
+    room: Option<Room>,
     /// What is to be written down.
     growth: Growth,
     locked: Instant,
@@ -74,16 +76,20 @@ impl<'a> Writer<'a> {
         id: Uuid,
         checksum: Option<Checksum>,
     ) -> Answer<Self> {
+        let locked = Instant::now();
         let parts_id = upload.parts.clone().ok_or_else(no_upload)?;
         // Since it was looked up, another request may have come to its end.
         let current = api.ledger.upload(upload.user, upload.id).await?.ok_or_else(no_upload)?;
         if current.received_bytes != upload.received_bytes || current.finished {
             return Err(wrong_offset(current.received_bytes));
         }
+        let mut room = None;
         let part = match &upload.tail {
             None => Vec::new(),
             Some(tail) => {
                 let length = upload.received_bytes % PART_BYTES as u64;
+                // The lock may be lost over this: the first sign of life tells.
+                room = Some(api.upload_memory.room(upload.user).await);
                 api.store.get(tail, 0..length).await?.into()
             }
         };
@@ -93,7 +99,7 @@ impl<'a> Writer<'a> {
             tail: upload.tail.clone(),
             ..Growth::default()
         };
-        Ok(Self { api, upload, parts_id, id, checksum, part, growth, locked: Instant::now() })
+        Ok(Self { api, upload, parts_id, id, checksum, part, room, growth, locked })
     }
 
     async fn run(&mut self, body: Body) -> Answer<u64> {
@@ -144,6 +150,11 @@ impl<'a> Writer<'a> {
         while !chunk.is_empty() {
             let count = chunk.len().min(PART_BYTES - self.part.len());
             let (taken, rest) = chunk.split_at(count);
+            if self.room.is_none() && self.part.len() + taken.len() > FREE_BYTES {
+                let room = self.api.upload_memory.room(self.upload.user);
+                self.room = Some(self.alive(room).await?);
+                self.part.reserve_exact(PART_BYTES - self.part.len());
+            }
             self.part.extend_from_slice(taken);
             chunk = rest;
             self.look()?;
@@ -180,6 +191,7 @@ impl<'a> Writer<'a> {
         let (api, key, parts_id) = (self.api, self.upload.key.clone(), self.parts_id.clone());
         let tag = self.alive(api.store.put_part(&key, &parts_id, number, part)).await??;
         self.growth.parts.push(StoredPart { tag, subtree_hash });
+        self.room = None;
         Ok(())
     }
 

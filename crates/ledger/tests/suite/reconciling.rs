@@ -95,6 +95,7 @@ pub async fn one_leads(bed: Bed) {
     assert!(!other.lead("office", 30_000).await.unwrap());
     assert!(other.lead("another office", 30_000).await.unwrap());
     bed.ledger.step_down("office").await.unwrap();
-    assert!(other.lead("office", -1).await.unwrap());
+    // Their clocks agree to some milliseconds only.
+    assert!(other.lead("office", -60_000).await.unwrap());
     assert!(bed.ledger.lead("office", 30_000).await.unwrap(), "the other's time is over");
 }

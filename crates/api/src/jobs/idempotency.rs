@@ -1,0 +1,64 @@
+//! Requests that can be repeated without fear (draft-ietf-httpapi-idempotency-key-header): known by
+//! their key, and to be the same by a hash of their options and bytes.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use tonemill_ledger::NewJob;
+use tonemill_ledger::accept::MAX_IDEMPOTENCY_KEY_BYTES;
+use uuid::Uuid;
+
+use crate::problem::{Answer, Problem};
+
+/// What makes two requests the same: the bytes and what is to become of them.
+pub(super) fn request_hash(new: &NewJob) -> Answer<String> {
+    let NewJob { lane, label, file_name, options, input_bytes, input_blake3, .. } = new;
+    let all = (lane, label, file_name, options, input_bytes, input_blake3);
+    let json = serde_json::to_vec(&all).map_err(|error| Problem::defect(&error))?;
+    Ok(blake3::hash(&json).to_hex().to_string())
+}
+
+/// What the client calls its request.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let invalid = |why| Problem::bad_request(why).field("Idempotency-Key");
+    let text = value.to_str().map_err(|_| invalid("the key is no text"))?;
+    // A structured string has quotes (RFC 9651 section 3.3.3); many clients leave them away.
+    let text = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
+    if text.is_empty() || text.len() > MAX_IDEMPOTENCY_KEY_BYTES {
+        return Err(invalid("the key has 1 to 190 characters"));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// Idempotency keys of requests that are being answered.
+#[derive(Debug, Default)]
+pub(crate) struct BusyKeys(Mutex<HashSet<(Uuid, String)>>);
+
+impl BusyKeys {
+    /// Lets in one request of a key at a time, in this process: the second comes again later.
+    pub(super) fn enter(&self, user: Uuid, key: &str) -> Answer<Busy<'_>> {
+        let entry = (user, key.to_owned());
+        let mut busy = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !busy.insert(entry.clone()) {
+            let why = "a request with this Idempotency-Key is under way";
+            let pause = Duration::from_secs(1);
+            return Err(Problem::conflict(why).field("Idempotency-Key").retry_after(pause));
+        }
+        Ok(Busy { keys: self, entry })
+    }
+}
+
+/// Lets the next request of a key in when it is dropped.
+pub(super) struct Busy<'a> {
+    keys: &'a BusyKeys,
+    entry: (Uuid, String),
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.keys.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.entry);
+    }
+}
