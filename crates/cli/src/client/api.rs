@@ -19,6 +19,9 @@ use crate::client::session::Session;
 /// Most redirections on the way to an output.
 const MAX_HOPS: usize = 5;
 
+/// Most new tokens for one request: a token may expire on its way.
+const MAX_RENEWALS: usize = 5;
+
 /// A service, and who asks it.
 pub struct Api {
     pub link: Arc<Link>,
@@ -145,7 +148,7 @@ impl Api {
     /// The answer, whatever it says, unless it is one that may be another the next time.
     pub async fn send(&self, ask: &Ask) -> Result<Response, Failed> {
         let mut retry = Retry::new(&self.link);
-        let mut is_renewed = false;
+        let mut renewals = 0;
         loop {
             let token = self.token().await;
             let mut request = self.request(ask.method.clone(), &ask.path, &token);
@@ -157,8 +160,8 @@ impl Api {
             }
             let trouble = match self.link.attempt_soon(request).await {
                 Err(trouble) => trouble,
-                Ok(response) if response.status() == StatusCode::UNAUTHORIZED && !is_renewed => {
-                    is_renewed = true;
+                Ok(response) if is_unknown(&response) && renewals < MAX_RENEWALS => {
+                    renewals += 1;
                     if self.renew(&token).await? {
                         continue;
                     }
@@ -199,7 +202,7 @@ impl Api {
 
     /// What an answer that is no success means.
     pub async fn refused(&self, response: Response) -> Failed {
-        let is_unknown = response.status() == StatusCode::UNAUTHORIZED;
+        let is_unknown = is_unknown(&response);
         let mut failed = self.link.refused(response).await;
         if is_unknown {
             failed.advice = match &self.access {
@@ -230,6 +233,11 @@ impl Api {
         }
         Err(self.link.strange("it redirects in circles").into())
     }
+}
+
+/// Whether the service does not know who asks.
+fn is_unknown(response: &Response) -> bool {
+    response.status() == StatusCode::UNAUTHORIZED
 }
 
 fn key(token: &str) -> Result<String, Failed> {

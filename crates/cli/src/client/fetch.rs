@@ -49,6 +49,7 @@ impl<'a> Fetch<'a> {
         let at = file.metadata().map_err(|error| unwritable(&error))?.len();
         Ok(Self { api, id, bytes, file, at, tag, kept_bytes: 0, bar })
     }
+
     /// Gets what is missing; how much was not. `note` learns the tag of what is being written.
     pub async fn run(&mut self, mut note: impl FnMut(&str)) -> Result<u64, Failed> {
         let api = self.api;

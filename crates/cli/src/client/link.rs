@@ -154,8 +154,11 @@ impl Link {
 
     fn away(&self, error: &reqwest::Error) -> Trouble {
         let cause = plain(&root(error));
-        let base = plain(&self.base);
-        let is_https = self.base.starts_with("https:");
+        // A redirection may have led to a store, which is then what is away.
+        let origin = error.url().map(|url| url.origin().ascii_serialization());
+        let origin = origin.filter(|origin| !self.base.starts_with(origin));
+        let base = plain(&origin.unwrap_or_else(|| self.base.clone()));
+        let is_https = base.starts_with("https:");
         let advice = if cause.contains("certificate") {
             "if its authority is your own, name it with --ca-file"
         } else if is_https

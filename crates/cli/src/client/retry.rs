@@ -68,10 +68,12 @@ impl<'a> Retry<'a> {
             self.pause.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
         });
         let lasts = since.elapsed();
-        if lasts + pause > self.link.patience(trouble.is_away) {
+        // What a stranger says may be any number.
+        let until = lasts.saturating_add(pause);
+        if until > self.link.patience(trouble.is_away) {
             return Err(given_up(trouble, lasts));
         }
-        if lasts + pause > WORTH_TELLING {
+        if until > WORTH_TELLING {
             self.link.tell_trouble(&trouble.failed.message);
         }
         tokio::time::sleep(pause).await;

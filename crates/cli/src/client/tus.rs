@@ -39,7 +39,7 @@ pub struct Tus<'a> {
     pub bar: &'a Bar,
     /// Bytes that were sent, those included that never arrived.
     pub sent_bytes: u64,
-    /// The upload that was begun last.
+    /// The upload, once there is one.
     pub begun: Option<JobId>,
 }
 
@@ -54,14 +54,14 @@ pub enum Arrived {
 
 impl Tus<'_> {
     /// Begins an upload. If the answer is lost, the service forgets it in a day.
-    pub async fn begin(&mut self) -> Result<JobId, Failed> {
+    pub async fn begin(&self) -> Result<JobId, Failed> {
         let ask = Ask::new(Method::POST, "/v1/uploads")
             .header(TUS_RESUMABLE, VERSION)
             .header(UPLOAD_LENGTH, self.source.bytes.to_string());
         let response = self.api.expect(&ask).await?;
         let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
-        self.begun = location.and_then(|to| to.rsplit('/').next()?.parse().ok());
-        self.begun.ok_or_else(|| self.api.link.strange("it does not say where the upload goes"))
+        let id = location.and_then(|to| to.rsplit('/').next()?.parse().ok());
+        id.ok_or_else(|| self.api.link.strange("it does not say where the upload goes"))
     }
 
     /// Has the service forget the upload at once: it counts against the user's quota. If that fails,

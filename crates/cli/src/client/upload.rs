@@ -272,6 +272,7 @@ impl Uploads<'_> {
                     (upload, 0)
                 }
             };
+            tus.begun = Some(upload);
             if tus.send(upload, offset).await? == Arrived::Whole {
                 return Ok(upload);
             }

@@ -26,8 +26,8 @@ enum Is {
     Safe,
 }
 
-/// A client that uploads clip after clip, each until it has the service's word for it and then its
-/// MP3, for as long as the service is killed.
+/// A client that uploads clip after clip, each until it has the service's word for it and
+/// then its end, for as long as the service is killed.
 struct Uploader {
     number: usize,
     client: Client,
@@ -46,10 +46,23 @@ impl Uploader {
                 request.header("idempotency-key", &key).body(clip.bytes.clone())
             };
             let job = id_of(&self.answer(request, 201).await);
-            self.answer(|client| client.get(format!("/v1/jobs/{job}/output")), 200).await;
+            self.finished(&job).await;
             jobs.push((job, Arc::clone(clip)));
         }
         jobs
+    }
+
+    async fn finished(&self, job: &str) {
+        let start = Instant::now();
+        loop {
+            let request = |client: &Client| client.get(format!("/v1/jobs/{job}"));
+            let job = self.answer(request, 200).await.json();
+            match job["state"].as_str() {
+                Some("finished") => return,
+                Some("failed" | "cancelled") => panic!("{job:#}"),
+                _ => pause("its end", start).await,
+            }
+        }
     }
 
     /// Asks until there is a good answer.
@@ -61,7 +74,7 @@ impl Uploader {
             self.requests.fetch_add(1, Ordering::Relaxed);
             match request(&client).try_send().await {
                 Ok(reply) if reply.status <= most => return reply,
-                // Its request before is under way, or its job, or the service is.
+                // Its request before is under way, or the service is.
                 Ok(reply) if [409, 503].contains(&reply.status) => {}
                 Ok(reply) => panic!("{}: {}", reply.status, reply.text()),
                 Err(_) => {}
@@ -75,7 +88,7 @@ impl Uploader {
 async fn every_accepted_job_ends_once() {
     let (mut chance, seed) = seeded();
     let kills = size(100, 10);
-    let mut service = Service::embedded();
+    let mut service = Service::with(&["--requests", "1000000"]);
     let client = client_with_a_key(&service).await;
     let (news, at) = watch::channel((service.address, Is::InDanger));
     let requests = Arc::new(AtomicU32::new(0));
@@ -85,7 +98,7 @@ async fn every_accepted_job_ends_once() {
         clients.spawn(Uploader { number, client, service, requests }.run());
     }
     for _ in 0..kills {
-        tokio::time::sleep(Duration::from_millis(chance.u64(20..600))).await;
+        tokio::time::sleep(Duration::from_millis(chance.u64(20..size(1500, 600) as u64))).await;
         service.restart();
         news.send_replace((service.address, Is::InDanger));
     }
