@@ -61,8 +61,8 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
     for server in ["SQLite", "MariaDB", "PostgreSQL"] {
         eprintln!("service: Ledger in {server}");
         let server = Server::start(server)?;
-        let mut few = Grown::open(server.fresh("few")?, FEW, &report).await?;
-        let mut many = Grown::open(server.fresh("many")?, options.ledger_jobs, &report).await?;
+        let mut few = server.grown("few", FEW, &report).await?;
+        let mut many = server.grown("many", options.ledger_jobs, &report).await?;
         in_turns(&mut few, &mut many, rounds, &report).await?;
         for grown in [&few, &many] {
             let _ = write!(text, "| {} | {} |", server.name(), grown.jobs);
@@ -126,6 +126,20 @@ impl Server {
             Self::MariaDb(_) => "MariaDB",
             Self::Postgres(_) => "PostgreSQL",
         }
+    }
+
+    /// A ledger with so many finished jobs.
+    async fn grown(&self, name: &str, jobs: usize, report: &Value) -> Result<Grown, ServiceError> {
+        let url = self.fresh(name)?;
+        let grown = Grown::open(url.clone(), jobs, report).await?;
+        if let Self::Postgres(server) = self {
+            // Its autovacuum does so within a minute; without, it plans for an empty table.
+            let analyze = server.client(&url).args(["--command", "ANALYZE"]).output();
+            if !analyze.is_ok_and(|output| output.status.success()) {
+                return Err(ServiceError::work("ANALYZE fails"));
+            }
+        }
+        Ok(grown)
     }
 
     /// The URL of an empty database.

@@ -12,10 +12,10 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::Api;
-use crate::account::{QuotasView, check_text};
+use crate::account::QuotasView;
 use crate::auth::Caller;
 use crate::auth::password::check_new;
-use crate::body::{JsonBody, Object};
+use crate::body::{JsonBody, Object, check_text};
 use crate::jobs::view::time;
 use crate::names::RoleName;
 use crate::path::Id;

@@ -128,6 +128,17 @@ fn without_place(text: &str) -> &str {
     text.split(" at line ").next().unwrap_or(text)
 }
 
+/// Whether a text fits into the ledger.
+pub(crate) fn check_text(field: &'static str, text: &str, most_bytes: usize) -> Answer<()> {
+    if text.len() > most_bytes {
+        return Err(Problem::invalid(format!("has at most {most_bytes} bytes")).field(field));
+    }
+    if text.contains('\0') {
+        return Err(Problem::invalid("may not hold a NUL character").field(field));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

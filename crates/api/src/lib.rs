@@ -1,9 +1,9 @@
 //! Tonemill over HTTP: log in, upload, watch, download.
 //!
 //! [`routes`] is the page with every route on it. The handlers are thin: they say who asks ([`auth`]),
-//! what for ([`jobs`], [`login`], [`account`], [`admin`]), and pass it on to the ledger, the store and
-//! the queue. [`server`] is the HTTP underneath, [`problem`] every error, [`rate`] and `throttle`
-//! what is too often.
+//! what for ([`jobs`], [`uploads`], [`login`], [`account`], [`keys`], [`webhooks`], [`admin`]), and
+//! pass it on to the ledger, the store and the queue. [`server`] is the HTTP underneath, [`problem`]
+//! every error, [`rate`] and `throttle` what is too often, `memory` what uploads may have of it.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ mod description;
 mod docs;
 mod health;
 pub mod jobs;
+pub mod keys;
 pub mod login;
 mod media;
 mod memory;
@@ -29,6 +30,7 @@ pub mod server;
 mod throttle;
 pub mod uploads;
 mod watch;
+pub mod webhooks;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -84,7 +84,8 @@ fn is_transport_stream(head: &[u8], length: usize) -> bool {
     (0..length.min(head.len())).any(|start| {
         let syncs = head[start..].iter().step_by(length);
         let count = syncs.clone().take(5).filter(|byte| **byte == 0x47).count();
-        count == syncs.take(5).count() && (count > 1 || start == 0 && count == 1)
+        let is_one_packet = start == 0 && count == 1 && head.len() == length;
+        count == syncs.take(5).count() && (count > 1 || is_one_packet)
     })
 }
 
@@ -119,7 +120,9 @@ mod tests {
         for at in [10, 198, 386, 574] {
             ts[at] = 0x47;
         }
-        let known: [(&[u8], &str); 10] = [
+        let mut packet = [0xff; 188];
+        packet[0] = 0x47;
+        let known: [(&[u8], &str); 11] = [
             (b"\0\0\0\x20ftypisom", "mp4"),
             (b"\0\0\0\x08wide\0\0\0\0mdat", "mp4"),
             (b"\x1aE\xdf\xa3\x01", "matroska"),
@@ -127,6 +130,7 @@ mod tests {
             (b"RIFF....WAVEfmt ", "wav"),
             (b"FORM....AIFC", "aiff"),
             (&ts, "mpegts"),
+            (&packet, "mpegts"),
             (b"\0\0\xff\xfb\x90\x64", "mp3"),
             (b"\xff\xf1\x50\x80", "aac"),
             (b"\x56\xe0\x00\x00", "aac"),
@@ -139,9 +143,12 @@ mod tests {
     #[test]
     fn what_is_no_media_is_not_taken_for_it() {
         let zeros = [0; HEAD_BYTES];
-        let unknown: [&[u8]; 14] = [
+        let mut packet = [0xff; 187];
+        packet[0] = 0x47;
+        let unknown: [&[u8]; 15] = [
             b"",
             b"G",
+            &packet,
             b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
             b"ffconcat version 1.0\nfile x\n",
             b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\n",
@@ -155,7 +162,7 @@ mod tests {
             b"RIFF....WEBP",
             &zeros,
         ];
-        for head in unknown.into_iter().skip(2).chain([unknown[0]]) {
+        for head in unknown {
             assert_eq!(sniff(head), None, "{:?}", String::from_utf8_lossy(head));
         }
     }

@@ -14,7 +14,8 @@ use crate::names::{
 };
 use crate::problem::Problem;
 use crate::{
-    Api, account, admin, classic, description, docs, health, jobs, login, middleware, uploads,
+    Api, account, admin, classic, description, docs, health, jobs, keys, login, middleware,
+    uploads, webhooks,
 };
 
 /// The whole API, and its description.
@@ -59,10 +60,10 @@ fn described() -> OpenApiRouter<Api> {
         ))
         .routes(routes!(uploads::direct::create))
         .routes(routes!(account::me))
-        .routes(routes!(account::add_key, account::list_keys))
-        .routes(routes!(account::delete_key))
-        .routes(routes!(account::add_webhook, account::list_webhooks))
-        .routes(routes!(account::delete_webhook))
+        .routes(routes!(keys::add_key, keys::list_keys))
+        .routes(routes!(keys::delete_key))
+        .routes(routes!(webhooks::add_webhook, webhooks::list_webhooks))
+        .routes(routes!(webhooks::delete_webhook))
         .routes(routes!(admin::add_user, admin::list_users))
         .routes(routes!(admin::change_user))
         .routes(routes!(classic::log_in))

@@ -91,6 +91,10 @@ pub struct HttpArgs {
     /// Web pages that may use the API, such as <https://example.org>, or "*"
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',', env = "TONEMILL_CORS_ORIGINS")]
     pub cors_origins: Vec<String>,
+    /// What uploads on their way may have in memory; those that find no room wait
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "256MiB",
+          env = "TONEMILL_UPLOAD_MEMORY")]
+    pub upload_memory: u64,
     /// Requests of a user in a second, in the long run; three times as many at once
     #[arg(long, value_name = "N", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..), env = "TONEMILL_REQUESTS")]

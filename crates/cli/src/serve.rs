@@ -342,6 +342,7 @@ impl HttpArgs {
         let config = ApiConfig::default();
         ApiConfig {
             max_upload_bytes: max_input.unwrap_or(config.max_upload_bytes),
+            upload_memory_bytes: self.upload_memory,
             tokens: TokenLifetimes {
                 access: seconds(self.access_token),
                 refresh: days(self.login_days),

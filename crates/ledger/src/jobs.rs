@@ -5,7 +5,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use tonemill_job::JobId;
-use tonemill_job::message::{FailureKind, History};
+use tonemill_job::message::History;
 use uuid::Uuid;
 
 use crate::Ledger;
@@ -13,7 +13,6 @@ use crate::database::Tx;
 use crate::dialect::marks;
 use crate::error::Result;
 use crate::job::{COLUMNS, Job, JobDetail, to_json, unsigned};
-use crate::recorder::kind_name;
 use crate::state::{Change, JobState, Transition};
 
 /// Whose jobs are meant.
@@ -23,23 +22,6 @@ pub enum Owner {
     User(Uuid),
     /// Everybody's: for operators.
     Anyone,
-}
-
-/// Which jobs are listed.
-#[derive(Debug, Clone, Default)]
-pub struct JobFilter {
-    /// In one of these states; all if there is none.
-    pub states: Vec<JobState>,
-    /// Failed for one of these reasons; for any, or not at all, if there is none.
-    pub failures: Vec<FailureKind>,
-    /// With this label.
-    pub label: Option<String>,
-    /// Accepted at this time or later, in milliseconds since 1970.
-    pub created_from_ms: Option<i64>,
-    /// Accepted before this time.
-    pub created_before_ms: Option<i64>,
-    /// Those that were accepted before this one: where the page before ended.
-    pub before: Option<JobId>,
 }
 
 /// An attempt at a job.
@@ -120,57 +102,6 @@ impl Ledger {
             rows.iter().map(attempt).collect()
         };
         self.db.run("look up attempts", look).await
-    }
-
-    /// The newest `most` jobs that the filter lets through, newest first.
-    pub async fn list_jobs(&self, owner: Owner, filter: &JobFilter, most: u32) -> Result<Vec<Job>> {
-        let look = || async move {
-            let mut wheres = vec!["state <> 'deleted'".to_owned()];
-            let mut texts = Vec::new();
-            let mut condition = |text: &str, value: String| {
-                wheres.push(text.to_owned());
-                texts.push(value);
-            };
-            if let Owner::User(user) = owner {
-                condition("user_id = ?", user.to_string());
-            }
-            if let Some(label) = &filter.label {
-                condition("label = ?", label.clone());
-            }
-            // Ids sort by age.
-            if let Some(before) = filter.before {
-                condition("id < ?", before.to_string());
-            }
-            if !filter.states.is_empty() {
-                wheres.push(format!("state IN ({})", marks(filter.states.len())));
-                texts.extend(filter.states.iter().map(|state| state.name().to_owned()));
-            }
-            if !filter.failures.is_empty() {
-                let marks = marks(filter.failures.len());
-                wheres.push(format!("state = 'failed' AND failure_kind IN ({marks})"));
-                texts.extend(filter.failures.iter().map(|kind| kind_name(*kind)));
-            }
-            // Not by its id, which is as old as the upload.
-            let times = [
-                ("created_ms >= ?", filter.created_from_ms),
-                ("created_ms < ?", filter.created_before_ms),
-            ];
-            let times = times.into_iter().filter_map(|(text, time)| Some((text, time?)));
-            wheres.extend(times.clone().map(|(text, _)| text.to_owned()));
-            let wheres = wheres.join(" AND ");
-            let text =
-                format!("SELECT {COLUMNS} FROM jobs WHERE {wheres} ORDER BY id DESC LIMIT ?");
-            let mut query = self.db.dialect.query_of(text);
-            for text in texts {
-                query = query.bind(text);
-            }
-            for (_, time) in times {
-                query = query.bind(time);
-            }
-            let rows = query.bind(i64::from(most)).fetch_all(&self.db.read).await?;
-            rows.iter().map(Job::from_row).collect()
-        };
-        self.db.run("list jobs", look).await
     }
 
     /// How many jobs have been finished each second, of late; `None` if too few were.

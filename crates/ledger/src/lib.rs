@@ -11,7 +11,7 @@
 //! 3. [`dispatcher`]: jobs go into the queue, by their turns, when there is room.
 //! 4. [`recorder`]: what the workers tell is written down, once; `deliveries` are owed.
 //! 5. [`reconciler`]: what the queue forgot goes into it again; [`sweep`]: what nobody needs goes.
-//! 6. [`jobs`], [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`]: what the API
+//! 6. [`jobs`], `list`, [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`]: what the API
 //!    asks for.
 //!
 //! `database` runs all of it, `clock` tells one time to all replicas.
@@ -29,6 +29,7 @@ mod error;
 pub mod job;
 pub mod jobs;
 mod leader;
+mod list;
 mod migrations;
 pub mod quota;
 pub mod reconciler;
@@ -48,7 +49,8 @@ pub use accept::{Acceptance, Idempotency};
 pub use deliveries::Delivery;
 pub use error::{LedgerError, LedgerErrorKind, Result};
 pub use job::{Job, JobDetail, NewJob, Output};
-pub use jobs::{Attempt, JobFilter, Owner, Wish};
+pub use jobs::{Attempt, Owner, Wish};
+pub use list::JobFilter;
 pub use quota::{OverQuota, Quotas, Usage};
 pub use state::{JobState, Transition};
 

@@ -14,9 +14,8 @@ use tonemill_ledger::uploads::{NewUpload, UploadKind};
 use utoipa::ToSchema;
 
 use crate::Api;
-use crate::account::check_text;
 use crate::auth::{Caller, Scope};
-use crate::body::{JsonBody, whole_number};
+use crate::body::{JsonBody, check_text, whole_number};
 use crate::jobs::intake::too_large;
 use crate::jobs::request::clean_file_name;
 use crate::jobs::view::time;
