@@ -137,7 +137,7 @@ run_curl() {
     stop
 }
 
-cargo build --locked -q -p tonemill
+cargo build --workspace --bins --locked -q
 if [ $# -eq 0 ]; then set -- curl tus browser schemathesis; fi
 for client in "$@"; do
     case $client in

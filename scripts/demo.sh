@@ -24,11 +24,12 @@ ffmpeg -nostdin -hide_banner -loglevel error -y \
     "$video"
 
 echo "demo: building"
-cargo build --release --locked -p tonemill
+# As for the tests, so that both take one build; `cargo install` makes a faster program.
+cargo build --workspace --bins --locked
 
 # A service of this run alone: its own folder, its own port.
 data=$(mktemp -d)
-tonemill=${CARGO_TARGET_DIR:-target}/release/tonemill
+tonemill=${CARGO_TARGET_DIR:-target}/debug/tonemill
 export TONEMILL_ADMIN_PASSWORD="demo-$RANDOM-$RANDOM"
 "$tonemill" serve --data "$data" --listen 127.0.0.1:0 >"$data/out" 2>"$data/log" &
 service=$!

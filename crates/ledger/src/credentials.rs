@@ -190,11 +190,11 @@ impl Ledger {
     /// Whose log-in this is, if it goes on.
     pub async fn session_user(&self, session: Uuid) -> Result<Option<User>> {
         let look = || async move {
-            // The first token of a family has its name.
+            // Any of its tokens will do: they are revoked together, and the first is forgotten first.
             let text = format!(
                 "SELECT {USER} FROM credentials JOIN users ON users.id = credentials.user_id \
-                 WHERE credentials.id = ? AND credentials.kind = 'refresh' AND \
-                 credentials.revoked_ms IS NULL AND users.disabled_ms IS NULL"
+                 WHERE credentials.family = ? AND credentials.kind = 'refresh' AND \
+                 credentials.revoked_ms IS NULL AND users.disabled_ms IS NULL LIMIT 1"
             );
             let query = self.db.dialect.query_of(text).bind(session.to_string());
             query.fetch_optional(&self.db.read).await?.as_ref().map(user).transpose()

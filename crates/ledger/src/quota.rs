@@ -7,7 +7,7 @@ use crate::database::Tx;
 use crate::job::{signed, unsigned};
 
 /// Milliseconds of a day.
-const DAY_MS: i64 = 24 * 3600 * 1000;
+pub(crate) const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// What a user may have. `None` is as much as it likes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

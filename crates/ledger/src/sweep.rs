@@ -16,6 +16,7 @@ use crate::dialect::marks;
 use crate::error::Result;
 use crate::job::parsed;
 use crate::jobs::Owner;
+use crate::quota::DAY_MS;
 use crate::uploads::Upload;
 
 /// How long things are kept.
@@ -231,10 +232,14 @@ impl Ledger {
         }
         let forget = || async move {
             let mut tx = self.db.begin().await?;
-            let keys = self.db.query("DELETE FROM idempotency_keys WHERE created_ms < ?");
-            keys.bind(before_ms).execute(&mut *tx).await?;
-            let tokens = self.db.query("DELETE FROM credentials WHERE expires_ms < ?");
-            tokens.bind(before_ms).execute(&mut *tx).await?;
+            for (text, before) in [
+                ("DELETE FROM idempotency_keys WHERE created_ms < ?", before_ms),
+                ("DELETE FROM credentials WHERE expires_ms < ?", before_ms),
+                ("DELETE FROM deliveries WHERE created_ms < ?", before_ms),
+                ("DELETE FROM daily_audio WHERE day < ?", before_ms / DAY_MS),
+            ] {
+                self.db.query(text).bind(before).execute(&mut *tx).await?;
+            }
             tx.commit().await
         };
         self.db.run("forget what is old", forget).await?;

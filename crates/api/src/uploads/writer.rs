@@ -83,26 +83,28 @@ impl<'a> Writer<'a> {
         if current.received_bytes != upload.received_bytes || current.finished {
             return Err(wrong_offset(current.received_bytes));
         }
-        let mut room = None;
-        let part = match &upload.tail {
-            None => Vec::new(),
-            Some(tail) => {
-                let length = upload.received_bytes % PART_BYTES as u64;
-                // The lock may be lost over this: the first sign of life tells.
-                room = Some(api.upload_memory.room(upload.user).await);
-                api.store.get(tail, 0..length).await?.into()
-            }
-        };
         let growth = Growth {
             from_bytes: upload.received_bytes,
             to_bytes: upload.received_bytes,
             tail: upload.tail.clone(),
             ..Growth::default()
         };
+        let (part, room) = (Vec::new(), None);
         Ok(Self { api, upload, parts_id, id, checksum, part, room, growth, locked })
     }
 
+    /// Goes on with the part that the request before left incomplete.
+    async fn take_up_tail(&mut self) -> Answer<()> {
+        let Some(tail) = self.upload.tail.clone() else { return Ok(()) };
+        let api = self.api;
+        self.room = Some(self.alive(api.upload_memory.room(self.upload.user)).await?);
+        let length = self.upload.received_bytes % PART_BYTES as u64;
+        self.part = self.alive(api.store.get(&tail, 0..length)).await??.into();
+        Ok(())
+    }
+
     async fn run(&mut self, body: Body) -> Answer<u64> {
+        self.take_up_tail().await?;
         let mut body = body.into_data_stream();
         let mut outcome = Ok(());
         while let Some(chunk) = body.next().await {
@@ -151,8 +153,8 @@ impl<'a> Writer<'a> {
             let count = chunk.len().min(PART_BYTES - self.part.len());
             let (taken, rest) = chunk.split_at(count);
             if self.room.is_none() && self.part.len() + taken.len() > FREE_BYTES {
-                let room = self.api.upload_memory.room(self.upload.user);
-                self.room = Some(self.alive(room).await?);
+                let api = self.api;
+                self.room = Some(self.alive(api.upload_memory.room(self.upload.user)).await?);
                 self.part.reserve_exact(PART_BYTES - self.part.len());
             }
             self.part.extend_from_slice(taken);

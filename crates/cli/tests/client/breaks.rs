@@ -1,7 +1,6 @@
 //! Whatever breaks in the middle of an upload, it goes on where the service says it is.
 
 use std::path::PathBuf;
-use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -126,12 +125,11 @@ fn a_killed_service_is_waited_for() {
     let running = upload.home.start(&["upload", "noise.wav", "--json"]);
     upload.wait_for(20 * MIB);
     upload.service.kill();
-    sleep(Duration::from_secs(3));
+    until("a second try", || running.said().contains("trying again"));
     upload.service.restart();
     let before = upload.wire.up_bytes();
     upload.wire.lead_to(upload.service.address);
     let finished = running.finish(PATIENCE);
-    assert!(finished.stderr.contains("trying again"), "{}", finished.stderr);
     assert!(finished.stderr.contains("the service answers again"), "{}", finished.stderr);
     upload.check(finished);
     // What was written down did not come again.
@@ -157,8 +155,10 @@ fn a_service_that_stays_away_is_given_up_and_can_be_gone_on_with() {
 #[test]
 fn tokens_that_expire_meanwhile_are_renewed() {
     let upload = Upload::new(&["--access-token", "1"]);
+    let before = upload.home.credentials();
     let running = upload.home.start(&["upload", "noise.wav", "--json"]);
     upload.check(running.finish(PATIENCE));
+    assert_ne!(upload.home.credentials(), before);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Log-ins: who is refused and how, where tokens are kept, and how they change under many hands.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -46,8 +46,9 @@ fn whoever_is_refused_knows_why() {
     let open = home.log_in("http://user:secret@localhost", PASSWORD).ended_with(2);
     assert!(!open.stderr.contains("secret"), "{}", open.stderr);
     assert!(!home.kept("credentials.json").exists());
-    let unasked = start(&mut home.command(&["login", &url, "--name", "admin"]));
-    drop(unasked.finish(PATIENCE));
+    let unasked = start(&mut without_terminal(&home.command(&["login", &url, "--name", "admin"])));
+    let unasked = unasked.finish(PATIENCE).ended_with(2);
+    assert!(complaint(&unasked).contains("there is no terminal to ask on"), "{}", unasked.stderr);
 
     let told = home.log_in(&url, PASSWORD).succeeded();
     assert_silent(&home, &told);
@@ -146,7 +147,7 @@ fn an_authority_of_ones_own_is_named_once() {
 }
 
 #[test]
-fn an_api_key_needs_no_log_in() {
+fn a_token_in_the_environment_needs_no_log_in() {
     let service = Service::new();
     let home = Home::logged_in(&service.url());
     let access = token(&home, "access_token");
@@ -155,4 +156,18 @@ fn an_api_key_needs_no_log_in() {
     command.env_remove("XDG_CONFIG_HOME").env_remove("HOME");
     command.env("TONEMILL_URL", service.url()).env("TONEMILL_TOKEN", access.as_str().unwrap());
     start(&mut command).finish(PATIENCE).succeeded();
+}
+
+/// The command in a session of its own, which has no terminal, whoever runs the tests.
+fn without_terminal(command: &Command) -> Command {
+    let mut alone = Command::new("setsid");
+    alone.arg("--wait").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => alone.env(name, value),
+            None => alone.env_remove(name),
+        };
+    }
+    alone.stdin(Stdio::null());
+    alone
 }

@@ -237,8 +237,13 @@ impl Worker {
         }
     }
 
-    /// SIGTERM, and its end, which must be a success, and come within 30 s; when it came.
+    /// SIGTERM when it has begun, and its end, which must be a success, and come within 30 s; when it
+    /// came.
     pub async fn drain(&mut self) -> Duration {
+        while !self.log().contains("worker started") {
+            assert_eq!(self.ended(), None, "{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let asked = Instant::now();
         self.signal(Signal::TERM);
         let status = self.end(Duration::from_secs(30)).await;

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -80,6 +81,14 @@ impl Running {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("the process is ours");
+    }
+
+    /// What it has written on standard error so far.
+    pub fn said(&self) -> String {
+        let mut bytes = vec![0; self.stderr.metadata().expect("a file").len() as usize];
+        // At a place: it shares the cursor of the file with us.
+        self.stderr.read_exact_at(&mut bytes, 0).expect("a temporary file");
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Waits for its end, or ends it after `patience`.

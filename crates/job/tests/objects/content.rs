@@ -44,7 +44,8 @@ pub async fn get(store: &dyn ObjectStore, key: &ObjectKey, bytes: usize) -> Resu
     let mut all = Vec::new();
     while all.len() < bytes {
         let start = all.len() as u64;
-        all.extend(store.get(key, start..(start + MAX_RANGE_BYTES).min(bytes as u64)).await?);
+        let end = (start + MAX_RANGE_BYTES).min(bytes as u64);
+        all.extend_from_slice(&store.get(key, start..end).await?);
     }
     Ok(all.into())
 }

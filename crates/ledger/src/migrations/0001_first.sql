@@ -195,6 +195,7 @@ CREATE TABLE deliveries (
 ) {TABLE};
 CREATE INDEX deliveries_by_time ON deliveries (state, next_ms);
 CREATE INDEX deliveries_by_job ON deliveries (job_id);
+CREATE INDEX deliveries_by_age ON deliveries (created_ms);
 
 CREATE TABLE leaders (
     name VARCHAR(32) NOT NULL PRIMARY KEY,

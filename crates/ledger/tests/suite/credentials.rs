@@ -2,6 +2,7 @@
 
 use tonemill_ledger::credentials::{Refreshed, Session, Token, TokenKind};
 use tonemill_ledger::signing_keys::SigningKey;
+use tonemill_ledger::sweep::{Retention, Sweeper};
 use tonemill_ledger::users::UserChange;
 
 use crate::bed::Bed;
@@ -34,6 +35,13 @@ pub async fn log_ins_are_renewed_and_end(bed: Bed) {
     let short = bed.ledger.log_in(user.clone(), -1).await.unwrap();
     let outcome = bed.ledger.refresh(&short.refresh, HOUR_MS).await.unwrap();
     assert!(matches!(outcome, Refreshed::Unknown));
+
+    // Its first token is forgotten long before its last.
+    bed.sql(&format!("UPDATE credentials SET expires_ms = 1 WHERE id = '{}'", session.id)).await;
+    Sweeper::new(Retention::default()).sweep(&bed.ledger, &*bed.store).await;
+    let outcome = bed.ledger.refresh(&session.refresh, HOUR_MS).await.unwrap();
+    assert!(matches!(outcome, Refreshed::Unknown), "it is forgotten");
+    assert_eq!(bed.ledger.session_user(session.id).await.unwrap(), Some(user.clone()));
 
     bed.ledger.log_out(session.id).await.unwrap();
     assert_eq!(bed.ledger.session_user(session.id).await.unwrap(), None);

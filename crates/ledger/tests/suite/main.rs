@@ -8,7 +8,12 @@ mod recording;
 mod sweeping;
 mod users;
 
+use std::time::Duration;
+
 use bed::Bed;
+
+/// No test takes longer, unless it hangs.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Each test, once for each database.
 macro_rules! on_every_database {
@@ -22,7 +27,9 @@ macro_rules! on_every_database {
             $($(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    super::$module::$test(super::Bed::$database().await).await;
+                    let bed = super::Bed::$database().await;
+                    let test = super::$module::$test(bed);
+                    tokio::time::timeout(super::PATIENCE, test).await.expect("an end in time");
                 }
             )+)+
         }

@@ -111,7 +111,12 @@ impl Upload for S3Upload {
             return Err(broken(&self.key));
         }
         let room = PART_BYTES - self.first.len();
-        self.first.extend_from_slice(&bytes.split_to(room.min(bytes.len())));
+        let first = bytes.split_to(room.min(bytes.len()));
+        if self.first.is_empty() {
+            self.first = first.into(); // without a copy, if nobody else has it
+        } else {
+            self.first.extend_from_slice(&first);
+        }
         while !bytes.is_empty() {
             if self.part.len() == PART_BYTES {
                 self.send_part().await?;
