@@ -7,6 +7,10 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 FUZZ_SECONDS ?= 600
 FUZZ_FLAGS ?= -timeout=25 -rss_limit_mb=1024 -max_len=262144
 
+# Where release builds put programs. The benchmarks are built together with the program that they
+# measure: apart, each would have its own build of the dependencies.
+RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
+
 # The tests that compare times.
 CHAOS_ALONE = bombs three_calls
 
@@ -68,18 +72,18 @@ bench: setup-bench ## Run the benchmarks of the codec (ARGS='-- FILTER')
 
 .PHONY: peers
 peers: setup-bench ## Compare with ffmpeg, lame and moviepy (ARGS='…')
-	cargo build --release --locked -p tonemill
-	cargo run --release --locked -p tonemill-benches --bin peers -- $(ARGS)
+	cargo build --release --locked -p tonemill -p tonemill-benches
+	$(RELEASE)/peers $(ARGS)
 
 .PHONY: pool
 pool: setup-test ## Measure the worker pool (ARGS='--case clips,long --out FILE')
-	cargo build --release --locked -p tonemill
-	cargo run --release --locked -p tonemill-benches --bin pool -- $(ARGS)
+	cargo build --release --locked -p tonemill -p tonemill-benches
+	$(RELEASE)/pool $(ARGS)
 
 .PHONY: service
 service: setup-test ## Measure the service (ARGS='--case start,reads --out FILE')
-	cargo build --release --locked -p tonemill
-	cargo run --release --locked -p tonemill-benches --bin service -- $(ARGS)
+	cargo build --release --locked -p tonemill -p tonemill-benches
+	$(RELEASE)/service $(ARGS)
 
 .PHONY: audit
 audit: setup-audit ## Check licences, bans and sources of the dependencies

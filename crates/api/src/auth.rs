@@ -125,17 +125,15 @@ impl FromRequestParts<Api> for Caller {
             },
         };
         let caller = api.caller(&token).await?;
+        let user = caller.user.id;
         if let Some(counted) = parts.extensions.get::<Counted>() {
-            counted.set(CallerId(caller.user.id));
+            counted.set(user);
+            api.count_request(user)?;
+            counted.answer(api.in_flight.enter(user)?);
         }
-        api.count_request(caller.user.id)?;
         Ok(caller)
     }
 }
-
-/// Who asked.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CallerId(pub Uuid);
 
 fn in_query(parts: &Parts) -> Option<String> {
     if parts.method != axum::http::Method::GET {

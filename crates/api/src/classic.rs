@@ -67,8 +67,7 @@ struct ClassicForm {
 )]
 pub async fn upload(State(api): State<Api>, caller: Caller, request: Request) -> Answer<Response> {
     caller.may(Scope::Write)?;
-    let (job, _) = api.submit(&caller, Vec::new(), request).await?;
-    let job = job.to_string();
+    let job = api.submit(&caller, Vec::new(), request).await?.id.to_string();
     let location = format!("/v1/jobs/{job}");
     let names = [(header::HeaderName::from_static("x-job-id"), job), (header::LOCATION, location)];
     Ok((StatusCode::OK, names, "success!").into_response())

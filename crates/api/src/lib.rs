@@ -15,6 +15,7 @@ pub mod classic;
 mod description;
 mod docs;
 mod health;
+mod in_flight;
 pub mod jobs;
 pub mod keys;
 pub mod login;
@@ -47,6 +48,7 @@ use uuid::Uuid;
 use crate::auth::password::Passwords;
 use crate::auth::tokens::{TokenLifetimes, Tokens};
 use crate::health::Health;
+use crate::in_flight::InFlight;
 use crate::jobs::idempotency::BusyKeys;
 use crate::memory::UploadMemory;
 use crate::problem::{Answer, Problem};
@@ -70,6 +72,9 @@ pub struct ApiConfig {
     pub password_hashes: usize,
     /// How often a user may ask. Default: 100 times a second, 300 at once.
     pub requests: Rate,
+    /// Requests of a user that are answered at a time: uploads, downloads and event streams last.
+    /// Default: 256.
+    pub requests_at_once: usize,
     /// Send who downloads to the store, with an address that is good for this long. Default: no.
     pub presigned_downloads: Option<Duration>,
     /// Web pages of these origins may use the API; `*` is any. Default: none.
@@ -84,6 +89,7 @@ impl Default for ApiConfig {
             tokens: TokenLifetimes::default(),
             password_hashes: 2,
             requests: Rate { burst: 300, per_second: 100.0 },
+            requests_at_once: 256,
             presigned_downloads: None,
             cors_origins: Vec::new(),
         }
@@ -105,6 +111,7 @@ pub struct Shared {
     pub(crate) tokens: Tokens,
     pub(crate) throttle: Throttle,
     pub(crate) requests: Buckets<Uuid>,
+    pub(crate) in_flight: Arc<InFlight>,
     pub(crate) busy_keys: BusyKeys,
     pub(crate) upload_memory: UploadMemory,
     pub(crate) watch: Watch,
@@ -137,6 +144,7 @@ impl Api {
             tokens: Tokens::open(&ledger, config.tokens).await?,
             throttle: Throttle::default(),
             requests: Buckets::new(config.requests),
+            in_flight: InFlight::new(config.requests_at_once),
             busy_keys: BusyKeys::default(),
             upload_memory: UploadMemory::new(config.upload_memory_bytes),
             watch: Watch::default(),

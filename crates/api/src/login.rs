@@ -8,13 +8,13 @@ use headers::{Authorization, HeaderMapExt as _};
 use jsonwebtoken::jwk::JwkSet;
 use serde::{Deserialize, Serialize};
 use tonemill_ledger::credentials::{Refreshed, Session, Token, TokenKind};
-use tonemill_ledger::users::{User, UserChange};
+use tonemill_ledger::users::{MAX_NAME_BYTES, User, UserChange};
 use utoipa::ToSchema;
 
 use crate::Api;
 use crate::auth::Caller;
 use crate::auth::password::{MAX_BYTES, check_new};
-use crate::body::JsonBody;
+use crate::body::{JsonBody, check_text};
 use crate::problem::{Answer, Problem};
 use crate::server::ClientAddress;
 use crate::throttle::Attempt;
@@ -184,23 +184,27 @@ impl Api {
         password: &str,
         ClientAddress(address): ClientAddress,
     ) -> Answer<User> {
-        let attempt = Attempt::new(address, name);
-        self.throttle.check(&attempt)?;
-        let found = self.ledger.user_by_name(name).await?;
+        let attempt = self.throttle.admit(Attempt::new(address, name))?;
+        // A name that nobody can have is as unknown as another.
+        let can_be = check_text("name", name, MAX_NAME_BYTES).is_ok();
+        let found = if can_be { self.ledger.user_by_name(name).await? } else { None };
         let hash = found.as_ref().map(|(_, hash)| hash.as_str());
         // A very long password would take longer than a wrong one.
-        let is_right = self.passwords.verify(&password[..floor(password, MAX_BYTES)], hash).await?;
+        let is_right = self
+            .passwords
+            .verify(&password[..password.floor_char_boundary(MAX_BYTES)], hash)
+            .await?;
         let user = found
             .map(|(user, _)| user)
             .filter(|user| is_right && user.disabled_ms.is_none() && password.len() <= MAX_BYTES);
         match user {
             Some(user) => {
-                self.throttle.succeeded(&attempt);
+                attempt.succeeded();
                 metrics::counter!("tonemill_logins_total", "outcome" => "ok").increment(1);
                 Ok(user)
             }
             None => {
-                self.throttle.failed(&attempt);
+                attempt.failed();
                 metrics::counter!("tonemill_logins_total", "outcome" => "refused").increment(1);
                 Err(Problem::unauthorized("wrong name or password").challenge("Basic, Bearer"))
             }
@@ -223,9 +227,4 @@ impl Api {
     pub(crate) fn refresh_ms(&self) -> i64 {
         i64::try_from(self.tokens.lifetimes().refresh.as_millis()).unwrap_or(i64::MAX)
     }
-}
-
-/// The longest beginning of `text` of at most `most` bytes.
-fn floor(text: &str, most: usize) -> usize {
-    (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }

@@ -2,9 +2,11 @@
 //! headers, headers that make browsers careful.
 
 use std::any::Any;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -15,7 +17,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::Api;
-use crate::auth::CallerId;
+use crate::in_flight::{Answering, Lasting};
 use crate::problem::Problem;
 use crate::uploads::resumable::{abilities, speak_tus};
 
@@ -69,23 +71,34 @@ async fn attend(State(api): State<Api>, mut request: Request, next: Next) -> Res
     if is_upload {
         speak_tus(status, headers);
     }
-    response
+    response.map(|body| Body::new(Lasting::new(body, counted)))
 }
 
 /// Who a request turned out to come from.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Counted(std::sync::Arc<std::sync::OnceLock<CallerId>>);
+pub(crate) struct Counted(Arc<WhoseRequest>);
+
+#[derive(Debug, Default)]
+struct WhoseRequest {
+    user: OnceLock<Uuid>,
+    answering: OnceLock<Answering>,
+}
 
 impl Counted {
-    pub(crate) fn set(&self, caller: CallerId) {
-        let _ = self.0.set(caller);
+    pub(crate) fn set(&self, user: Uuid) {
+        let _ = self.0.user.set(user);
+    }
+
+    /// The request counts as being answered until it is.
+    pub(crate) fn answer(&self, answering: Answering) {
+        let _ = self.0.answering.set(answering);
     }
 }
 
 impl Api {
     /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
     fn tell_limits(&self, headers: &mut axum::http::HeaderMap, counted: &Counted) {
-        let Some(CallerId(user)) = counted.0.get() else { return };
+        let Some(user) = counted.0.user.get() else { return };
         let rate = self.requests.rate();
         let window = (f64::from(rate.burst) / rate.per_second).ceil().max(1.0);
         let policy = format!("\"requests\";q={};w={window}", rate.burst);

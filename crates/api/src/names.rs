@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "for the description")]
 
 use tonemill_job::options::{
-    BITRATES_KBPS, MAX_LANGUAGE_BYTES, MAX_TAG_BYTES, SAMPLE_RATES_HZ, TAGS,
+    BITRATES_KBPS, MAX_LANGUAGE_BYTES, MAX_TAGS_BYTES, SAMPLE_RATES_HZ, TAGS,
 };
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{AdditionalProperties, SchemaType, Type};
@@ -125,7 +125,7 @@ pub(crate) fn nullable_rate() -> Object {
 
 /// Texts by the names of tags.
 pub(crate) fn tags() -> Object {
-    let tag = || ObjectBuilder::new().schema_type(Type::String).max_length(Some(MAX_TAG_BYTES));
+    let tag = || ObjectBuilder::new().schema_type(Type::String).max_length(Some(MAX_TAGS_BYTES));
     let object = ObjectBuilder::new().schema_type(Type::Object);
     let object = TAGS.iter().fold(object, |object, name| object.property(*name, tag()));
     object.additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false))).build()

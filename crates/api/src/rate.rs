@@ -60,6 +60,14 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         self.change(key, Instant::now(), 0.0)
     }
 
+    /// Gives a token back that was taken.
+    pub(crate) fn give_back(&self, key: &K) {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get_mut(key) {
+            bucket.tokens = (bucket.tokens + 1.0).min(f64::from(self.rate.burst));
+        }
+    }
+
     fn change(&self, key: &K, now: Instant, taken: f64) -> Result<Left, Duration> {
         let burst = f64::from(self.rate.burst);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);

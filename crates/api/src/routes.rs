@@ -48,6 +48,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(login::public_keys))
         .routes(routes!(jobs::create::create, jobs::look::list))
         .routes(routes!(jobs::look::show, jobs::wish::end))
+        .routes(routes!(jobs::wish::cancel))
         .routes(routes!(jobs::wish::retry))
         .routes(routes!(jobs::events::events))
         .routes(routes!(jobs::output::download))

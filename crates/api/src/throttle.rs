@@ -65,18 +65,13 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// Whether the password may be tried at all.
-    pub fn check(&self, attempt: &Attempt) -> Answer<()> {
-        let by_name = if self.is_known(attempt) {
-            Ok(())
-        } else {
-            self.by_name.look(&attempt.name_hash).map(drop)
-        };
-        let by_both = self.by_both.look(attempt).map(drop);
-        let by_address = self.by_address.look(&attempt.address).map(drop);
-        match [by_name, by_both, by_address].into_iter().filter_map(Result::err).max() {
-            None => Ok(()),
-            Some(pause) => {
+    /// Whether the password may be tried at all. It counts as wrong from here on, so that many tries
+    /// at once are no more than as many one by one, until it is known to be right or not to be tried.
+    pub fn admit(&self, attempt: Attempt) -> Answer<Admitted<'_>> {
+        let mut admitted = Admitted { throttle: self, attempt, taken: Vec::new() };
+        match admitted.take() {
+            Ok(()) => Ok(admitted),
+            Err(pause) => {
                 metrics::counter!("tonemill_logins_total", "outcome" => "throttled").increment(1);
                 let pause = pause.max(Duration::from_secs(1));
                 Err(Problem::too_many("too many wrong passwords").retry_after(pause))
@@ -84,26 +79,67 @@ impl Throttle {
         }
     }
 
-    /// The password was wrong.
-    pub fn failed(&self, attempt: &Attempt) {
-        let _ = self.by_address.take(&attempt.address);
-        let _ = self.by_both.take(attempt);
-        if !self.is_known(attempt) {
-            let _ = self.by_name.take(&attempt.name_hash);
+    fn is_known(&self, attempt: &Attempt) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(attempt)
+    }
+}
+
+/// A log-in that is being tried. What it has taken it gives back, unless the password was wrong.
+#[derive(Debug)]
+pub struct Admitted<'a> {
+    throttle: &'a Throttle,
+    attempt: Attempt,
+    taken: Vec<Count>,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy)]
+enum Count {
+    Address,
+    Both,
+    Name,
+}
+
+impl Admitted<'_> {
+    /// Takes a token of each count; how long until there is one, if there is none.
+    fn take(&mut self) -> Result<(), Duration> {
+        let Self { throttle, attempt, taken } = self;
+        throttle.by_address.take(&attempt.address)?;
+        taken.push(Count::Address);
+        throttle.by_both.take(attempt)?;
+        taken.push(Count::Both);
+        if !throttle.is_known(attempt) {
+            throttle.by_name.take(&attempt.name_hash)?;
+            taken.push(Count::Name);
         }
+        Ok(())
+    }
+
+    /// The password was wrong.
+    pub fn failed(mut self) {
+        self.taken.clear();
     }
 
     /// The password was right.
-    pub fn succeeded(&self, attempt: &Attempt) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn succeeded(self) {
+        let mut known = self.throttle.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= PLACES {
             known.clear();
         }
-        known.insert(attempt.clone());
+        known.insert(self.attempt.clone());
     }
+}
 
-    fn is_known(&self, attempt: &Attempt) -> bool {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(attempt)
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        let Self { throttle, attempt, taken } = self;
+        for count in taken {
+            match count {
+                Count::Address => throttle.by_address.give_back(&attempt.address),
+                Count::Both => throttle.by_both.give_back(attempt),
+                Count::Name => throttle.by_name.give_back(&attempt.name_hash),
+            }
+        }
     }
 }
 
@@ -120,35 +156,47 @@ mod tests {
         let throttle = Throttle::default();
         let attacker = attempt("192.0.2.1", "ada");
         for _ in 0..5 {
-            throttle.check(&attacker).unwrap();
-            throttle.failed(&attacker);
+            throttle.admit(attacker.clone()).unwrap().failed();
         }
-        let refused = throttle.check(&attacker).unwrap_err();
+        let refused = throttle.admit(attacker).unwrap_err();
         assert_eq!(refused.status, 429);
         assert!((20..=30).contains(&refused.retry_after_seconds.unwrap()));
-        throttle.check(&attempt("192.0.2.2", "ada")).unwrap();
-        throttle.check(&attempt("192.0.2.1", "bob")).unwrap();
+        throttle.admit(attempt("192.0.2.2", "ada")).unwrap();
+        throttle.admit(attempt("192.0.2.1", "bob")).unwrap();
+    }
+
+    #[test]
+    fn guesses_at_once_are_no_more_than_one_by_one() {
+        let throttle = Throttle::default();
+        let ada = || throttle.admit(attempt("192.0.2.1", "ada"));
+        let mut guesses: Vec<_> = (0..5).map(|_| ada().unwrap()).collect();
+        assert!(ada().is_err());
+        guesses.pop().unwrap().succeeded();
+        assert!(ada().is_ok(), "it was right, and this one is dropped untried");
+        guesses.into_iter().for_each(Admitted::failed);
+        ada().unwrap().failed();
+        assert!(ada().is_err());
     }
 
     #[test]
     fn an_address_that_tries_all_names_waits() {
         let throttle = Throttle::default();
         for name in 0..50 {
-            throttle.failed(&attempt("2001:db8::1", &name.to_string()));
+            throttle.admit(attempt("2001:db8::1", &name.to_string())).unwrap().failed();
         }
-        assert!(throttle.check(&attempt("2001:db8::ffff", "new")).is_err(), "the same network");
-        assert!(throttle.check(&attempt("2001:db8:0:1::1", "new")).is_ok());
+        assert!(throttle.admit(attempt("2001:db8::ffff", "new")).is_err(), "the same network");
+        assert!(throttle.admit(attempt("2001:db8:0:1::1", "new")).is_ok());
         assert_eq!(attempt("::ffff:192.0.2.1", "a"), attempt("192.0.2.1", "a"));
     }
 
     #[test]
     fn many_addresses_do_not_keep_the_user_out() {
         let throttle = Throttle::default();
-        throttle.succeeded(&attempt("198.51.100.7", "ada"));
+        throttle.admit(attempt("198.51.100.7", "ada")).unwrap().succeeded();
         for n in 0..100 {
-            throttle.failed(&attempt(&format!("192.0.2.{n}"), "ada"));
+            throttle.admit(attempt(&format!("192.0.2.{n}"), "ada")).unwrap().failed();
         }
-        assert!(throttle.check(&attempt("203.0.113.1", "ada")).is_err());
-        assert!(throttle.check(&attempt("198.51.100.7", "ada")).is_ok());
+        assert!(throttle.admit(attempt("203.0.113.1", "ada")).is_err());
+        assert!(throttle.admit(attempt("198.51.100.7", "ada")).is_ok());
     }
 }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, timeout};
@@ -29,6 +30,8 @@ const POSITION: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_millis(300);
 /// Jobs that are looked up together.
 const TOGETHER: usize = 200;
+/// Jobs whose outlook is found out at a time: one that takes long keeps few others waiting.
+const AT_ONCE: usize = 16;
 /// A position beyond this is told as this.
 const FAR: u32 = 10_000;
 
@@ -148,9 +151,7 @@ pub async fn run(api: &Api, shutdown: &CancellationToken) {
         for jobs in jobs.chunks(TOGETHER) {
             match api.ledger.jobs_by_id(jobs).await {
                 Ok(jobs) => {
-                    for job in jobs {
-                        api.tell_news(job).await;
-                    }
+                    stream::iter(jobs).for_each_concurrent(AT_ONCE, |job| api.tell_news(job)).await;
                 }
                 Err(error) => tracing::debug!(error = chain(&error), "no news can be told"),
             }

@@ -99,6 +99,9 @@ pub struct HttpArgs {
     #[arg(long, value_name = "N", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..), env = "TONEMILL_REQUESTS")]
     pub requests: u32,
+    /// Requests of a user that are answered at a time; uploads, downloads and event streams last
+    #[arg(long, value_name = "N", default_value_t = 256, env = "TONEMILL_REQUESTS_AT_ONCE")]
+    pub requests_at_once: usize,
     /// Send who downloads to the store, with an address that is good for this long
     #[arg(long, value_name = "TIME", value_parser = parse_time, env = "TONEMILL_PRESIGN")]
     pub presign: Option<f64>,

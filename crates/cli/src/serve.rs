@@ -4,7 +4,8 @@
 //! a store in a folder, a queue in memory, all under the data folder, which is locked for this
 //! process. A queue in memory starts empty: what the ledger believes in it is queued again at once.
 
-use std::fs::{self, File};
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +122,8 @@ impl<'a> DataFolder<'a> {
     fn lock(path: &'a Path) -> Result<Self, Failed> {
         let shown = path.display();
         let failed = |error| fault(&format!("use the folder {shown}"), &error);
-        fs::create_dir_all(path).map_err(failed)?;
+        // Keys, hashes of passwords and videos: nobody else's business.
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let lock = File::create(path.join("lock")).map_err(failed)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             (Outcome::Fault, format!("another process uses the folder {shown}: --data names one"))
@@ -179,7 +181,7 @@ impl Parts {
 fn own_store(data: &Path) -> Result<Arc<dyn ObjectStore>, Failed> {
     // Elsewhere a missing folder may be a missing disk; this one is ours to make.
     let objects = data.join("objects");
-    fs::create_dir_all(&objects).map_err(|error| fault("keep objects", &error))?;
+    std::fs::create_dir_all(&objects).map_err(|error| fault("keep objects", &error))?;
     Ok(Arc::new(FolderStore::new(data)))
 }
 
@@ -348,6 +350,7 @@ impl HttpArgs {
                 refresh: days(self.login_days),
                 ..config.tokens
             },
+            requests_at_once: self.requests_at_once,
             requests: Rate {
                 burst: self.requests.saturating_mul(3),
                 per_second: f64::from(self.requests),

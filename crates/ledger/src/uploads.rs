@@ -285,6 +285,20 @@ impl Ledger {
         self.db.run("forget an upload", forget).await
     }
 
+    /// Has an upload that nobody wants any more expire as soon as `after_ms` have passed since it was
+    /// begun.
+    pub async fn expire_upload(&self, id: JobId, after_ms: i64) -> Result<()> {
+        let expire = || async move {
+            let mut tx = self.db.begin().await?;
+            let text = "UPDATE uploads SET expires_ms = created_ms + ? \
+                        WHERE id = ? AND expires_ms > created_ms + ?";
+            let update = self.db.query(text).bind(after_ms).bind(id.to_string()).bind(after_ms);
+            update.execute(&mut *tx).await?;
+            tx.commit().await
+        };
+        self.db.run("forget an upload", expire).await
+    }
+
     /// Some uploads that have expired.
     pub(crate) async fn expired_uploads(&self, most: i64) -> Result<Vec<Upload>> {
         let look = || async move {

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use tonemill_job::{JobId, ObjectKey, chain};
 use tonemill_ledger::accept::KnownRequest;
-use tonemill_ledger::{Acceptance, Idempotency, NewJob};
+use tonemill_ledger::{Acceptance, Idempotency, NewJob, Owner};
 use tracing::Instrument as _;
 
 use crate::Api;
@@ -66,21 +66,33 @@ pub async fn create(
     request: Request,
 ) -> Answer<Response> {
     caller.may(Scope::Write)?;
-    let (job, known) = api.submit(&caller, query, request).await?;
-    let view = api.view_of(&caller, job).await?;
-    let location = format!("/v1/jobs/{job}");
-    let status = if known { StatusCode::OK } else { StatusCode::CREATED };
+    let Submitted { id, new } = api.submit(&caller, query, request).await?;
+    let view = match (api.view_of(&caller, id).await, &new) {
+        (Ok(view), _) => view,
+        // It is accepted, whatever happens now: an error would have it sent again.
+        (Err(_), Some(new)) => JobView::accepted(new, api.ledger.now_ms()),
+        (Err(problem), None) => return Err(problem),
+    };
+    let location = format!("/v1/jobs/{id}");
+    let status = if new.is_some() { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, [(header::LOCATION, location)], Json(view)).into_response())
 }
 
+/// What became of a request for a job.
+pub(crate) struct Submitted {
+    pub id: JobId,
+    /// The job, if it was accepted now and not before.
+    pub new: Option<Box<NewJob>>,
+}
+
 impl Api {
-    /// Takes an upload in and accepts its job; whether it was known before.
+    /// Takes an upload in and accepts its job.
     pub(crate) async fn submit(
         &self,
         caller: &Caller,
         mut query: Vec<(String, String)>,
         request: Request,
-    ) -> Answer<(JobId, bool)> {
+    ) -> Answer<Submitted> {
         query.retain(|(name, _)| name != "access_token");
         let (api, caller) = (self.clone(), caller.clone());
         // In a task of its own: of a client that goes away in the middle nothing is left.
@@ -94,7 +106,7 @@ impl Api {
         caller: &Caller,
         query: Vec<(String, String)>,
         request: Request,
-    ) -> Answer<(JobId, bool)> {
+    ) -> Answer<Submitted> {
         let headers = request.headers();
         let key = idempotency_key(headers)?;
         let _busy = match &key {
@@ -139,7 +151,7 @@ impl Api {
         };
         let accepted = self.accept(&new, key).await;
         let is_needless = match &accepted {
-            Ok((_, known)) => *known,
+            Ok(submitted) => submitted.new.is_none(),
             // Where the ledger did not answer, the job may be there: a sweep finds out.
             Err(problem) => problem.status < 500,
         };
@@ -150,26 +162,30 @@ impl Api {
     }
 
     /// Writes the job down.
-    pub(crate) async fn accept(&self, new: &NewJob, key: Option<String>) -> Answer<(JobId, bool)> {
+    pub(crate) async fn accept(&self, new: &NewJob, key: Option<String>) -> Answer<Submitted> {
         let request_hash = request_hash(new)?;
         let idempotency = key.map(|key| Idempotency { key, request_hash: request_hash.clone() });
         match self.ledger.accept(new, idempotency.as_ref()).await? {
             Acceptance::Accepted => {
                 metrics::counter!("tonemill_jobs_accepted_total", "lane" => new.lane.name())
                     .increment(1);
-                Ok((new.id, false))
+                Ok(Submitted { id: new.id, new: Some(Box::new(new.clone())) })
             }
             Acceptance::Known(KnownRequest { job, request_hash: before })
                 if before == request_hash =>
             {
-                Ok((job, true))
+                Ok(Submitted { id: job, new: None })
             }
             Acceptance::Known(_) => Err(Problem::key_reused(
                 "this Idempotency-Key was used for another file or other options",
             )
             .field("Idempotency-Key")),
             Acceptance::OverQuota(over) => Err(over_quota(over)),
-            Acceptance::NoUpload => Err(Problem::conflict("the upload is not there any more")),
+            // Another request has made it a job in this moment, or nobody.
+            Acceptance::NoUpload => match self.ledger.job(Owner::User(new.user), new.id).await? {
+                Some(job) => Ok(Submitted { id: job.id, new: None }),
+                None => Err(Problem::conflict("the upload is not there any more")),
+            },
             Acceptance::NoUser => Err(Problem::unauthorized("this user may not log in any more")),
         }
     }

@@ -11,12 +11,12 @@ use crate::jobs::intake::{TakenIn, take_in};
 use crate::jobs::request::JobRequest;
 use crate::problem::{Answer, Problem};
 
-/// Longest field of a form, apart from the file, in bytes.
-const MAX_FIELD_BYTES: usize = 128 << 10;
+/// All fields of a form together, apart from the file, in bytes.
+const MAX_FIELDS_BYTES: usize = 256 << 10;
 /// Most fields of a form.
 const MAX_FIELDS: usize = 100;
-/// By how much a form may be longer than its file, in bytes.
-pub(super) const MAX_OTHER_BYTES: u64 = MAX_FIELDS as u64 * MAX_FIELD_BYTES as u64;
+/// By how much a form may be longer than its file, in bytes: by the fields and what is between them.
+pub(super) const MAX_OTHER_BYTES: u64 = 1 << 20;
 
 /// The form of an upload.
 #[derive(utoipa::ToSchema)]
@@ -43,6 +43,7 @@ impl Api {
             .map_err(|error| Problem::bad_request(error.body_text()))?;
         let mut fields = query;
         let mut json = None;
+        let mut room = MAX_FIELDS_BYTES;
         let mut taken = None;
         let outcome = async {
             while let Some(field) = form.next_field().await.map_err(|error| form_broken(&error))? {
@@ -56,9 +57,9 @@ impl Api {
                     }
                     taken = Some(take_in(self, user, input, field, form_broken).await?);
                 } else if name == "options" {
-                    json = Some(text(field).await?);
+                    json = Some(text(field, &mut room).await?);
                 } else {
-                    fields.push((name, text(field).await?));
+                    fields.push((name, text(field, &mut room).await?));
                 }
                 if fields.len() > MAX_FIELDS {
                     return Err(Problem::too_large("the form has too many fields"));
@@ -112,14 +113,13 @@ pub(super) fn refuse_upload(request: &JobRequest) -> Answer<()> {
     }
 }
 
-async fn text(mut field: Field<'_>) -> Answer<String> {
+async fn text(mut field: Field<'_>, room: &mut usize) -> Answer<String> {
     let name = field.name().unwrap_or_default().to_owned();
     let mut bytes = Vec::new();
     while let Some(chunk) = field.chunk().await.map_err(|error| form_broken(&error))? {
+        let too_long = || Problem::too_large("the fields of the form are too long").field(&name);
+        *room = room.checked_sub(chunk.len()).ok_or_else(too_long)?;
         bytes.extend_from_slice(&chunk);
-        if bytes.len() > MAX_FIELD_BYTES {
-            return Err(Problem::too_large("a field of the form is too long").field(name));
-        }
     }
     String::from_utf8(bytes).map_err(|_| Problem::bad_request("a field is no UTF-8").field(name))
 }

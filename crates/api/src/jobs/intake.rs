@@ -102,9 +102,10 @@ impl<'a> Intake<'a> {
             }
             let (taken, rest) = chunk.split_at(chunk.len().min(PART_BYTES - self.part.len()));
             if self.room.is_none() && self.part.len() + taken.len() > FREE_BYTES {
-                self.room = Some(self.api.upload_memory.room(self.user).await);
+                self.room = Some(self.api.upload_memory.room(self.user).await?);
                 self.part.reserve_exact(PART_BYTES - self.part.len());
             }
+            self.room.as_ref().map_or(Ok(()), Room::check)?;
             self.part.extend_from_slice(taken);
             chunk = rest;
             if self.media.is_none() && self.part.len() >= HEAD_BYTES {

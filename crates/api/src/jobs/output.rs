@@ -1,9 +1,9 @@
 //! The MP3: `GET /v1/jobs/{id}/output`, whole or in ranges (RFC 9110 section 14).
 //!
-//! An output never changes, so its tag is the hash of its audio and its job's name. Conditions are
-//! judged here: not every store knows them.
+//! An output never changes, so its tag is a hash of its name in the store. Conditions are judged here:
+//! not every store knows them.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
@@ -27,8 +27,9 @@ use crate::jobs::view::output_file_name;
 use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
-/// Bytes that are read from the store at a time; twice as many are held for each download.
-const CHUNK_BYTES: u64 = 1 << 20;
+/// Bytes that are read from the store at a time. They become more while the client takes them, so that
+/// those who take nothing cost little.
+const CHUNK_BYTES: RangeInclusive<u64> = 256 << 10..=1 << 20;
 /// What RFC 8187 section 3.2.1 lets stand as it is.
 const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
@@ -97,7 +98,9 @@ impl Api {
             return Err(Problem::conflict(why));
         };
         let name = output_file_name(job);
+        // An address is good for GET alone.
         if let Some(valid) = self.config.presigned_downloads
+            && method == Method::GET
             && let Some(url) = self.store.presign_get(&output.key, &name, valid).await?
         {
             return Ok(
@@ -128,7 +131,9 @@ impl Api {
         headers: &HeaderMap,
     ) -> Answer<Response> {
         let total = output.bytes;
-        let wanted = if validators.is_range_wanted(headers) { range(headers, total) } else { None };
+        // Of GET alone (RFC 9110 section 14.2).
+        let is_wanted = method == Method::GET && validators.is_range_wanted(headers);
+        let wanted = if is_wanted { range(headers, total) } else { None };
         let (status, range) = match wanted {
             None => (StatusCode::OK, 0..total),
             Some(Ok(range)) => (StatusCode::PARTIAL_CONTENT, range),
@@ -145,7 +150,7 @@ impl Api {
             Body::empty()
         } else {
             // Read before anything is promised: what is missing is told as such.
-            let first = self.store.get(&output.key, chunk(&range)).await?;
+            let first = self.store.get(&output.key, chunk(&range, 0)).await?;
             Body::from_stream(read(self.clone(), output.key.clone(), range, first))
         };
         let mut response = (status, body).into_response();
@@ -165,9 +170,10 @@ fn insert(response: &mut Response, name: header::HeaderName, value: &str) {
     }
 }
 
-/// The first chunk of a range.
-fn chunk(range: &Range<u64>) -> Range<u64> {
-    range.start..range.end.min(range.start + CHUNK_BYTES)
+/// The first chunk of a range, when so many bytes before it are on their way.
+fn chunk(range: &Range<u64>, sent: u64) -> Range<u64> {
+    let bytes = sent.clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end());
+    range.start..range.end.min(range.start + bytes)
 }
 
 /// The bytes of a range, of which the first chunk is there. An error breaks the answer off: its
@@ -178,15 +184,16 @@ fn read(
     range: Range<u64>,
     first: Bytes,
 ) -> impl futures_util::Stream<Item = Result<Bytes, StoreError>> {
-    let rest = range.start + first.len() as u64..range.end;
-    unfold((api, key, rest, Some(first)), |(api, key, rest, ready)| async move {
+    let start = range.start;
+    let rest = start + first.len() as u64..range.end;
+    unfold((api, key, rest, Some(first)), move |(api, key, rest, ready)| async move {
         if let Some(ready) = ready {
             return Some((Ok(ready), (api, key, rest, None)));
         }
         if rest.is_empty() {
             return None;
         }
-        let outcome = api.store.get(&key, chunk(&rest)).await;
+        let outcome = api.store.get(&key, chunk(&rest, rest.start - start)).await;
         let next = match &outcome {
             Ok(bytes) => rest.start + bytes.len() as u64..rest.end,
             Err(error) => {

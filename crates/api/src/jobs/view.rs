@@ -6,7 +6,7 @@ use serde_json::Value;
 use tonemill_job::message::Failure;
 use tonemill_job::{JobId, JobOptions};
 use tonemill_ledger::job::MAX_FILE_NAME_BYTES;
-use tonemill_ledger::{Attempt, Job, JobDetail, JobState};
+use tonemill_ledger::{Attempt, Job, JobDetail, JobState, NewJob};
 use utoipa::ToSchema;
 
 use crate::Api;
@@ -185,6 +185,31 @@ impl JobView {
     }
 }
 
+impl JobView {
+    /// The view of a job that has just been accepted.
+    pub(crate) fn accepted(new: &NewJob, created_ms: i64) -> Self {
+        Self {
+            id: new.id,
+            state: JobState::Waiting.name(),
+            version: 1,
+            lane: new.lane.name(),
+            label: new.label.clone(),
+            file_name: new.file_name.clone(),
+            media: new.media.clone(),
+            options: new.options.clone(),
+            input_bytes: new.input_bytes,
+            input_blake3: new.input_blake3.clone(),
+            attempts: 0,
+            created_at: time(created_ms),
+            started_at: None,
+            ended_at: None,
+            progress: None,
+            output: None,
+            failure: None,
+        }
+    }
+}
+
 impl FailureView {
     fn new(failure: &Failure) -> Self {
         Self {
@@ -266,8 +291,7 @@ pub fn output_file_name(job: &Job) -> String {
         Some((stem, _)) if !stem.is_empty() => stem,
         _ => &job.file_name,
     };
-    let most = MAX_FILE_NAME_BYTES - ENDING.len();
-    let end = (0..=most.min(stem.len())).rev().find(|at| stem.is_char_boundary(*at)).unwrap_or(0);
+    let end = stem.floor_char_boundary(MAX_FILE_NAME_BYTES - ENDING.len());
     format!("{}{ENDING}", &stem[..end])
 }
 

@@ -1,9 +1,13 @@
-//! Ending and replaying: `DELETE /v1/jobs/{id}`, `POST /v1/jobs/{id}/retry`.
+//! Ending and replaying: `POST /v1/jobs/{id}/cancel`, `DELETE /v1/jobs/{id}`,
+//! `POST /v1/jobs/{id}/retry`.
+
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use tokio::time::timeout;
 use tonemill_job::{JobId, chain};
 use tonemill_ledger::{JobState, Owner, Wish};
 
@@ -13,6 +17,31 @@ use crate::jobs::look::job_id;
 use crate::jobs::view::{JobView, no_job};
 use crate::path::Id;
 use crate::problem::{Answer, Problem};
+
+/// How long a worker may take to be told: it is told again when it next asks.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Cancel a job that is not over, and leave one alone that is.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/cancel", operation_id = "cancel_job", tag = "Jobs",
+    params(("id" = String, Path, format = Uuid, description = "The job")),
+    responses(
+        (status = 200, description = "Cancelled, now or before", body = JobView),
+        (status = 404, description = "There is no such job, or it is somebody else's",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is finished, or has failed", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
+pub async fn cancel(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<Json<JobView>> {
+    caller.may(Scope::Write)?;
+    let id = job_id(&id)?;
+    match api.cancel(caller.own(), id).await? {
+        Wish::Done | Wish::NotNow(JobState::Cancelled) => Ok(Json(api.view_of(&caller, id).await?)),
+        Wish::NotNow(state) => Err(not_now(state)),
+        Wish::NoInput | Wish::NoJob => Err(no_job()),
+    }
+}
 
 /// Cancel a job that is not over; delete one that is, with its output.
 #[utoipa::path(
@@ -77,8 +106,12 @@ impl Api {
         let wish = self.ledger.cancel(owner, job).await?;
         if wish == Wish::Done {
             // The ledger has decided. A worker that does not hear of it works in vain.
-            if let Err(error) = self.queue.cancel(job).await {
-                tracing::warn!(%job, error = chain(&error), "no worker is told of a cancellation");
+            match timeout(PATIENCE, self.queue.cancel(job)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%job, error = chain(&error), "no worker is told of a cancellation");
+                }
+                Err(_) => tracing::warn!(%job, "the queue is slow to tell of a cancellation"),
             }
         }
         Ok(wish)

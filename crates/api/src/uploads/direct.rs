@@ -27,6 +27,11 @@ const VALID: Duration = Duration::from_mins(15);
 /// The longest object of a single request at S3 and what speaks like it: 5 GiB.
 const MAX_PUT_BYTES: u64 = 5 << 30;
 
+/// How long the address is good, in milliseconds.
+pub(super) fn valid_ms() -> i64 {
+    i64::try_from(VALID.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// A file that is to be uploaded to the store.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -105,13 +110,12 @@ pub async fn create(
         lifetime_ms: lifetime_ms(),
     };
     api.begin(&upload).await?;
-    let valid_ms = i64::try_from(VALID.as_millis()).unwrap_or(0);
     let answer = DirectUpload {
         upload: id,
         method: "PUT",
         url,
         headers: [("Content-Length", new.bytes.to_string())].into(),
-        expires_at: time(api.ledger.now_ms() + valid_ms),
+        expires_at: time(api.ledger.now_ms() + valid_ms()),
     };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)))
 }

@@ -21,7 +21,7 @@ use crate::path::Id;
 use crate::problem::{Answer, Problem};
 use crate::uploads::checksum::{Checksum, NAMES};
 use crate::uploads::writer::{write, wrong_offset};
-use crate::uploads::{lifetime_ms, no_upload};
+use crate::uploads::{direct, lifetime_ms, no_upload};
 
 /// The version of the protocol.
 const VERSION: &str = "1.0.0";
@@ -220,6 +220,11 @@ pub async fn give_up(
     caller.may(Scope::Write)?;
     check_version(&headers)?;
     let upload = api.own_upload(&caller, &id).await?;
+    if upload.kind == UploadKind::Direct {
+        // Its address is good for a while yet, and what comes there counts.
+        api.ledger.expire_upload(upload.id, direct::valid_ms()).await?;
+        return Ok((StatusCode::NO_CONTENT, VERSION_HEADERS).into_response());
+    }
     if !api.ledger.drop_upload(&upload).await? {
         return Err(no_upload());
     }

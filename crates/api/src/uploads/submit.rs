@@ -8,6 +8,7 @@ use tonemill_ledger::uploads::{Upload, UploadKind};
 
 use crate::Api;
 use crate::auth::Caller;
+use crate::jobs::create::Submitted;
 use crate::jobs::intake::not_media;
 use crate::jobs::request::{JobRequest, clean_file_name};
 use crate::media::{HEAD_BYTES, sniff};
@@ -15,14 +16,14 @@ use crate::problem::{Answer, Problem};
 use crate::uploads::no_upload;
 
 impl Api {
-    /// Accepts the job of a finished upload; whether it was there before.
+    /// Accepts the job of a finished upload.
     pub(crate) async fn submit_upload(
         &self,
         caller: &Caller,
         request: JobRequest,
         key: Option<String>,
         traceparent: Option<String>,
-    ) -> Answer<(JobId, bool)> {
+    ) -> Answer<Submitted> {
         let id = request.upload.ok_or_else(|| {
             Problem::invalid("name a finished upload, or send the video itself").field("upload")
         })?;
@@ -32,7 +33,7 @@ impl Api {
             Err(problem) => {
                 let job: JobId = id.to_string().parse().map_err(|_| no_upload())?;
                 return match self.ledger.job(caller.own(), job).await? {
-                    Some(job) => Ok((job.id, true)),
+                    Some(job) => Ok(Submitted { id: job.id, new: None }),
                     None => Err(problem.field("upload")),
                 };
             }

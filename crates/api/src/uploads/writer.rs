@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep};
 use tonemill_job::ObjectKey;
-use tonemill_job::objects::{PART_BYTES, PartTag, PartsId};
+use tonemill_job::objects::{PART_BYTES, PartTag, PartsId, StoreError};
 use tonemill_ledger::uploads::{Growth, StoredPart, Upload};
 use uuid::Uuid;
 
@@ -97,7 +97,7 @@ impl<'a> Writer<'a> {
     async fn take_up_tail(&mut self) -> Answer<()> {
         let Some(tail) = self.upload.tail.clone() else { return Ok(()) };
         let api = self.api;
-        self.room = Some(self.alive(api.upload_memory.room(self.upload.user)).await?);
+        self.room = Some(self.alive(api.upload_memory.room(self.upload.user)).await??);
         let length = self.upload.received_bytes % PART_BYTES as u64;
         self.part = self.alive(api.store.get(&tail, 0..length)).await??.into();
         Ok(())
@@ -154,9 +154,10 @@ impl<'a> Writer<'a> {
             let (taken, rest) = chunk.split_at(count);
             if self.room.is_none() && self.part.len() + taken.len() > FREE_BYTES {
                 let api = self.api;
-                self.room = Some(self.alive(api.upload_memory.room(self.upload.user)).await?);
+                self.room = Some(self.alive(api.upload_memory.room(self.upload.user)).await??);
                 self.part.reserve_exact(PART_BYTES - self.part.len());
             }
+            self.room.as_ref().map_or(Ok(()), Room::check)?;
             self.part.extend_from_slice(taken);
             chunk = rest;
             self.look()?;
@@ -191,10 +192,28 @@ impl<'a> Writer<'a> {
         let number = self.next_number();
         let subtree_hash = subtree_hash(number, &part);
         let (api, key, parts_id) = (self.api, self.upload.key.clone(), self.parts_id.clone());
-        let tag = self.alive(api.store.put_part(&key, &parts_id, number, part)).await??;
+        let tag = match self.alive(api.store.put_part(&key, &parts_id, number, part)).await? {
+            Ok(tag) => tag,
+            Err(error) => return Err(self.gone(error).await),
+        };
         self.growth.parts.push(StoredPart { tag, subtree_hash });
         self.room = None;
         Ok(())
+    }
+
+    /// Why a part is not taken. Perhaps the object was made of its parts before, by a process that died
+    /// before it could say so: then nothing is missing, though its hash is not known.
+    async fn gone(&self, error: StoreError) -> Problem {
+        let Upload { id, key, total_bytes, media, .. } = &self.upload;
+        let is = self.api.store.head(key).await;
+        if !is.is_ok_and(|is| is.bytes == *total_bytes) {
+            return error.into();
+        }
+        let media = media.as_deref().or(self.growth.media).unwrap_or_default();
+        match self.api.ledger.finish_upload(*id, None, media).await {
+            Ok(()) => wrong_offset(*total_bytes),
+            Err(error) => error.into(),
+        }
     }
 
     /// Writes down what is in the store, up to `to_bytes`.

@@ -210,23 +210,9 @@ async fn change(wish: &JobsWish) -> Result<Outcome, Failed> {
     Ok(worst)
 }
 
-/// Cancels. The same request deletes a job that is over, so it is looked at first, and the request is
-/// never sent twice.
 async fn cancel(api: &Api, id: JobId) -> Result<&'static str, Failed> {
-    let job = api.job(id).await?;
-    if job.is_over() {
-        return Err(Failed::input(format!("the job is {}", plain(&job.state)), ""));
-    }
-    match api.expect(&Ask::new(Method::DELETE, path(id)).once()).await {
-        Ok(response) if response.status() == StatusCode::NO_CONTENT => {
-            Err(Failed::input("the job was over in this moment", "it was deleted: submit it again"))
-        }
-        Ok(_) => Ok("cancelled"),
-        Err(failed) => match api.job(id).await {
-            Ok(job) if job.state == "cancelled" => Ok("cancelled"),
-            _ => Err(failed),
-        },
-    }
+    api.expect(&Ask::new(Method::POST, format!("{}/cancel", path(id)))).await?;
+    Ok("cancelled")
 }
 
 async fn delete(api: &Api, id: JobId) -> Result<&'static str, Failed> {
