@@ -285,7 +285,8 @@ async fn many_uploads_at_once_need_little_memory() {
     for number in 0..count {
         let (user, video) = (scene.users[number % scene.users.len()].clone(), video.clone());
         uploads.spawn(async move {
-            user.post("/v1/jobs").body(video).send().await.expect(201);
+            let request = user.post("/v1/jobs").body(video).patience(5 * crate::PATIENCE);
+            request.send().await.expect(201);
         });
     }
     uploads.join_all().await;

@@ -189,8 +189,9 @@ async fn at_each_step(database: Option<&str>) {
     let (short, long) = (Bytes::from(clip()), Bytes::from(padded(LONG)));
     for way in Way::ALL {
         for video in [&short, &long] {
-            // Past the API, all lengths are the same to it.
-            if way == Way::Direct && video.len() == LONG {
+            // Past the API, all lengths are the same to it; a form comes as a body does.
+            let is_told_apart = way == Way::Resumable || way == Way::Raw || size(1, 0) == 1;
+            if video.len() == LONG && (way == Way::Direct || !is_told_apart) {
                 continue;
             }
             let steps = scene.upload(way, video, At::Never).await;

@@ -6,16 +6,19 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::client::Client;
+use crate::events::Events;
 use crate::jobs::{clip, id_of};
 use crate::ledger::Ledger;
 use crate::separate::Separate;
 use crate::service::PASSWORD;
 use crate::size;
+use crate::ways::patiently;
 
 /// Jobs that each of the others submits, one after the other.
 const EACH: usize = 2;
@@ -46,15 +49,22 @@ async fn users(service: &Separate, count: usize) -> Vec<Client> {
     users
 }
 
+/// Submits, again if the service has too much to do; the job.
+async fn submit(user: &Client, video: &Bytes, label: &str) -> String {
+    let path = format!("/v1/jobs?label={label}&bitrate_kbps=32&quality=9");
+    let reply = patiently(|| user.post(path.as_str()).body(video.clone())).await;
+    id_of(&reply.expect("an answer").expect(201))
+}
+
 /// The big user's, as fast as they are taken.
 async fn submit_many(user: &Client, count: usize) {
     let mut clients = JoinSet::new();
     for number in 0..4 {
         let user = user.clone();
         clients.spawn(async move {
-            let video = clip();
+            let video = Bytes::from(clip());
             for _ in (number..count).step_by(4) {
-                user.submit(&video, "label=big&bitrate_kbps=32&quality=9").await;
+                submit(&user, &video, "big").await;
             }
         });
     }
@@ -63,13 +73,13 @@ async fn submit_many(user: &Client, count: usize) {
 
 /// Each of the users submits a few jobs; from accept to end, the times that these took.
 async fn ask(users: &[Client], label: &str) -> Vec<Duration> {
-    let video = clip();
-    let query = format!("/v1/jobs?label={label}&bitrate_kbps=32&quality=9");
+    let video = Bytes::from(clip());
     let lives = users.iter().map(async |user| {
         let mut took = Vec::new();
         for _ in 0..EACH {
-            let job =
-                id_of(&user.post(query.as_str()).body(video.clone()).send().await.expect(201));
+            let job = submit(user, &video, label).await;
+            // Told, not asked for: a hundred who ask all the time are in each other's way.
+            Events::of(user, &job, None).await.all().await;
             let job = user.finished(&job).await;
             let time = |name: &str| job[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
             let wait = time("ended_at").duration_since(time("created_at"));

@@ -137,7 +137,7 @@ impl Upload {
 }
 
 /// The answer, when the service is ready for the request.
-async fn patiently(request: impl Fn() -> Request) -> Result<Reply, Failure> {
+pub async fn patiently(request: impl Fn() -> Request) -> Result<Reply, Failure> {
     let start = Instant::now();
     loop {
         let reply = request().try_send().await?;
