@@ -13,6 +13,7 @@ RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 
 # The tests that compare times.
 CHAOS_ALONE = bombs three_calls
+SERVICE_ALONE = crowd:: a_wrong_name
 
 .DEFAULT_GOAL := help
 
@@ -47,20 +48,28 @@ test-long: setup-bench setup-fuzz ## Quality on ten minutes of real sound, a min
 	$(call fuzz_each,60)
 
 .PHONY: test-garage
-test-garage: setup-test setup-garage ## Run the tests of store and workers on Garage instead of s3s-fs
+test-garage: setup-test setup-garage ## Run the tests of store, workers and service on Garage
 	cargo test --workspace --locked --test objects -- --ignored
-	TONEMILL_S3=garage cargo test --workspace --locked --test pool
+	TONEMILL_S3=garage cargo test --workspace --locked --test pool --test service
 
 .PHONY: clients
 clients: setup-clients ## Prove the API with clients of others: schemathesis, tus, a browser, curl
 	@scripts/clients.sh
 
 .PHONY: chaos
-chaos: setup-test ## Break workers, Redis and the store at full size; takes half an hour
+chaos: setup-test ## Break workers, API, Redis and the store at full size; takes an hour
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
 		--nocapture --include-ignored --test-threads 3 $(addprefix --skip ,$(CHAOS_ALONE))
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
 		--nocapture --test-threads 1 $(CHAOS_ALONE)
+	$(MAKE) chaos-service
+
+.PHONY: chaos-service
+chaos-service: setup-test ## The part of `chaos` that goes through the front door of the service
+	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test service -- \
+		--nocapture --include-ignored --test-threads 3 $(addprefix --skip ,$(SERVICE_ALONE))
+	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test service -- \
+		--nocapture --test-threads 1 $(SERVICE_ALONE)
 
 .PHONY: fuzz
 fuzz: setup-fuzz ## Run each fuzz target for FUZZ_SECONDS (default 600)

@@ -66,15 +66,13 @@ impl Database {
         };
         let failed = |error| during(OPERATION, error);
         // A pool would try for a while and then say that it had no time.
-        let mut first = timeout(ACQUIRE, AnyConnection::connect(url))
+        timeout(ACQUIRE, first_greeting(url, dialect))
             .await
             .map_err(|_| {
                 let source = "the server does not answer".into();
                 LedgerError { kind: LedgerErrorKind::Unavailable, operation: OPERATION, source }
             })?
             .map_err(failed)?;
-        first.execute(dialect.greeting()).await.map_err(failed)?;
-        first.close().await.map_err(failed)?;
         let (read, write) = if dialect == Dialect::Sqlite {
             let write = pool(1).connect(url).await.map_err(failed)?;
             (pool(SQLITE_READERS).connect(url).await.map_err(failed)?, write)
@@ -144,6 +142,24 @@ impl Database {
     pub(crate) async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
+    }
+}
+
+/// Connects once. Of several that start together on a new file of SQLite, one changes its journal, for
+/// which the others have to wait themselves.
+async fn first_greeting(url: &str, dialect: Dialect) -> Result<(), sqlx::Error> {
+    loop {
+        let greeting = async {
+            let mut first = AnyConnection::connect(url).await?;
+            first.execute(dialect.greeting()).await?;
+            first.close().await
+        };
+        match greeting.await {
+            Err(error) if dialect == Dialect::Sqlite && cause(&error) == Cause::Contention => {
+                sleep(Duration::from_millis(10)).await;
+            }
+            outcome => return outcome,
+        }
     }
 }
 

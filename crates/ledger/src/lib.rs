@@ -34,6 +34,7 @@ mod migrations;
 pub mod quota;
 pub mod reconciler;
 pub mod recorder;
+mod removal;
 pub mod signing_keys;
 pub mod state;
 pub mod sweep;

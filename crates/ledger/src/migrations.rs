@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{AnyPool, AssertSqlSafe, SqlSafeStr as _};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Row as _, SqlSafeStr as _};
 
 use crate::dialect::Dialect;
 
@@ -18,5 +18,37 @@ pub(crate) async fn run(dialect: Dialect, pool: &AnyPool) -> Result<(), MigrateE
     let mut migrator = Migrator::with_migrations(ALL.into_iter().map(migration).collect());
     // An older program beside a newer one, during a rolling update, finds what it needs.
     migrator.set_ignore_missing(true);
-    migrator.run(pool).await
+    match dialect {
+        Dialect::Postgres => migrator.run(pool).await,
+        // sqlx has no lock for it: whoever writes first keeps the others out, and all is one change.
+        Dialect::Sqlite => {
+            let mut tx = pool.begin_with(dialect.begin()).await?;
+            migrator.run(&mut *tx).await?;
+            Ok(tx.commit().await?)
+        }
+        // sqlx asks for a lock in a way that MariaDB refuses, and does not look at the answer.
+        Dialect::MySql => {
+            let mut connection = pool.acquire().await?;
+            lock(&mut connection).await?;
+            migrator.set_locking(false).run(&mut *connection).await?;
+            sqlx::query(UNLOCK).execute(&mut *connection).await?;
+            Ok(())
+        }
+    }
+}
+
+/// A server's locks are for all of its databases; their names are short. A minute is longer than all
+/// migrations take.
+const LOCK: &str =
+    "SELECT CAST(GET_LOCK(MD5(CONCAT('tonemill.migrations.', DATABASE())), 60) AS SIGNED)";
+const UNLOCK: &str = "DO RELEASE_LOCK(MD5(CONCAT('tonemill.migrations.', DATABASE())))";
+
+/// Keeps others out until the connection ends, if not before.
+async fn lock(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let row = sqlx::query(LOCK).fetch_one(connection).await?;
+    if row.try_get::<Option<i64>, _>(0)? == Some(1) {
+        return Ok(());
+    }
+    let why = "another replica has been making the tables for a minute";
+    Err(sqlx::Error::Protocol(why.to_owned()))
 }

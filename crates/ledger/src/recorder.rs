@@ -20,6 +20,7 @@ use crate::database::Tx;
 use crate::error::{LedgerErrorKind, Result};
 use crate::job::{COLUMNS, Job, signed, to_json};
 use crate::jobs::Owner;
+use crate::removal::{Removals, removals};
 use crate::state::{Change, Transition};
 
 /// Most events in one transaction.
@@ -29,11 +30,23 @@ const WAIT: Duration = Duration::from_secs(1);
 /// After an error.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Records until it is told to end, and then what is still there.
+/// Records until it is told to end, and then what is still there. What nobody needs any more is removed
+/// beside that: no event waits for the store.
 pub async fn run(
     ledger: &Ledger,
     queue: &dyn Queue,
     store: &dyn ObjectStore,
+    shutdown: &CancellationToken,
+) {
+    let (unneeded, removing) = removals(store);
+    let recording = async move { record_all(ledger, queue, &unneeded, shutdown).await };
+    tokio::join!(recording, removing);
+}
+
+async fn record_all(
+    ledger: &Ledger,
+    queue: &dyn Queue,
+    unneeded: &Removals,
     shutdown: &CancellationToken,
 ) {
     loop {
@@ -43,7 +56,7 @@ pub async fn run(
         match queue.events(BATCH, wait).await {
             Ok(events) if events.is_empty() && is_last => return,
             Ok(events) if events.is_empty() => {}
-            Ok(events) => record(ledger, queue, store, events, shutdown).await,
+            Ok(events) => record(ledger, queue, unneeded, events, shutdown).await,
             Err(error) => {
                 tracing::warn!(error = chain(&error), "no events can be read");
                 if is_last {
@@ -59,7 +72,7 @@ pub async fn run(
 async fn record(
     ledger: &Ledger,
     queue: &dyn Queue,
-    store: &dyn ObjectStore,
+    unneeded: &Removals,
     mut batch: Vec<(EventId, JobEvent)>,
     shutdown: &CancellationToken,
 ) {
@@ -68,9 +81,9 @@ async fn record(
     let (ids, events): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
     let recorded = loop {
         match ledger.record(&events).await {
-            Ok(unneeded) => break unneeded,
+            Ok(objects) => break objects,
             Err(error) if error.kind == LedgerErrorKind::Invalid => {
-                return record_singly(ledger, queue, store, ids, events).await;
+                return record_singly(ledger, queue, unneeded, ids, events).await;
             }
             Err(error) => {
                 tracing::warn!(error = chain(&error), "events wait to be recorded");
@@ -81,20 +94,24 @@ async fn record(
             }
         }
     };
-    confirm(queue, store, &ids, recorded).await;
+    confirm(queue, &ids).await;
+    unneeded.add(recorded);
 }
 
 /// Finds the event that nobody can write down; it harms none of the others.
 async fn record_singly(
     ledger: &Ledger,
     queue: &dyn Queue,
-    store: &dyn ObjectStore,
+    unneeded: &Removals,
     ids: Vec<EventId>,
     events: Vec<JobEvent>,
 ) {
     for (id, event) in ids.into_iter().zip(events) {
         match ledger.record(std::slice::from_ref(&event)).await {
-            Ok(unneeded) => confirm(queue, store, &[id], unneeded).await,
+            Ok(objects) => {
+                confirm(queue, &[id]).await;
+                unneeded.add(objects);
+            }
             Err(error) => {
                 tracing::error!(job = %event.job, error = chain(&error), "event not recorded");
             }
@@ -102,21 +119,10 @@ async fn record_singly(
     }
 }
 
-async fn confirm(
-    queue: &dyn Queue,
-    store: &dyn ObjectStore,
-    ids: &[EventId],
-    unneeded: Vec<ObjectKey>,
-) {
+async fn confirm(queue: &dyn Queue, ids: &[EventId]) {
     if let Err(error) = queue.confirm(ids).await {
         // They come again, and change nothing.
         tracing::warn!(error = chain(&error), "recorded events are not confirmed");
-    }
-    for key in unneeded {
-        // What stays is swept later.
-        if let Err(error) = store.delete(&key).await {
-            tracing::debug!(error = chain(&error), "an object that nobody needs stays for now");
-        }
     }
 }
 

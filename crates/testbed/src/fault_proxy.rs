@@ -63,7 +63,19 @@ pub struct Incoming<'a> {
     pub request: &'a str,
 }
 
+/// Bytes on their way through a connection; of an HTTP request, those after its head.
+#[derive(Debug, Clone, Copy)]
+pub struct Passing<'a> {
+    /// That of the connection, as in [`Incoming`].
+    pub number: u64,
+    /// Whether they come from the server.
+    pub is_response: bool,
+    /// As many as came at once.
+    pub bytes: &'a [u8],
+}
+
 type Plan = Box<dyn FnMut(Incoming<'_>) -> Fault + Send>;
+type Guard = Box<dyn FnMut(Passing<'_>) -> Fault + Send>;
 
 /// A proxy that runs until it is dropped, with all its connections.
 #[derive(Debug)]
@@ -77,6 +89,7 @@ struct Shared {
     server: SocketAddr,
     is_http: bool,
     plan: Mutex<Plan>,
+    guard: Mutex<Guard>,
     /// The fault of all connections that are open when it changes.
     switch: watch::Sender<Fault>,
     accepted: AtomicU64,
@@ -116,6 +129,7 @@ impl FaultProxy {
             server,
             is_http,
             plan: Mutex::new(Box::new(|_| Fault::None)),
+            guard: Mutex::new(Box::new(|_| Fault::None)),
             switch: watch::Sender::new(Fault::None),
             accepted: AtomicU64::new(0),
             open: AtomicUsize::new(0),
@@ -145,6 +159,12 @@ impl FaultProxy {
     /// From now on, `plan` chooses the fault of every new connection.
     pub fn plan(&self, plan: impl FnMut(Incoming<'_>) -> Fault + Send + 'static) {
         *self.shared.plan.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(plan);
+    }
+
+    /// From now on, `guard` sees all bytes before they pass. A fault that it gives is that of these
+    /// bytes and of what follows them in the same direction.
+    pub fn guard(&self, guard: impl FnMut(Passing<'_>) -> Fault + Send + 'static) {
+        *self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(guard);
     }
 
     /// Connections so far.
@@ -182,6 +202,11 @@ impl Shared {
     fn choose(&self, number: u64, request: &str) -> Fault {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         plan(Incoming { number, request })
+    }
+
+    fn ask_guard(&self, passing: Passing<'_>) -> Fault {
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        guard(passing)
     }
 }
 
@@ -290,6 +315,26 @@ mod tests {
                 format!("GET / HTTP/1.1\r\nconnection: close\r\nx: y\r\n\r\n{body}")
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_guard_holds_what_it_does_not_like() {
+        let proxy = FaultProxy::tcp(echo().await).await;
+        let (sender, mut held) = tokio::sync::mpsc::unbounded_channel();
+        proxy.guard(move |passing| {
+            if passing.is_response && passing.bytes.starts_with(b"b") {
+                sender.send(passing.number).unwrap();
+                return Fault::BlackHole;
+            }
+            Fault::None
+        });
+        assert_eq!(ask(&proxy, b"a").await.unwrap(), b"a");
+        let asking = ask(&proxy, b"b");
+        tokio::select! {
+            answer = asking => panic!("{answer:?}"),
+            number = held.recv() => assert_eq!(number, Some(1)),
+        }
+        assert_eq!(ask(&proxy, b"c").await.unwrap(), b"c");
     }
 
     #[test]

@@ -28,6 +28,20 @@ pub struct S3Server {
 }
 
 impl S3Server {
+    /// Starts the server that `$TONEMILL_S3` names: `garage`, or s3s-fs if it is not set.
+    ///
+    /// # Panics
+    ///
+    /// If it names another, or the server does not start.
+    #[must_use]
+    pub fn start_chosen() -> Self {
+        match std::env::var("TONEMILL_S3") {
+            Ok(name) if name == "garage" => Self::start_garage(),
+            Ok(name) => panic!("TONEMILL_S3={name} is not known"),
+            Err(_) => Self::start(),
+        }
+    }
+
     /// Starts s3s-fs, which keeps objects in a folder and verifies signatures and checksums. The
     /// program is `$TONEMILL_S3S_FS`, or where `make setup` puts it.
     ///

@@ -131,7 +131,7 @@ fn nothing_is_overwritten_unless_that_is_said() {
 
 #[test]
 fn a_store_that_is_asked_directly_gets_no_token() {
-    let s3 = S3Server::start();
+    let s3 = S3Server::start_chosen();
     let environment = [
         ("TONEMILL_S3_ENDPOINT", &*s3.endpoint),
         ("TONEMILL_S3_BUCKET", &s3.bucket),

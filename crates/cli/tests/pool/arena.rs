@@ -55,11 +55,7 @@ impl Arena {
     }
 
     pub async fn with(redis: RedisServer) -> Self {
-        let s3 = match std::env::var("TONEMILL_S3") {
-            Ok(name) if name == "garage" => S3Server::start_garage(),
-            Ok(name) => panic!("TONEMILL_S3={name} is not known"),
-            Err(_) => S3Server::start(),
-        };
+        let s3 = S3Server::start_chosen();
         let mut config = RedisConfig::new(redis.url());
         config.lease = LEASE;
         let queue: Arc<dyn Queue> = Arc::new(RedisQueue::new(config.clone()).unwrap());

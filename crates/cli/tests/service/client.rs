@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -71,6 +72,7 @@ impl Client {
             path: path.into(),
             headers: Vec::new(),
             body: Pieces::default(),
+            patience: PATIENCE,
         };
         match &self.token {
             Some(token) => request.header("authorization", &format!("Bearer {token}")),
@@ -86,11 +88,18 @@ pub struct Request {
     path: String,
     headers: Vec<(String, String)>,
     body: Pieces,
+    patience: Duration,
 }
 
 impl Request {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Waits longer for the whole answer than others do.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -144,12 +153,13 @@ impl Request {
 
     /// The whole answer, if there is one.
     pub async fn try_send(self) -> Result<Reply, Failure> {
+        let patience = self.patience;
         let answer = async {
             let (parts, body) = self.try_open().await?.into_parts();
             let body = body.collect().await?.to_bytes();
             Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
         };
-        timeout(PATIENCE, answer).await.map_err(|_| "there is no answer")?
+        timeout(patience, answer).await.map_err(|_| "there is no answer")?
     }
 
     /// The answer as soon as it begins.

@@ -13,13 +13,15 @@ impl Ledger {
         Self::open(&format!("sqlite://{}", service.data().join("ledger.db").display())).await
     }
 
-    /// One in SQLite.
+    /// One in any database.
     pub async fn open(url: &str) -> Self {
         sqlx::any::install_default_drivers();
         let mut connection = AnyConnection::connect(url).await.expect("a ledger");
-        // The service writes as well.
-        let wait = sqlx::query("PRAGMA busy_timeout = 20000");
-        wait.execute(&mut connection).await.expect("SQLite knows it");
+        if url.starts_with("sqlite:") {
+            // The service writes as well.
+            let wait = sqlx::query("PRAGMA busy_timeout = 20000");
+            wait.execute(&mut connection).await.expect("SQLite knows it");
+        }
         Self(connection)
     }
 

@@ -1,7 +1,7 @@
 //! The service as its users and operators know it: the program, started as they start it, asked over
 //! HTTP as they ask it, with real videos, a real Redis, S3 server and databases, and `kill -9`.
 //!
-//! `service` starts it, whole or in parts; `client` and `events` speak to it; `jobs` is what every
+//! `service` starts it whole, `separate` in parts; `client` and `events` speak to it; `jobs` is what every
 //! test does with a job. The quick tier runs small versions; with `TONEMILL_CHAOS=1` they run at full
 //! size. `TONEMILL_SEED` repeats a run as far as chance is ours.
 
@@ -15,10 +15,16 @@ mod client;
 mod events;
 mod jobs;
 mod ledger;
+mod process;
+mod separate;
 mod service;
 
 mod auth;
 mod crash;
+mod crowd;
+mod deaths;
+mod fairness;
+mod forgery;
 mod keys;
 mod life;
 mod limits;
@@ -26,8 +32,11 @@ mod modes;
 mod names;
 mod output;
 mod resumable;
+mod stalls;
+mod steps;
 mod strangers;
 mod uploads;
+mod ways;
 
 use std::time::{Duration, Instant};
 

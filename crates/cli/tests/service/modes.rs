@@ -7,7 +7,9 @@ use crate::client::Client;
 use crate::events::Events;
 use crate::jobs::{assert_same, clip, convert, id_of, long, padded};
 use crate::ledger::Ledger;
-use crate::service::{PASSWORD, Separate};
+use crate::separate::Separate;
+use crate::service::PASSWORD;
+use crate::size;
 
 /// In at one API, watched and fetched at another.
 async fn live(one: &Client, other: &Client) {
@@ -85,9 +87,9 @@ async fn three_processes_over_sqlite() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_processes_over_mariadb() {
+async fn processes_over_mariadb() {
     let database = MariaDb::start();
-    live_and_end(Separate::start(Some(&database.url()), 1, 2)).await;
+    live_and_end(Separate::start(Some(&database.url()), size(2, 1), size(3, 2))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

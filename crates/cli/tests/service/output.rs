@@ -169,7 +169,7 @@ async fn curl_goes_on_where_it_stopped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn downloads_are_sent_to_the_store() {
-    let s3 = S3Server::start();
+    let s3 = S3Server::start_chosen();
     let service = Service::with_store(&["--presign", "60"], &s3);
     let client = service.admin().await;
     let video = clip();

@@ -27,7 +27,7 @@ async fn put(upload: &Value, bytes: &[u8]) -> Reply {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_video_goes_past_the_api_into_the_store() {
-    let s3 = S3Server::start();
+    let s3 = S3Server::start_chosen();
     let service = Service::with_store(&[], &s3);
     let client = service.admin().await;
     let video = clip();
@@ -54,7 +54,7 @@ async fn a_video_goes_past_the_api_into_the_store() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_as_it_was_said_is_refused() {
-    let s3 = S3Server::start();
+    let s3 = S3Server::start_chosen();
     let service = Service::with_store(&["--max-input", "1MiB"], &s3);
     let client = service.admin().await;
     let video = clip();

@@ -49,9 +49,12 @@ impl Bed {
     }
 
     async fn at(url: String, folder: TempDir) -> Self {
-        let ledger = Ledger::open(LedgerConfig::new(url.clone())).await.unwrap();
+        // Replicas that start together: one makes the tables, the others wait for it.
+        let open = || Ledger::open(LedgerConfig::new(url.clone()));
+        let (ledger, second, third) = tokio::join!(open(), open(), open());
+        let _replicas = [second.unwrap(), third.unwrap()];
         Self {
-            ledger: Arc::new(ledger),
+            ledger: Arc::new(ledger.unwrap()),
             queue: Arc::new(MemoryQueue::new(Duration::from_secs(30), LaneWeights::default())),
             store: Arc::new(FolderStore::new(folder.path().join("store"))),
             url,

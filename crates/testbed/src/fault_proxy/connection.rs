@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{Fault, Shared};
+use super::{Fault, Passing, Shared};
 
 /// Longest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -80,6 +80,8 @@ async fn serve(mut client: TcpStream, shared: &Shared, number: u64) -> io::Resul
         from: from_client,
         to: to_server,
         current: current.clone(),
+        shared,
+        number,
         is_response: false,
         body: Body { found: HEAD_END.len(), bytes: 0 },
     };
@@ -87,6 +89,8 @@ async fn serve(mut client: TcpStream, shared: &Shared, number: u64) -> io::Resul
         from: from_server,
         to: to_client,
         current,
+        shared,
+        number,
         is_response: true,
         body: Body { found: if shared.is_http { 0 } else { HEAD_END.len() }, bytes: 0 },
     };
@@ -181,6 +185,8 @@ struct Pump<'a> {
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
     current: Current,
+    shared: &'a Shared,
+    number: u64,
     is_response: bool,
     body: Body,
 }
@@ -217,6 +223,11 @@ impl Pump<'_> {
 
     /// Passes on `chunk`, or what the fault leaves of it. Whether to go on.
     async fn pass(&mut self, chunk: &mut [u8]) -> io::Result<bool> {
+        let (number, is_response) = (self.number, self.is_response);
+        let fault = self.shared.ask_guard(Passing { number, is_response, bytes: chunk });
+        if fault != Fault::None {
+            self.current.fault = fault;
+        }
         self.wait_while_black().await?;
         let start = self.body.start_in(chunk);
         let before = self.body.bytes;

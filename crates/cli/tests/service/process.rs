@@ -1,0 +1,110 @@
+//! A process of the program that a test started: where it listens, what it costs, how it ends.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::PATIENCE;
+
+/// A process of the program, killed when it is dropped.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    pub fn start(command: &mut Command, log: PathBuf) -> Self {
+        let file = File::options().create(true).append(true).open(&log).expect("a log");
+        command.stdout(Stdio::piped()).stderr(file);
+        Self { child: command.spawn().expect("the program starts"), log }
+    }
+
+    /// Where it says that it listens.
+    pub fn address(&mut self) -> SocketAddr {
+        let stdout = self.child.stdout.take().expect("it is piped");
+        let (sender, receiver) = mpsc::channel();
+        // Reads on, so that nobody writes into a closed pipe.
+        std::thread::spawn(move || {
+            BufReader::new(stdout).lines().map_while(Result::ok).for_each(|line| {
+                let _ = sender.send(line);
+            });
+        });
+        let line = receiver.recv_timeout(PATIENCE);
+        let line = line.unwrap_or_else(|_| panic!("it does not listen:\n{}", read(&self.log)));
+        let address = line.strip_prefix("tonemill: http://").expect("where it listens");
+        address.parse().expect("an address")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("our child");
+    }
+
+    /// Its end, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("our child")
+    }
+
+    /// SIGKILL, and its end.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM, and its end, which must be a success.
+    pub async fn drain(&mut self) {
+        self.signal(Signal::TERM);
+        let status = crate::until("an end in order", async || self.ended()).await;
+        assert!(status.success(), "{status}:\n{}", read(&self.log));
+    }
+
+    /// Processor time that it has used, all threads together.
+    pub fn cpu(&self) -> Duration {
+        let stat = read(Path::new(&format!("/proc/{}/stat", self.child.id())));
+        // After the name, which may hold anything; times are in hundredths of a second.
+        let fields: Vec<&str> = stat.rsplit_once(") ").expect("Linux").1.split(' ').collect();
+        let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+
+    /// Memory that it has now, and the most that it has had, in bytes.
+    pub fn memory(&self) -> (u64, u64) {
+        let status = read(Path::new(&format!("/proc/{}/status", self.child.id())));
+        let kibibytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next());
+            number.and_then(|number| number.parse::<u64>().ok()).expect("Linux")
+        };
+        (kibibytes("VmRSS:") << 10, kibibytes("VmHWM:") << 10)
+    }
+
+    /// Waits until it uses less than a tenth of a core; how long that took.
+    pub async fn calm(&self) -> Duration {
+        const WINDOW: Duration = Duration::from_millis(200);
+        let start = Instant::now();
+        loop {
+            let before = self.cpu();
+            tokio::time::sleep(WINDOW).await;
+            if self.cpu().saturating_sub(before) <= WINDOW / 10 {
+                return start.elapsed();
+            }
+            assert!(start.elapsed() < PATIENCE, "it works on and on");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What is in a file, if there is one.
+pub fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}
