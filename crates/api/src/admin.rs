@@ -132,8 +132,7 @@ pub struct UserQuery {
     params(UserQuery),
     responses(
         (status = 200, description = "A page", body = Vec<UserView>),
-        (status = 422, description = "A value is not valid", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn list_users(
@@ -155,10 +154,8 @@ pub async fn list_users(
     request_body = NewUserRequest,
     responses(
         (status = 201, description = "The user", body = UserView),
-        (status = 409, description = "The name is taken", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "A value is not valid", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 409, description = "The name is taken"),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn add_user(
@@ -187,12 +184,9 @@ pub async fn add_user(
     request_body = UserChangeRequest,
     responses(
         (status = 200, description = "The user as it is now", body = UserView),
-        (status = 404, description = "There is no such user", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 409, description = "You would lock yourself out", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "A value is not valid", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such user"),
+        (status = 409, description = "You would lock yourself out"),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn change_user(

@@ -20,10 +20,8 @@ use crate::server::ClientAddress;
     post, path = "/login", tag = "Classic", operation_id = "classic_log_in",
     responses(
         (status = 200, description = "The access token", body = String, content_type = "text/plain"),
-        (status = 401, description = "Wrong name or password", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 429, description = "Too many wrong passwords", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 401, description = "Wrong name or password"),
+        (status = 429, description = "Too many wrong passwords"),
     ),
     security(("basic" = []))
 )]
@@ -59,10 +57,8 @@ struct ClassicForm {
          body = String, content_type = "text/plain",
          headers(("X-Job-Id" = String, description = "The job"),
                  ("Location" = String, description = "Where it can be looked at"))),
-        (status = 409, description = "The same key is being used by another request", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 415, description = "Neither video nor audio", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 409, description = "The same key is being used by another request"),
+        (status = 415, description = "Neither video nor audio"),
     )
 )]
 pub async fn upload(State(api): State<Api>, caller: Caller, request: Request) -> Answer<Response> {
@@ -91,18 +87,12 @@ pub struct DownloadQuery {
         (status = 206, description = "The range", body = [u8], content_type = "audio/mpeg"),
         (status = 304, description = "You have it already"),
         (status = 307, description = "It is at the store, under an address for a few minutes"),
-        (status = 400, description = "No fid, or several", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 404, description = "There is no such job", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 409, description = "It is not finished", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 410, description = "It is not in the store any more", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 412, description = "It is not what If-Match says", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 416, description = "The range begins after its end", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 400, description = "No fid, or several"),
+        (status = 404, description = "There is no such job"),
+        (status = 409, description = "It is not finished"),
+        (status = 410, description = "It is not in the store any more"),
+        (status = 412, description = "It is not what If-Match says"),
+        (status = 416, description = "The range begins after its end"),
     )
 )]
 pub async fn download(

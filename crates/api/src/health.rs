@@ -53,8 +53,7 @@ pub async fn live() -> &'static str {
 /// All that a request needs is there.
 #[utoipa::path(get, path = "/readyz", tag = "Operation", security(()), responses(
     (status = 200, description = "Ready", body = String, content_type = "text/plain"),
-    (status = 503, description = "Something is away, or the process is about to end",
-     body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Something is away, or the process is about to end"),
 ))]
 pub async fn ready(State(api): State<Api>) -> Answer<&'static str> {
     if api.shutdown.is_cancelled() {
@@ -95,8 +94,7 @@ pub async fn version() -> Json<VersionView> {
 #[utoipa::path(get, path = "/metrics", tag = "Operation", security(()), responses(
     (status = 200, description = "In Prometheus' text format", body = String,
      content_type = "text/plain"),
-    (status = 404, description = "This process keeps none", body = Problem,
-     content_type = "application/problem+json"),
+    (status = 404, description = "This process keeps none"),
 ))]
 pub async fn metrics(State(api): State<Api>) -> Answer<impl IntoResponse> {
     let Some(metrics) = &api.metrics else {

@@ -76,12 +76,9 @@ impl ApiKeyView {
     request_body = NewApiKey,
     responses(
         (status = 201, description = "The key", body = ApiKeyView),
-        (status = 403, description = "By an API key, or with a scope beyond your role",
-         body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "You have as many as may be", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "A value is not valid", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 403, description = "By an API key, or with a scope beyond your role"),
+        (status = 409, description = "You have as many as may be"),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn add_key(
@@ -136,8 +133,7 @@ pub async fn list_keys(State(api): State<Api>, caller: Caller) -> Answer<Json<Ve
     params(("id" = String, Path, format = Uuid, description = "The key")),
     responses(
         (status = 204, description = "Ended"),
-        (status = 404, description = "There is no such key", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such key"),
     )
 )]
 pub async fn delete_key(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<StatusCode> {

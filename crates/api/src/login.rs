@@ -71,14 +71,10 @@ pub struct NewPassword {
     request_body(content = LogIn, description = "Or HTTP Basic, without a body"),
     responses(
         (status = 200, description = "Logged in", body = LoggedIn),
-        (status = 400, description = "Neither JSON nor HTTP Basic", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 401, description = "Wrong name or password", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "A field is missing, unknown or of a wrong type",
-         body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many wrong passwords", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 400, description = "Neither JSON nor HTTP Basic"),
+        (status = 401, description = "Wrong name or password"),
+        (status = 422, description = "A field is missing, unknown or of a wrong type"),
+        (status = 429, description = "Too many wrong passwords"),
     ),
     security((), ("basic" = []))
 )]
@@ -106,10 +102,8 @@ pub async fn log_in(
     request_body = Refresh,
     responses(
         (status = 200, description = "The next pair", body = LoggedIn),
-        (status = 401, description = "Unknown, expired, ended, or used before", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "No refresh token", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 401, description = "Unknown, expired, ended, or used before"),
+        (status = 422, description = "No refresh token"),
     ),
     security(())
 )]

@@ -66,10 +66,8 @@ impl WebhookView {
     request_body = NewWebhook,
     responses(
         (status = 201, description = "The webhook", body = WebhookView),
-        (status = 409, description = "You have as many as may be", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "A value is not valid", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 409, description = "You have as many as may be"),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn add_webhook(
@@ -130,8 +128,7 @@ pub async fn list_webhooks(
     params(("id" = String, Path, format = Uuid, description = "The webhook")),
     responses(
         (status = 204, description = "Removed"),
-        (status = 404, description = "There is no such webhook", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such webhook"),
     )
 )]
 pub async fn delete_webhook(

@@ -44,19 +44,13 @@ use crate::problem::{Answer, Problem};
         (status = 201, description = "Accepted: it will be done", body = JobView,
          headers(("Location" = String, description = "The job"))),
         (status = 200, description = "It was accepted before, under the same key", body = JobView),
-        (status = 404, description = "There is no such upload", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such upload"),
         (status = 409, description = "The same key is being used by another request, or the upload \
-         is not whole", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 413, description = "The upload is too large", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 415, description = "Neither video nor audio", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "An option is not valid", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 429, description = "Over a quota", body = Problem,
-         content_type = "application/problem+json"),
+         is not whole"),
+        (status = 413, description = "The upload is too large"),
+        (status = 415, description = "Neither video nor audio"),
+        (status = 422, description = "An option is not valid"),
+        (status = 429, description = "Over a quota"),
     )
 )]
 pub async fn create(

@@ -40,8 +40,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
         (status = 200, description = "Events `state` (a job) and `progress`", body = String,
          content_type = "text/event-stream"),
         (status = 204, description = "The job is over, and you know it: do not come back"),
-        (status = 404, description = "There is no such job, or it is somebody else's",
-         body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such job, or it is somebody else's"),
     )
 )]
 pub async fn events(

@@ -64,8 +64,7 @@ pub struct JobPage {
     params(ListQuery),
     responses(
         (status = 200, description = "A page", body = JobPage),
-        (status = 422, description = "A value is not valid", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn list(
@@ -126,8 +125,7 @@ const STATES: &str = "waiting, queued, running, finished, failed, cancelled";
     params(("id" = String, Path, format = Uuid, description = "The job")),
     responses(
         (status = 200, description = "All that is known about it", body = JobDetailView),
-        (status = 404, description = "There is no such job, or it is somebody else's",
-         body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such job, or it is somebody else's"),
     )
 )]
 pub async fn show(

@@ -61,16 +61,11 @@ const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
         (status = 206, description = "The range", body = [u8], content_type = "audio/mpeg"),
         (status = 304, description = "You have it already"),
         (status = 307, description = "It is at the store, under an address for a few minutes"),
-        (status = 404, description = "There is no such job, or it is somebody else's",
-         body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is not finished", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 410, description = "It is not in the store any more", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 412, description = "It is not what If-Match says", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 416, description = "The range begins after its end", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such job, or it is somebody else's"),
+        (status = 409, description = "It is not finished"),
+        (status = 410, description = "It is not in the store any more"),
+        (status = 412, description = "It is not what If-Match says"),
+        (status = 416, description = "The range begins after its end"),
     )
 )]
 pub async fn download(

@@ -27,10 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
     params(("id" = String, Path, format = Uuid, description = "The job")),
     responses(
         (status = 200, description = "Cancelled, now or before", body = JobView),
-        (status = 404, description = "There is no such job, or it is somebody else's",
-         body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is finished, or has failed", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such job, or it is somebody else's"),
+        (status = 409, description = "It is finished, or has failed"),
     )
 )]
 pub async fn cancel(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<Json<JobView>> {
@@ -50,10 +48,8 @@ pub async fn cancel(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answe
     responses(
         (status = 200, description = "Cancelled: it is still there to look at", body = JobView),
         (status = 204, description = "Deleted"),
-        (status = 404, description = "There is no such job, or it is somebody else's",
-         body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It was replayed in this moment", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such job, or it is somebody else's"),
+        (status = 409, description = "It was replayed in this moment"),
     )
 )]
 pub async fn end(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<Response> {
@@ -77,12 +73,9 @@ pub async fn end(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<R
     params(("id" = String, Path, format = Uuid, description = "The job")),
     responses(
         (status = 202, description = "It waits for its turn", body = JobView),
-        (status = 404, description = "There is no such job, or it is somebody else's",
-         body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is not over, or it is finished", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 410, description = "Its upload is gone", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such job, or it is somebody else's"),
+        (status = 409, description = "It is not over, or it is finished"),
+        (status = 410, description = "Its upload is gone"),
     )
 )]
 pub async fn retry(

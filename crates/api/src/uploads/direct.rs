@@ -69,14 +69,10 @@ pub struct DirectUpload {
     request_body = NewDirectUpload,
     responses(
         (status = 201, description = "Where to upload it", body = DirectUpload),
-        (status = 409, description = "The store has no addresses: upload through the API",
-         body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Too large", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "A value is not valid", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 429, description = "Over a quota", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 409, description = "The store has no addresses: upload through the API"),
+        (status = 413, description = "Too large"),
+        (status = 422, description = "A value is not valid"),
+        (status = 429, description = "Over a quota"),
     )
 )]
 pub async fn create(

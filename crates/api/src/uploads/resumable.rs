@@ -46,14 +46,10 @@ const VERSION_HEADERS: [(HeaderName, HeaderValue); 1] =
     responses(
         (status = 201, description = "It may come",
          headers(("Location" = String, description = "Where it goes on"))),
-        (status = 400, description = "No Upload-Length, or a header makes no sense", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 412, description = "Another version of tus", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 413, description = "Too large", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 429, description = "Over a quota", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 400, description = "No Upload-Length, or a header makes no sense"),
+        (status = 412, description = "Another version of tus"),
+        (status = 413, description = "Too large"),
+        (status = 429, description = "Over a quota"),
     )
 )]
 pub async fn create(
@@ -149,18 +145,12 @@ pub async fn look(
     responses(
         (status = 204, description = "Upload-Offset says how far it is now",
          headers(("Upload-Offset" = u64, description = "Bytes that are there"))),
-        (status = 404, description = "There is no such upload", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 409, description = "It goes on somewhere else", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 412, description = "Another version of tus", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 415, description = "Neither video nor audio, or not a body of tus", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 423, description = "Another request writes to it", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 460, description = "The checksum is another", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such upload"),
+        (status = 409, description = "It goes on somewhere else"),
+        (status = 412, description = "Another version of tus"),
+        (status = 415, description = "Neither video nor audio, or not a body of tus"),
+        (status = 423, description = "Another request writes to it"),
+        (status = 460, description = "The checksum is another"),
     )
 )]
 pub async fn append(
@@ -205,10 +195,8 @@ pub async fn append(
     ),
     responses(
         (status = 204, description = "Gone"),
-        (status = 404, description = "There is no such upload", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 412, description = "Another version of tus", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such upload"),
+        (status = 412, description = "Another version of tus"),
     )
 )]
 pub async fn give_up(
@@ -247,16 +235,11 @@ pub async fn give_up(
     responses(
         (status = 200, description = "As HEAD"),
         (status = 204, description = "As PATCH or DELETE"),
-        (status = 404, description = "There is no such upload", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 409, description = "It goes on somewhere else", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 412, description = "Another version of tus", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 423, description = "Another request writes to it", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 460, description = "The checksum is another", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such upload"),
+        (status = 409, description = "It goes on somewhere else"),
+        (status = 412, description = "Another version of tus"),
+        (status = 423, description = "Another request writes to it"),
+        (status = 460, description = "The checksum is another"),
     )
 )]
 pub async fn instead(
