@@ -1,6 +1,7 @@
 //! The service's book, opened behind its back: for what only time would change, and for what nobody
 //! may see.
 
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection as _, Row as _};
 
 use crate::service::Service;
@@ -13,13 +14,15 @@ impl Ledger {
         Self::open(&format!("sqlite://{}", service.data().join("ledger.db").display())).await
     }
 
-    /// One in SQLite.
+    /// One in any database.
     pub async fn open(url: &str) -> Self {
         sqlx::any::install_default_drivers();
         let mut connection = AnyConnection::connect(url).await.expect("a ledger");
-        // The service writes as well.
-        let wait = sqlx::query("PRAGMA busy_timeout = 20000");
-        wait.execute(&mut connection).await.expect("SQLite knows it");
+        if url.starts_with("sqlite:") {
+            // The service writes as well.
+            let wait = sqlx::query("PRAGMA busy_timeout = 20000");
+            wait.execute(&mut connection).await.expect("SQLite knows it");
+        }
         Self(connection)
     }
 
@@ -34,8 +37,12 @@ impl Ledger {
 
     /// The first column of the rows, as text.
     pub async fn texts(&mut self, statement: &'static str) -> Vec<String> {
-        let rows = sqlx::query(statement).fetch_all(&mut self.0).await.expect("a statement");
-        rows.iter().map(|row| row.get(0)).collect()
+        self.rows(statement).await.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Rows of columns.
+    pub async fn rows(&mut self, statement: &'static str) -> Vec<AnyRow> {
+        sqlx::query(statement).fetch_all(&mut self.0).await.expect("a statement")
     }
 
     /// The only number.

@@ -1,5 +1,5 @@
-//! The service, whole in one process or in parts, in a folder of its own; it can be killed and
-//! started again on what it left.
+//! The service, whole in one process, in a folder of its own; it can be killed and started again on
+//! what it left.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tonemill_testbed::redis::RedisServer;
 use tonemill_testbed::s3::S3Server;
 
 use crate::PATIENCE;
@@ -28,14 +27,14 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(command: &mut Command, log: PathBuf) -> Self {
+    pub fn start(command: &mut Command, log: PathBuf) -> Self {
         let file = File::options().create(true).append(true).open(&log).expect("a log");
         command.stdout(Stdio::piped()).stderr(file);
         Self { child: command.spawn().expect("the program starts"), log }
     }
 
     /// Where it says that it listens.
-    fn address(&mut self) -> SocketAddr {
+    pub fn address(&mut self) -> SocketAddr {
         let stdout = self.child.stdout.take().expect("it is piped");
         let (sender, receiver) = mpsc::channel();
         // Reads on, so that nobody writes into a closed pipe.
@@ -48,6 +47,11 @@ impl Process {
         let line = line.unwrap_or_else(|_| panic!("it does not listen:\n{}", read(&self.log)));
         let address = line.strip_prefix("tonemill: http://").expect("where it listens");
         address.parse().expect("an address")
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -74,7 +78,7 @@ impl Process {
 
     /// Processor time that it has used, all threads together.
     pub fn cpu(&self) -> Duration {
-        let stat = read(Path::new(&format!("/proc/{}/stat", self.child.id())));
+        let stat = read(Path::new(&format!("/proc/{}/stat", self.id())));
         // After the name, which may hold anything; times are in hundredths of a second.
         let fields: Vec<&str> = stat.rsplit_once(") ").expect("Linux").1.split(' ').collect();
         let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
@@ -209,77 +213,8 @@ fn start(
     (process, address)
 }
 
-/// Its parts as processes of their own: APIs, workers, Redis, an S3 server, and a database.
-pub struct Separate {
-    pub apis: Vec<(Process, SocketAddr)>,
-    pub workers: Vec<Process>,
-    pub database: String,
-    redis: RedisServer,
-    s3: S3Server,
-    folder: TempDir,
-}
-
-impl Separate {
-    /// Several of each over one database; `None` is SQLite.
-    pub fn start(database: Option<&str>, apis: usize, workers: usize) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = format!("sqlite://{}?mode=rwc", folder.path().join("ledger.db").display());
-        let database = database.map_or(file, str::to_owned);
-        let (redis, s3) = (RedisServer::start(), S3Server::start());
-        let (apis_due, apis, workers_due) = (apis, Vec::new(), workers);
-        let mut all = Self { apis, workers: Vec::new(), database, redis, s3, folder };
-        // All at once: one of them makes the tables, and the administrator.
-        let apis: Vec<Process> = (0..apis_due).map(|number| all.api(number)).collect();
-        all.workers = (0..workers_due).map(|number| all.worker(number)).collect();
-        all.apis = apis.into_iter().map(with_address).collect();
-        all
-    }
-
-    /// One more.
-    pub fn add_api(&mut self) {
-        self.apis.push(with_address(self.api(self.apis.len())));
-    }
-
-    fn api(&self, number: usize) -> Process {
-        let mut command = self.command("api");
-        command.args(["--listen", "127.0.0.1:0", "--database-url", &self.database]);
-        command.env("TONEMILL_ADMIN_PASSWORD", PASSWORD);
-        Process::start(&mut command, self.folder.path().join(format!("api-{number}.log")))
-    }
-
-    fn worker(&self, number: usize) -> Process {
-        let mut command = self.command("worker");
-        command.args(["--retry-delay", "0.2", "--lease", "2"]);
-        Process::start(&mut command, self.folder.path().join(format!("worker-{number}.log")))
-    }
-
-    fn command(&self, name: &str) -> Command {
-        let mut command = program();
-        command.args([name, "--log-format", "json"]).envs(store(&self.s3));
-        command.env("TONEMILL_REDIS_URL", self.redis.url());
-        command
-    }
-
-    /// Nobody, at one of the APIs.
-    pub fn nobody(&self, api: usize) -> Client {
-        Client::new(self.apis[api].1)
-    }
-
-    /// Everything that they have logged.
-    pub fn log(&self) -> String {
-        let entries = std::fs::read_dir(self.folder.path()).expect("a folder").flatten();
-        let is_log = |path: &PathBuf| path.extension() == Some("log".as_ref());
-        entries.map(|entry| entry.path()).filter(is_log).map(|log| read(&log)).collect()
-    }
-}
-
-fn with_address(mut api: Process) -> (Process, SocketAddr) {
-    let address = api.address();
-    (api, address)
-}
-
 /// Where the objects are.
-fn store(s3: &S3Server) -> Vec<(&'static str, String)> {
+pub fn store(s3: &S3Server) -> Vec<(&'static str, String)> {
     vec![
         ("TONEMILL_S3_ENDPOINT", s3.endpoint.clone()),
         ("TONEMILL_S3_BUCKET", s3.bucket.clone()),
@@ -289,6 +224,6 @@ fn store(s3: &S3Server) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
 }

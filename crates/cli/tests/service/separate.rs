@@ -1,0 +1,121 @@
+//! The service's parts as processes of their own: APIs, workers, Redis, an S3 server, and a database.
+//! Each can be killed and replaced while the others go on.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+use tonemill_testbed::redis::RedisServer;
+use tonemill_testbed::s3::S3Server;
+
+use crate::client::Client;
+use crate::service::{PASSWORD, Process, read, store};
+use crate::support::process::program;
+
+/// Variables that one process has besides the usual.
+pub type Variables<'a> = &'a [(&'a str, &'a str)];
+
+pub struct Separate {
+    pub apis: Vec<(Process, SocketAddr)>,
+    pub workers: Vec<Process>,
+    pub database: String,
+    pub redis: RedisServer,
+    pub s3: S3Server,
+    /// What every process that starts from now on has besides the usual.
+    pub variables: Vec<(&'static str, String)>,
+    processes: usize,
+    folder: TempDir,
+}
+
+impl Separate {
+    /// Several of each over one database; `None` is SQLite.
+    pub fn start(database: Option<&str>, apis: usize, workers: usize) -> Self {
+        let mut all = Self::without_processes(database);
+        // All at once: one of them makes the tables, and the administrator.
+        let apis: Vec<Process> = (0..apis).map(|_| all.api(&[])).collect();
+        all.workers = (0..workers).map(|_| all.worker(&[])).collect();
+        all.apis = apis.into_iter().map(with_address).collect();
+        all
+    }
+
+    /// A place for them: nobody is there yet.
+    pub fn without_processes(database: Option<&str>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = format!("sqlite://{}?mode=rwc", folder.path().join("ledger.db").display());
+        let database = database.map_or(file, str::to_owned);
+        let (redis, s3) = (RedisServer::start(), S3Server::start());
+        Self {
+            apis: Vec::new(),
+            workers: Vec::new(),
+            database,
+            redis,
+            s3,
+            variables: Vec::new(),
+            processes: 0,
+            folder,
+        }
+    }
+
+    /// One more.
+    pub fn add_api(&mut self, variables: Variables<'_>) {
+        let api = self.api(variables);
+        self.apis.push(with_address(api));
+    }
+
+    /// One more.
+    pub fn add_worker(&mut self, variables: Variables<'_>) {
+        let worker = self.worker(variables);
+        self.workers.push(worker);
+    }
+
+    fn api(&mut self, variables: Variables<'_>) -> Process {
+        let mut command = self.command("api", variables);
+        command.args(["--listen", "127.0.0.1:0", "--database-url", &self.database]);
+        command.env("TONEMILL_ADMIN_PASSWORD", PASSWORD);
+        Process::start(&mut command, self.next_log("api"))
+    }
+
+    /// Kills a worker; another takes its place.
+    pub fn replace_worker(&mut self, number: usize) {
+        self.workers[number].kill();
+        self.workers[number] = self.worker(&[]);
+    }
+
+    /// A worker that belongs to whoever asked for it.
+    pub fn worker(&mut self, variables: Variables<'_>) -> Process {
+        let mut command = self.command("worker", variables);
+        command.args(["--retry-delay", "0.2", "--lease", "2"]);
+        Process::start(&mut command, self.next_log("worker"))
+    }
+
+    fn command(&self, name: &str, variables: Variables<'_>) -> Command {
+        let mut command = program();
+        command.args([name, "--log-format", "json"]).envs(store(&self.s3));
+        command.env("TONEMILL_REDIS_URL", self.redis.url());
+        command.envs(self.variables.iter().cloned()).envs(variables.iter().copied());
+        command
+    }
+
+    fn next_log(&mut self, name: &str) -> PathBuf {
+        self.processes += 1;
+        self.folder.path().join(format!("{name}-{}.log", self.processes))
+    }
+
+    /// Nobody, at one of the APIs.
+    pub fn nobody(&self, api: usize) -> Client {
+        Client::new(self.apis[api].1)
+    }
+
+    /// Everything that they have logged.
+    pub fn log(&self) -> String {
+        let entries = std::fs::read_dir(self.folder.path()).expect("a folder").flatten();
+        let is_log = |path: &PathBuf| path.extension() == Some("log".as_ref());
+        entries.map(|entry| entry.path()).filter(is_log).map(|log| read(&log)).collect()
+    }
+}
+
+fn with_address(mut api: Process) -> (Process, SocketAddr) {
+    let address = api.address();
+    (api, address)
+}
