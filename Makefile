@@ -52,11 +52,13 @@ clients: setup-clients ## Prove the API with clients of others: schemathesis, tu
 	@scripts/clients.sh
 
 .PHONY: chaos
-chaos: setup-test ## Break workers, Redis and the store at full size; takes half an hour
+chaos: setup-test ## Break workers, APIs, databases, Redis, the store at full size; takes an hour
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
 		--nocapture --include-ignored --test-threads 3 $(addprefix --skip ,$(CHAOS_ALONE))
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
 		--nocapture --test-threads 1 $(CHAOS_ALONE)
+	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test system -- \
+		--nocapture --test-threads 1
 
 .PHONY: fuzz
 fuzz: setup-fuzz ## Run each fuzz target for FUZZ_SECONDS (default 600)
