@@ -15,11 +15,16 @@ pub struct Bucket<'a> {
 }
 
 impl Bucket<'_> {
-    /// All outputs, by job.
+    /// All outputs, by job. What a worker died over that only tried out whether it may write is none:
+    /// it would be the output of an attempt before the first, and is swept.
     pub async fn outputs(&self) -> BTreeMap<JobId, Vec<ObjectKey>> {
         let mut outputs: BTreeMap<JobId, Vec<ObjectKey>> = BTreeMap::new();
         for key in self.keys(ObjectKey::OUTPUTS).await {
-            let job = key.as_str().split('/').nth(1).expect("outputs/{job}/…");
+            let mut parts = key.as_str().split('/').skip(1);
+            let job = parts.next().expect("outputs/{job}/…");
+            if parts.next().is_some_and(|output| output.starts_with("0-")) {
+                continue;
+            }
             outputs.entry(job.parse().expect("a job")).or_default().push(key);
         }
         outputs

@@ -218,8 +218,9 @@ async fn survive(
     }
 }
 
-/// The jobs that have files.
+/// The jobs that have files. What only tried out whether one can write is of no attempt, and no job.
 fn folders(files: &[PathBuf]) -> BTreeSet<String> {
+    let is_trial = |file: &PathBuf| file.file_name()?.to_str().map(|name| name.starts_with("0-"));
     let folder = |file: &PathBuf| file.parent()?.file_name()?.to_str().map(str::to_owned);
-    files.iter().filter_map(folder).collect()
+    files.iter().filter(|file| is_trial(file) != Some(true)).filter_map(folder).collect()
 }

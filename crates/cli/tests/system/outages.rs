@@ -82,7 +82,9 @@ async fn ride_out(mut database: Database, outage: Outage) {
     let name = database.name();
     let mut system = System::start(Some(&database.url())).await;
     system.parts.add_worker(&[]);
-    system.submit(size(60, 12), clips::all()).await;
+    system.submit(size(60, 10), clips::all()).await;
+    // Is under way when the database goes.
+    system.submit(1, &[clips::long(100)]).await;
     let job = system.jobs.keys().next().expect("a job").clone();
     system.wait_until_running(1).await;
     let away = Instant::now();
