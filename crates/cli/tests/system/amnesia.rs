@@ -29,7 +29,7 @@ async fn forget(memory: Memory) {
     let mut system = System::start(None).await;
     (0..2).for_each(|_| system.parts.add_worker(&[]));
     system.submit(size(60, 6), clips::all()).await;
-    system.submit(2, &[clips::long(100)]).await;
+    system.submit(2, &[clips::long(60)]).await;
     system.wait_for_more_than(0).await;
     let copy = system.parts.redis.copy_data();
     let copied = Instant::now();
@@ -40,7 +40,7 @@ async fn forget(memory: Memory) {
     }
     system.submit(size(20, 4), clips::all()).await;
     // Are under way when Redis goes.
-    system.submit(2, &[clips::long(100)]).await;
+    system.submit(2, &[clips::long(60)]).await;
     system.wait_until_running(2).await;
     system.parts.redis.kill();
     let ended = system.ended().await;

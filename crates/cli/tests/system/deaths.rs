@@ -27,6 +27,7 @@ async fn workers_are_killed_at_random() {
         // How often somebody dies is what is chosen here, not what has to be waited for.
         tokio::time::sleep(pace).await;
     }
+    assert!(kills > 0, "nobody was killed");
     system.wait().await;
     let took = started.elapsed().as_secs_f64();
     let mut verdict = system.check(LEASE * 4).await;

@@ -18,7 +18,7 @@ async fn redis_is_killed_and_comes_back() {
     for _ in 0..rounds {
         system.submit(batch, clips::all()).await;
         // Is under way when Redis goes.
-        system.submit(1, &[clips::long(100)]).await;
+        system.submit(1, &[clips::long(60)]).await;
         system.wait_until_running(1).await;
         system.parts.redis.kill();
         let away = Instant::now();
