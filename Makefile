@@ -52,7 +52,7 @@ clients: setup-clients ## Prove the API with clients of others: schemathesis, tu
 	@scripts/clients.sh
 
 .PHONY: chaos
-chaos: setup-test ## Break workers, APIs, databases, Redis, the store at full size; takes an hour
+chaos: setup-test ## Break workers, Redis, the store, databases, clocks at full size; takes an hour
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
 		--nocapture --include-ignored --test-threads 3 $(addprefix --skip ,$(CHAOS_ALONE))
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
