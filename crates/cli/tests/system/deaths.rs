@@ -21,7 +21,7 @@ async fn workers_are_killed_at_random() {
     system.wait_until_running(1).await;
     // In the quick tier a few deaths are enough; the rest is to end.
     while kills < size(usize::MAX, 3) && system.ended().await < jobs {
-        assert!(started.elapsed() < PATIENCE * 10, "{}", system.parts.log());
+        assert!(started.elapsed() < PATIENCE * 30, "{}", system.parts.log());
         system.parts.replace_worker(random.usize(..3));
         kills += 1;
         // How often somebody dies is what is chosen here, not what has to be waited for.
