@@ -57,11 +57,13 @@ clients: setup-clients ## Prove the API with clients of others: schemathesis, tu
 	@scripts/clients.sh
 
 .PHONY: chaos
-chaos: setup-test ## Break workers, API, Redis and the store at full size; takes an hour
+chaos: setup-test ## Break workers, API, Redis, store, databases, clocks at full size; takes hours
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
 		--nocapture --include-ignored --test-threads 3 $(addprefix --skip ,$(CHAOS_ALONE))
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test pool -- \
 		--nocapture --test-threads 1 $(CHAOS_ALONE)
+	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test system -- \
+		--nocapture --test-threads 1
 	$(MAKE) chaos-service
 
 .PHONY: chaos-service

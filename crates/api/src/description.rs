@@ -1,7 +1,8 @@
 //! What the description says of every route alike: who is refused, and what else can go wrong
 //! wherever there is a body, or a ledger.
 //!
-//! Routes describe what is theirs; a status that one describes itself is left as it is.
+//! Routes describe what is theirs; a status that one describes itself is left as it is, but that every
+//! refusal is a problem.
 
 use tonemill_job::options::TAGS;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
@@ -57,16 +58,18 @@ fn complete_operation(operation: &mut Operation, has_body: bool) {
             never_null(schema);
         }
     }
-    // Whatever is said about security here is that there need be none, or another.
-    let responses = operation.responses.responses.values_mut();
-    let responses = responses.filter_map(|response| match response {
-        RefOr::T(response) => Some(&mut response.content),
-        RefOr::Ref(_) => None,
-    });
     if let Some(RefOr::T(body)) = &mut operation.request_body {
         body.content.iter_mut().for_each(binary);
     }
-    responses.for_each(|content| content.iter_mut().for_each(binary));
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        let is_refusal = status.starts_with(['4', '5']);
+        if is_refusal && response.content.is_empty() && has_body {
+            *response = problem(&response.description, true);
+        }
+        response.content.iter_mut().for_each(binary);
+    }
+    // A route that says anything of security takes no token, or something else.
     let is_secured = operation.security.is_none();
     let takes_body = operation.request_body.is_some();
     let secured = OF_SECURED.iter().filter(|_| is_secured);

@@ -13,7 +13,7 @@ use tonemill_job::chain;
 use utoipa::ToSchema;
 
 use crate::Api;
-use crate::problem::{Answer, Problem};
+use crate::problem::{AWAY, Answer, Problem};
 
 /// How long an answer counts: probes come often, from many sides.
 const FRESH: Duration = Duration::from_secs(2);
@@ -61,7 +61,10 @@ pub async fn ready(State(api): State<Api>) -> Answer<&'static str> {
     }
     match api.look_at_parts().await.status {
         "ok" => Ok("ready\n"),
-        _ => Err(Problem::unavailable("a part of the service does not answer: see /healthz")),
+        _ => {
+            let why = "a part of the service does not answer: see /healthz";
+            Err(Problem::unavailable(why).retry_after(AWAY))
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 pub type Answer<T, E = Problem> = Result<T, E>;
 
 /// Whoever is told that we are not there asks again after this long.
-const AWAY: Duration = Duration::from_secs(5);
+pub(crate) const AWAY: Duration = Duration::from_secs(5);
 
 /// Why a request was not answered as it wished.
 #[derive(Debug, Clone, Serialize, ToSchema)]

@@ -151,7 +151,7 @@ pub enum What {
     Retrying {
         /// Why it failed.
         failure: Box<Failure>,
-        /// When the next may begin, in milliseconds since 1970 by the queue's clock.
+        /// When the next may begin, in milliseconds since 1970 by the worker's clock, as `at_ms`.
         not_before_ms: u64,
     },
     /// The output is in the store.

@@ -58,11 +58,11 @@ impl Database {
             refused("its URL starts with none of sqlite:, mysql:, mariadb:, postgres:".into())
         })?;
         let pool = |most: u32| {
-            AnyPoolOptions::new().max_connections(most).acquire_timeout(ACQUIRE).after_connect(
-                move |connection, _| {
-                    Box::pin(async move { connection.execute(dialect.greeting()).await.map(drop) })
-                },
-            )
+            let options = AnyPoolOptions::new().max_connections(most).acquire_timeout(ACQUIRE);
+            let options = options.after_connect(move |connection, _| {
+                Box::pin(async move { connection.execute(dialect.greeting()).await.map(drop) })
+            });
+            options.after_release(|connection, _| Box::pin(answers(connection)))
         };
         let failed = |error| during(OPERATION, error);
         // A pool would try for a while and then say that it had no time.
@@ -161,6 +161,14 @@ async fn first_greeting(url: &str, dialect: Dialect) -> Result<(), sqlx::Error> 
             outcome => return outcome,
         }
     }
+}
+
+/// Whether a connection that was in use still answers, in time. The pool asks as well, but without an
+/// end: a connection to a machine that is gone would be in use until TCP gives it up, for a quarter
+/// of an hour.
+async fn answers(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    let answer = timeout(ACQUIRE, connection.ping()).await;
+    answer.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
 }
 
 fn during(operation: &'static str, error: sqlx::Error) -> LedgerError {

@@ -182,7 +182,10 @@ impl Ledger {
                 if self.has_ended(tx, event).await? {
                     return Ok(());
                 }
-                let change = retrying(&job, event, failure, *not_before_ms)?;
+                // Of a worker's clock only differences are believed.
+                let delay = signed(not_before_ms.saturating_sub(event.at_ms));
+                let not_before = self.db.now_ms().saturating_add(delay);
+                let change = retrying(&job, event, failure, not_before)?;
                 self.change(tx, &job, change, consequences).await?;
                 "retrying"
             }
@@ -342,7 +345,7 @@ fn retrying(
     job: &Job,
     event: &JobEvent,
     failure: &Failure,
-    not_before_ms: u64,
+    not_before_ms: i64,
 ) -> Result<Change, sqlx::Error> {
     let before = job.history;
     let crashed = failure.kind == FailureKind::Crash;
@@ -356,7 +359,7 @@ fn retrying(
     Ok(Change::new(Transition::Retry)
         .text("history", to_json(&history)?)
         .number("attempts", i64::from(event.attempt))
-        .number("not_before_ms", signed(not_before_ms))
+        .number("not_before_ms", not_before_ms)
         .text("worker", None)
         .text("failure", to_json(failure)?))
 }

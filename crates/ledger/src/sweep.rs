@@ -5,7 +5,7 @@
 //! and no upload names: outputs that lost a race, uploads whose API died before it could accept a job.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sqlx::Row as _;
 use tonemill_job::objects::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
@@ -114,7 +114,7 @@ impl Sweeper {
         store: &dyn ObjectStore,
         prefix: &str,
     ) -> Result<usize, String> {
-        let nameless = self.retention.nameless;
+        let before = ledger.time_before(self.retention.nameless);
         let mut count = 0;
         let mut after = None;
         loop {
@@ -123,7 +123,7 @@ impl Sweeper {
             let Some(last) = page.last() else { return Ok(count) };
             after = Some(last.key.clone());
             let old: Vec<&ListedObject> =
-                page.iter().filter(|object| is_old(object.modified, nameless)).collect();
+                page.iter().filter(|object| object.modified < before).collect();
             let named = ledger.named_objects(&old).await.map_err(|error| chain(&error))?;
             for object in old.into_iter().filter(|object| !named.contains(&object.key)) {
                 store.delete(&object.key).await.map_err(|error| chain(&error))?;
@@ -142,9 +142,10 @@ impl Sweeper {
             Err(error) if error.kind == StoreErrorKind::Unsupported => return Ok(0),
             outcome => outcome.map_err(|error| chain(&error))?,
         };
+        let before = ledger.time_before(self.retention.unfinished);
         let mut count = 0;
         for upload in unfinished {
-            if !is_old(upload.started, self.retention.unfinished) {
+            if upload.started >= before {
                 continue;
             }
             let named = ledger.is_awaited(&upload.key).await.map_err(|error| chain(&error))?;
@@ -155,10 +156,6 @@ impl Sweeper {
         }
         Ok(count)
     }
-}
-
-fn is_old(since: SystemTime, limit: Duration) -> bool {
-    since.elapsed().is_ok_and(|age| age > limit)
 }
 
 /// Removes what uploads have stored that nobody went on with, then the uploads.
@@ -210,6 +207,13 @@ async fn purge(ledger: &Ledger, store: &dyn ObjectStore) -> Result<usize, String
 }
 
 impl Ledger {
+    /// When it was so long ago, by the clock that all replicas share: a replica whose own is ahead would
+    /// take for old what is being stored.
+    fn time_before(&self, age: Duration) -> SystemTime {
+        let now = Duration::from_millis(self.now_ms().try_into().unwrap_or(0));
+        UNIX_EPOCH + now.saturating_sub(age)
+    }
+
     /// Deletes jobs that were over before a time, and forgets what else is as old.
     pub(crate) async fn expire(&self, before_ms: i64) -> Result<usize> {
         let mut count = 0;

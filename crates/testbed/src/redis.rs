@@ -1,6 +1,7 @@
 //! A real redis-server for a test: on a port of its own, with its data in a folder of its own, gone
 //! when it is dropped. It can be killed, paused and started again on the same port and data.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -176,6 +177,40 @@ impl RedisServer {
     /// If it does not start.
     pub fn restart_empty(&mut self) {
         self.data = tempfile::tempdir().expect("a temporary folder");
+        self.restart();
+    }
+
+    /// Copies its data as it is on the disk now, for [`restart_from`](Self::restart_from).
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be copied.
+    #[must_use]
+    pub fn copy_data(&self) -> TempDir {
+        let copy = tempfile::tempdir().expect("a temporary folder");
+        let mut folders = vec![PathBuf::new()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(self.data.path().join(&folder)).expect("our folder") {
+                let name = folder.join(entry.expect("our folder").file_name());
+                let (from, to) = (self.data.path().join(&name), copy.path().join(&name));
+                if from.is_dir() {
+                    fs::create_dir(&to).expect("our folder");
+                    folders.push(name);
+                } else {
+                    fs::copy(&from, &to).expect("our folder");
+                }
+            }
+        }
+        copy
+    }
+
+    /// Starts it again where it was, with data that it once had.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn restart_from(&mut self, data: TempDir) {
+        self.data = data;
         self.restart();
     }
 

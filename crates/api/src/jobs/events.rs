@@ -22,7 +22,7 @@ use crate::auth::{Caller, Scope};
 use crate::jobs::look::job_id;
 use crate::jobs::view::JobView;
 use crate::path::Id;
-use crate::problem::{Answer, Problem};
+use crate::problem::Answer;
 use crate::watch::{Outlook, Snapshot};
 
 /// Proxies cut what is silent for longer.

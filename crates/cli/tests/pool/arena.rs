@@ -12,13 +12,14 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tonemill_job::message::Reply;
-use tonemill_job::objects::{ObjectStore, S3Config, S3Credentials, S3Store};
+use tonemill_job::objects::{ObjectStore, S3Store};
 use tonemill_job::queue::Queue;
 use tonemill_job::queue::redis::{RedisConfig, RedisQueue};
 use tonemill_job::{JobId, JobMessage, ObjectKey};
 use tonemill_testbed::redis::RedisServer;
 use tonemill_testbed::s3::S3Server;
 
+use crate::bucket::{Bucket, s3_config};
 use crate::clips::Clip;
 use crate::recorder::Recorder;
 use crate::support::process::program;
@@ -146,6 +147,11 @@ impl Arena {
         self.recorder.wait_for_ends(self.jobs.len(), self.patience).await
     }
 
+    /// Where its objects are.
+    pub fn bucket(&self) -> Bucket<'_> {
+        Bucket { store: &*self.store, s3: &self.s3 }
+    }
+
     /// Everything that workers have logged.
     pub fn log(&self) -> String {
         let mut logs: Vec<_> =
@@ -162,20 +168,6 @@ impl Arena {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-}
-
-pub fn s3_config(s3: &S3Server) -> S3Config {
-    let mut config = S3Config::new(
-        Some(s3.endpoint.clone()),
-        s3.bucket.clone(),
-        S3Credentials::Static {
-            access_key_id: s3.access_key_id.clone(),
-            secret_access_key: s3.secret_access_key.clone(),
-            session_token: None,
-        },
-    );
-    config.region.clone_from(&s3.region);
-    config
 }
 
 fn read(path: &Path) -> String {

@@ -4,10 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tonemill_job::objects::{ObjectStore, StoreErrorKind};
 use tonemill_job::{JobId, ObjectKey};
 
 use crate::arena::{Arena, LEASE};
@@ -48,14 +46,14 @@ impl Arena {
         let mut verdict = Verdict::default();
         self.wait().await;
         self.check_redis(alive, &mut verdict).await;
-        let outputs = self.outputs().await;
+        let outputs = self.bucket().outputs().await;
         for job in self.jobs.keys() {
             self.check_job(*job, lost.contains(job), &outputs, &mut verdict).await;
         }
         for job in outputs.keys().filter(|job| !self.jobs.contains_key(job)) {
             verdict.violations.push(format!("an output of {job}, which nobody submitted"));
         }
-        for upload in self.unfinished().await {
+        for upload in self.bucket().unfinished().await {
             verdict.violations.push(format!("an unfinished upload: {upload}"));
         }
         verdict
@@ -86,7 +84,7 @@ impl Arena {
             }
             End::Finished(finished) => {
                 verdict.swept += visible.iter().filter(|key| **key != finished.output).count();
-                let bytes = read(&*self.store, &finished.output).await;
+                let bytes = self.bucket().read(&finished.output).await;
                 if bytes.as_deref() != Some(&clip.reference[..]) {
                     let found =
                         bytes.map_or("missing".to_owned(), |b| format!("{} bytes", b.len()));
@@ -98,21 +96,6 @@ impl Arena {
             }
             End::Failed(_) | End::Cancelled if is_lost => verdict.swept += visible.len(),
             other => verdict.violations.push(format!("{job} did not succeed: {other:?}")),
-        }
-    }
-
-    async fn outputs(&self) -> BTreeMap<JobId, Vec<ObjectKey>> {
-        let mut outputs: BTreeMap<JobId, Vec<ObjectKey>> = BTreeMap::new();
-        let mut after = None;
-        loop {
-            let page =
-                self.store.list(ObjectKey::OUTPUTS, after.as_ref(), 1000).await.expect("a list");
-            let Some(last) = page.last() else { return outputs };
-            after = Some(last.key.clone());
-            for object in page {
-                let job = object.key.as_str().split('/').nth(1).expect("outputs/{job}/…");
-                outputs.entry(job.parse().expect("a job")).or_default().push(object.key);
-            }
         }
     }
 
@@ -134,53 +117,4 @@ impl Arena {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-
-    /// Uploads that were begun and not finished.
-    async fn unfinished(&self) -> Vec<String> {
-        match self.store.unfinished().await {
-            Ok(uploads) => uploads.iter().map(|upload| upload.key.to_string()).collect(),
-            Err(error) => {
-                assert_eq!(error.kind, StoreErrorKind::Unsupported, "{error:?}");
-                self.parts().iter().map(|file| file.display().to_string()).collect()
-            }
-        }
-    }
-
-    /// Removes what the dead left half-way, as the service does when it is old; how much.
-    pub async fn sweep_unfinished(&self) -> usize {
-        let Ok(uploads) = self.store.unfinished().await else {
-            let parts = self.parts();
-            for file in &parts {
-                std::fs::remove_file(file).expect("a file");
-            }
-            return parts.len();
-        };
-        for upload in &uploads {
-            self.store.give_up(upload).await.expect("it is there or gone");
-        }
-        uploads.len()
-    }
-
-    /// Files of uploads in parts. s3s-fs cannot list them, but keeps them under names that begin with
-    /// a dot, beside its buckets.
-    fn parts(&self) -> Vec<PathBuf> {
-        let bucket = self.s3.object_path("");
-        let root = bucket.parent().expect("a folder of buckets");
-        let files = std::fs::read_dir(root).expect("a folder").map(|file| file.expect("an entry"));
-        let is_part = |name: &str| name.starts_with(".upload") || name.contains(".upload-");
-        files
-            .filter(|file| is_part(&file.file_name().to_string_lossy()))
-            .map(|file| file.path())
-            .collect()
-    }
-}
-
-async fn read(store: &dyn ObjectStore, key: &ObjectKey) -> Option<Vec<u8>> {
-    let bytes = store.head(key).await.ok()?.bytes;
-    let mut all = Vec::new();
-    while (all.len() as u64) < bytes {
-        let at = all.len() as u64;
-        all.extend_from_slice(&store.get(key, at..bytes.min(at + (8 << 20))).await.ok()?);
-    }
-    Some(all)
 }

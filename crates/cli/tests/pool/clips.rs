@@ -1,7 +1,8 @@
 //! Short inputs of several kinds, and what an undisturbed conversion makes of them.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tonemill_codec::{
     Bitrate, BitrateMode, CancelToken, Mp3Settings, Options, Quality, SeekSink, transcode,
@@ -9,6 +10,7 @@ use tonemill_codec::{
 
 use tonemill_job::JobOptions;
 
+use crate::support::chaos::is_full;
 use crate::support::fixtures;
 
 /// An input and its MP3.
@@ -34,13 +36,25 @@ pub fn all() -> &'static [Arc<Clip>] {
     })
 }
 
+/// Short clips and, at full size, some that take a second or two, so that a run lasts for many kills.
+pub fn mixed() -> Vec<Arc<Clip>> {
+    let mut clips = all().to_vec();
+    if is_full() {
+        clips.extend([long(120), long(180)]);
+    }
+    clips
+}
+
 fn clip(name: &'static str) -> Arc<Clip> {
     usual(name, std::fs::read(fixtures::path(name)).expect("a fixture"))
 }
 
 /// A clip of its own: minutes of sound, which take a second or more to convert.
 pub fn long(seconds: u32) -> Arc<Clip> {
-    usual("long.m4a", sweep(seconds))
+    static CLIPS: Mutex<BTreeMap<u32, Arc<Clip>>> = Mutex::new(BTreeMap::new());
+    let mut clips = CLIPS.lock().unwrap_or_else(PoisonError::into_inner);
+    let clip = clips.entry(seconds).or_insert_with(|| usual("long.m4a", sweep(seconds)));
+    Arc::clone(clip)
 }
 
 /// Minutes of sound that take little time and many bytes: three parts of an upload for ten of them.

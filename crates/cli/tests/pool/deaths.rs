@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use tokio::task::JoinSet;
 
 use crate::arena::{Arena, LEASE, PATIENCE, Worker};
-use crate::clips::{self, Clip};
+use crate::clips;
 use crate::{is_full, report, seeded, size};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,22 +73,13 @@ async fn a_log_that_cannot_be_written_ends_no_worker() {
     arena.check(0).await.assert_sound(&arena);
 }
 
-/// Short clips and, at full size, some that take a second or two, so that a run lasts for many kills.
-fn mixed() -> Vec<Arc<Clip>> {
-    let mut clips = clips::all().to_vec();
-    if is_full() {
-        clips.extend([clips::long(120), clips::long(180)]);
-    }
-    clips
-}
-
 /// Fault test 1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_random() {
     let mut arena = Arena::new().await;
     let (mut random, seed) = seeded();
     let jobs = size(500, 40);
-    arena.submit(jobs, &mixed()).await;
+    arena.submit(jobs, &clips::mixed()).await;
     let mut workers: Vec<Worker> = (0..3).map(|_| arena.worker(&["--jobs", "2"])).collect();
     let pace = if is_full() { Duration::from_secs(5) } else { Duration::from_millis(700) };
     let started = Instant::now();
@@ -117,7 +108,7 @@ async fn killed_at_random() {
 async fn rolled_over_one_by_one() {
     let mut arena = Arena::new().await;
     let jobs = size(300, 30);
-    let mut clips = mixed();
+    let mut clips = clips::mixed();
     clips.push(clips::long(300));
     arena.submit(jobs, &clips).await;
     let mut workers: Vec<Worker> = (0..2).map(|_| arena.worker(&["--jobs", "2"])).collect();

@@ -12,6 +12,7 @@ mod support;
 mod admin;
 mod arena;
 mod bombs;
+mod bucket;
 mod checker;
 mod clips;
 mod crashes;
@@ -23,23 +24,4 @@ mod storms;
 mod submit;
 mod tls;
 
-/// The full number, or the small one in the quick tier.
-fn size(full: usize, quick: usize) -> usize {
-    if is_full() { full } else { quick }
-}
-
-fn is_full() -> bool {
-    std::env::var_os("TONEMILL_CHAOS").is_some()
-}
-
-/// Chance for one test, and the seed that repeats it.
-fn seeded() -> (fastrand::Rng, u64) {
-    let given = std::env::var("TONEMILL_SEED").ok();
-    let seed = given.map_or_else(|| fastrand::u64(..1 << 32), |seed| seed.parse().expect("a seed"));
-    (fastrand::Rng::with_seed(seed), seed)
-}
-
-/// Tells what a test has measured.
-fn report(fault_test: u32, figures: &str) {
-    println!("fault test {fault_test}: {figures}");
-}
+use support::chaos::{is_full, report, seeded, size};

@@ -188,7 +188,7 @@ async fn killed_between_two_parts() {
         let mut heir = arena.worker(&["--jobs", "1"]);
         assert_eq!(arena.wait().await, 1, "{}", arena.log());
         // What the dead left behind is swept by age; nobody is at work now.
-        swept += arena.sweep_unfinished().await;
+        swept += arena.bucket().sweep_unfinished().await;
         arena.check(1).await.assert_sound(&arena);
         heir.drain().await;
     }

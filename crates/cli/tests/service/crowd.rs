@@ -40,8 +40,8 @@ impl Scene {
         let mut all = Separate::without_processes(None);
         all.detours.push(("TONEMILL_MAX_INPUT", MOST.to_string()));
         all.detours.push(("TONEMILL_REQUESTS", "100000".to_owned()));
-        all.add_api();
-        all.add_worker();
+        all.add_api(&[]);
+        all.add_worker(&[]);
         let admin = all.nobody(0).log_in("admin", PASSWORD).await;
         let mut clients = Vec::new();
         for number in 0..users {

@@ -38,8 +38,8 @@ impl Scene {
         let mut all = Separate::without_processes(database);
         let trap = Trap::new();
         let surroundings = Surroundings::of(&mut all, &trap).await;
-        all.add_api();
-        all.add_worker();
+        all.add_api(&[]);
+        all.add_worker(&[]);
         let admin = all.nobody(0).log_in("admin", crate::service::PASSWORD).await;
         let key = json!({"label": "uploader", "scopes": ["read", "write"]});
         let key = admin.post("/v1/keys").json(&key).send().await.expect(201).json();

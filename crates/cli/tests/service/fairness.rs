@@ -103,8 +103,8 @@ async fn nobody_waits_behind_a_thousand_files() {
     let (count, backlog) = (size(100, 20), size(10_000, 300));
     let mut service = Separate::without_processes(None);
     service.detours.push(("TONEMILL_REQUESTS", "1000000".to_owned()));
-    service.add_api();
-    service.add_worker();
+    service.add_api(&[]);
+    service.add_worker(&[]);
     let users = users(&service, count).await;
     let (big, others) = users.split_first().expect("users");
     told("idle", &ask(others, "idle").await);
@@ -114,7 +114,7 @@ async fn nobody_waits_behind_a_thousand_files() {
     let mut ledger = Ledger::open(&service.database).await;
     let waiting = "SELECT COUNT(*) FROM jobs WHERE label = 'big' AND state = 'waiting'";
     let before = ledger.number(waiting).await;
-    service.add_worker();
+    service.add_worker(&[]);
     let took = ask(others, "busy").await;
     let after = ledger.number(waiting).await;
     told(&format!("with {before} jobs of one user waiting, {after} in the end"), &took);

@@ -1,7 +1,9 @@
 //! What tests do with jobs: submit, wait for the end, fetch; and what `tonemill convert` makes of the
 //! same file.
 
+use std::fs::File;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -16,6 +18,13 @@ impl Client {
         let body = json!({"name": name, "password": password});
         let reply = self.post("/v1/login").json(&body).send().await.expect(200);
         self.with(reply.json()["access_token"].as_str().expect("a token"))
+    }
+
+    /// The same user with an API key, which no time ends.
+    pub async fn with_a_key(&self) -> Self {
+        let key = json!({"label": "uploader", "scopes": ["read", "write"]});
+        let key = self.post("/v1/keys").json(&key).send().await.expect(201).json();
+        self.with(key["key"].as_str().expect("a key"))
     }
 
     /// Submits a video as the body, with options in the query; the job.
@@ -112,4 +121,11 @@ pub fn assert_same(got: &[u8], due: &[u8]) {
 /// Puts an output where other programs can look at it.
 pub fn saved(mp3: &[u8], path: &Path) {
     std::fs::write(path, mp3).expect("a file");
+}
+
+/// Makes a file look two days old.
+pub fn age(file: &Path) {
+    let file = File::open(file).expect("a file");
+    let then = SystemTime::now() - Duration::from_hours(48);
+    file.set_modified(then).expect("our file");
 }

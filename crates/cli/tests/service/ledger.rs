@@ -1,6 +1,7 @@
 //! The service's book, opened behind its back: for what only time would change, and for what nobody
 //! may see.
 
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection as _, Row as _};
 
 use crate::service::Service;
@@ -36,8 +37,12 @@ impl Ledger {
 
     /// The first column of the rows, as text.
     pub async fn texts(&mut self, statement: &'static str) -> Vec<String> {
-        let rows = sqlx::query(statement).fetch_all(&mut self.0).await.expect("a statement");
-        rows.iter().map(|row| row.get(0)).collect()
+        self.rows(statement).await.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Rows of columns.
+    pub async fn rows(&mut self, statement: &'static str) -> Vec<AnyRow> {
+        sqlx::query(statement).fetch_all(&mut self.0).await.expect("a statement")
     }
 
     /// The only number.

@@ -15,7 +15,9 @@ mod client;
 mod events;
 mod jobs;
 mod ledger;
+#[allow(dead_code, reason = "the tests of the whole system use the rest")]
 mod process;
+#[allow(dead_code, reason = "the tests of the whole system use the rest")]
 mod separate;
 mod service;
 
@@ -38,36 +40,5 @@ mod strangers;
 mod uploads;
 mod ways;
 
-use std::time::{Duration, Instant};
-
-/// Within this everything happens that is to happen.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// The full number, or the small one in the quick tier.
-fn size(full: usize, quick: usize) -> usize {
-    if std::env::var_os("TONEMILL_CHAOS").is_some() { full } else { quick }
-}
-
-/// Chance for one test, and the seed that repeats it.
-fn seeded() -> (fastrand::Rng, u64) {
-    let given = std::env::var("TONEMILL_SEED").ok();
-    let seed = given.map_or_else(|| fastrand::u64(..1 << 32), |seed| seed.parse().expect("a seed"));
-    (fastrand::Rng::with_seed(seed), seed)
-}
-
-/// Asks until there is an answer, for as long as patience lasts.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        pause(what, start).await;
-    }
-}
-
-/// A moment between two tries, if patience that began then lasts.
-async fn pause(what: &str, start: Instant) {
-    assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-    tokio::time::sleep(Duration::from_millis(10)).await;
-}
+use support::chaos::{seeded, size};
+use support::patience::{PATIENCE, pause, until};

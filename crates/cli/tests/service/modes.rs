@@ -104,7 +104,7 @@ async fn a_key_of_another_api_is_known_at_once() {
     let mut all = Separate::start(None, 1, 0);
     let mut ledger = Ledger::open(&all.database).await;
     assert_eq!(ledger.change("DELETE FROM signing_keys", &[]).await, 1);
-    all.add_api();
+    all.add_api(&[]);
     let client = all.nobody(1).log_in("admin", PASSWORD).await;
     Client { address: all.apis[0].1, ..client }.get("/v1/me").send().await.expect(200);
 }

@@ -1,5 +1,5 @@
-//! The parts of the service as processes of their own: APIs, workers, Redis, an S3 server, and a
-//! database. Any of them can be killed and started again, and reached on a detour.
+//! The service's parts as processes of their own: APIs, workers, Redis, an S3 server, and a database.
+//! Each can be killed and replaced while the others go on, and reached on a detour.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,14 +14,20 @@ use crate::process::{Process, read};
 use crate::service::{PASSWORD, store};
 use crate::support::process::program;
 
+/// Variables that one process has besides the usual.
+pub type Variables<'a> = &'a [(&'a str, &'a str)];
+
 pub struct Separate {
     pub apis: Vec<(Process, SocketAddr)>,
     pub workers: Vec<Process>,
     pub database: String,
     pub redis: RedisServer,
     pub s3: S3Server,
-    /// Variables for the APIs besides the usual: where the others are, if not where they are.
+    /// What every process that starts from now on has besides the usual.
+    pub variables: Vec<(&'static str, String)>,
+    /// What the APIs have besides: where the others are, if not where they are.
     pub detours: Vec<(&'static str, String)>,
+    processes: usize,
     folder: TempDir,
 }
 
@@ -30,56 +36,81 @@ impl Separate {
     pub fn start(database: Option<&str>, apis: usize, workers: usize) -> Self {
         let mut all = Self::without_processes(database);
         // All at once: one of them makes the tables, and the administrator.
-        let apis: Vec<Process> = (0..apis).map(|number| all.api(number)).collect();
-        all.workers = (0..workers).map(|number| all.worker(number)).collect();
+        let apis: Vec<Process> = (0..apis).map(|_| all.api(&[])).collect();
+        all.workers = (0..workers).map(|_| all.worker(&[])).collect();
         all.apis = apis.into_iter().map(with_address).collect();
         all
     }
 
-    /// What they need, and none of them.
+    /// A place for them: nobody is there yet.
     pub fn without_processes(database: Option<&str>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = format!("sqlite://{}?mode=rwc", folder.path().join("ledger.db").display());
         let database = database.map_or(file, str::to_owned);
         let (redis, s3) = (RedisServer::start(), S3Server::start_chosen());
-        let (apis, workers, detours) = (Vec::new(), Vec::new(), Vec::new());
-        Self { apis, workers, database, redis, s3, detours, folder }
+        Self {
+            apis: Vec::new(),
+            workers: Vec::new(),
+            database,
+            redis,
+            s3,
+            variables: Vec::new(),
+            detours: Vec::new(),
+            processes: 0,
+            folder,
+        }
     }
 
     /// One more.
-    pub fn add_api(&mut self) {
-        self.apis.push(with_address(self.api(self.apis.len())));
+    pub fn add_api(&mut self, variables: Variables<'_>) {
+        let api = self.api(variables);
+        self.apis.push(with_address(api));
     }
 
     /// One more.
-    pub fn add_worker(&mut self) {
-        self.workers.push(self.worker(self.workers.len()));
+    pub fn add_worker(&mut self, variables: Variables<'_>) {
+        let worker = self.worker(variables);
+        self.workers.push(worker);
+    }
+
+    fn api(&mut self, variables: Variables<'_>) -> Process {
+        let mut command = self.command("api", variables);
+        command.args(["--listen", "127.0.0.1:0"]).env("TONEMILL_DATABASE_URL", &self.database);
+        command.env("TONEMILL_ADMIN_PASSWORD", PASSWORD).envs(self.detours.iter().cloned());
+        Process::start(&mut command, self.next_log("api"))
     }
 
     /// Starts an API again, elsewhere; it is killed first if it runs.
     pub fn restart_api(&mut self, number: usize) {
         self.apis[number].0.kill();
-        self.apis[number] = with_address(self.api(number));
+        let api = self.api(&[]);
+        self.apis[number] = with_address(api);
     }
 
-    fn api(&self, number: usize) -> Process {
-        let mut command = self.command("api");
-        command.args(["--listen", "127.0.0.1:0"]).env("TONEMILL_DATABASE_URL", &self.database);
-        command.env("TONEMILL_ADMIN_PASSWORD", PASSWORD).envs(self.detours.iter().cloned());
-        Process::start(&mut command, self.folder.path().join(format!("api-{number}.log")))
+    /// Kills a worker; another takes its place.
+    pub fn replace_worker(&mut self, number: usize) {
+        self.workers[number].kill();
+        self.workers[number] = self.worker(&[]);
     }
 
-    fn worker(&self, number: usize) -> Process {
-        let mut command = self.command("worker");
+    /// A worker that belongs to whoever asked for it.
+    pub fn worker(&mut self, variables: Variables<'_>) -> Process {
+        let mut command = self.command("worker", variables);
         command.args(["--retry-delay", "0.2", "--lease", "2"]);
-        Process::start(&mut command, self.folder.path().join(format!("worker-{number}.log")))
+        Process::start(&mut command, self.next_log("worker"))
     }
 
-    fn command(&self, name: &str) -> Command {
+    fn command(&self, name: &str, variables: Variables<'_>) -> Command {
         let mut command = program();
         command.args([name, "--log-format", "json"]).envs(store(&self.s3));
         command.env("TONEMILL_REDIS_URL", self.redis.url());
+        command.envs(self.variables.iter().cloned()).envs(variables.iter().copied());
         command
+    }
+
+    fn next_log(&mut self, name: &str) -> PathBuf {
+        self.processes += 1;
+        self.folder.path().join(format!("{name}-{}.log", self.processes))
     }
 
     /// Nobody, at one of the APIs.

@@ -24,8 +24,8 @@ async fn what_is_left_in_the_store_keeps_no_job_from_its_end() {
         Fault::None
     });
     all.detours.push(("TONEMILL_S3_ENDPOINT", store.endpoint()));
-    all.add_api();
-    all.add_worker();
+    all.add_api(&[]);
+    all.add_worker(&[]);
     let client = all.nobody(0).log_in("admin", PASSWORD).await;
     // Each comes to its end before the call for the one before is given up.
     for jobs in 1..=3 {

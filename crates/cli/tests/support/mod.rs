@@ -6,8 +6,10 @@
 
 use std::io::Write;
 
+pub mod chaos;
 pub mod fixtures;
 pub mod media;
+pub mod patience;
 pub mod process;
 pub mod sound;
 pub mod verdict;

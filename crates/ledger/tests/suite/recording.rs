@@ -1,7 +1,7 @@
 //! What the workers tell, and what users wish.
 
-use tonemill_job::Lane;
 use tonemill_job::message::{FailureKind, What};
+use tonemill_job::{JobEvent, Lane};
 use tonemill_ledger::{JobFilter, JobState, NewJob, Owner, Wish};
 
 use crate::bed::{Bed, event, failure, finished, new_job};
@@ -140,11 +140,15 @@ pub async fn an_attempt_that_failed_leaves_its_history(bed: Bed) {
     let kinds = [FailureKind::Transient, FailureKind::Crash, FailureKind::Crash];
     for (attempt, kind) in (1..).zip(kinds) {
         bed.record(job, attempt, What::Started).await;
-        let what = What::Retrying { failure: failure(kind), not_before_ms: 77 };
-        bed.record(job, attempt, what).await;
+        let what = What::Retrying { failure: failure(kind), not_before_ms: 70_000 };
+        // The worker's clock stands in 1970: 60 s from then are 60 s from now.
+        let event = JobEvent { at_ms: 10_000, ..event(job, attempt, what) };
+        bed.ledger.record(&[event]).await.unwrap();
     }
     let queued = bed.job(job).await;
-    assert_eq!((queued.state, queued.not_before_ms), (JobState::Queued, 77));
+    assert_eq!(queued.state, JobState::Queued);
+    let pause_ms = queued.not_before_ms - bed.ledger.now_ms();
+    assert!((1..=60_000).contains(&pause_ms), "{pause_ms}");
     let history = queued.message().unwrap().history;
     assert_eq!((history.attempts, history.transient_failures), (3, 1));
     assert_eq!((history.crashes_alone, history.suspect), (1, true));
