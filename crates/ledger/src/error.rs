@@ -65,19 +65,48 @@ pub(crate) fn cause(error: &sqlx::Error) -> Cause {
             _ => Cause::Other(Invalid),
         };
     }
-    match code.as_ref() {
-        "40001" | "40P01" => Cause::Contention, // serialization failure, deadlock
-        code => match &code[..2] {
-            // Connection, a server that only reads (fail-over), resources, operator intervention, system error; MariaDB's lock time-out,
-            // full disk and shutdown are all "general errors".
-            "08" | "25" | "53" | "57" | "58" | "HY" | "70" => Cause::Other(Unavailable),
-            // Authorization, unknown database, access.
-            "28" | "3D" | "42" if is_access(code) => Cause::Other(Refused),
-            _ => Cause::Other(Invalid),
-        },
+    of_sqlstate(&code)
+}
+
+fn of_sqlstate(code: &str) -> Cause {
+    use LedgerErrorKind::{Invalid, Refused, Unavailable};
+    match code {
+        // Serialization failure, deadlock.
+        "40001" | "40P01" => Cause::Contention,
+        // No access, to the database and to a table: the rest of class 42 are statements that make
+        // no sense.
+        "42000" | "42501" => Cause::Other(Refused),
+        _ => Cause::Other(match code.get(..2).unwrap_or_default() {
+            // Connection, a server that only reads (fail-over), resources, PostgreSQL's lock time-out,
+            // operator intervention, system error; MariaDB's lock time-out, full disk and shutdown
+            // are all "general errors".
+            "08" | "25" | "53" | "55" | "57" | "58" | "HY" | "70" => Unavailable,
+            // Authorization, unknown database.
+            "28" | "3D" => Refused,
+            _ => Invalid,
+        }),
     }
 }
 
-fn is_access(code: &str) -> bool {
-    code.starts_with("28") || code.starts_with("3D") || matches!(code, "42000" | "42501")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_say_what_the_caller_can_do() {
+        use LedgerErrorKind::{Invalid, Refused, Unavailable};
+        for code in ["40001", "40P01"] {
+            assert_eq!(of_sqlstate(code), Cause::Contention, "{code}");
+        }
+        for (kind, codes) in [
+            // 55P03 is PostgreSQL's lock time-out, HY000 MariaDB's.
+            (Unavailable, ["55P03", "HY000", "08006", "25006", "53300", "57P01"]),
+            (Refused, ["28P01", "28000", "3D000", "42000", "42501", "28001"]),
+            (Invalid, ["42703", "42S22", "22001", "22021", "23502", "é"]),
+        ] {
+            for code in codes {
+                assert_eq!(of_sqlstate(code), Cause::Other(kind), "{code}");
+            }
+        }
+    }
 }
