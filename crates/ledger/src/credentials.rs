@@ -7,8 +7,9 @@
 
 use std::fmt;
 
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, Row as _};
 use uuid::Uuid;
 
 use crate::Ledger;
@@ -151,7 +152,16 @@ impl Ledger {
     /// Exchanges a refresh token for the next of its family.
     pub async fn refresh(&self, token: &Token, lifetime_ms: i64) -> Result<Refreshed> {
         let next = Token::new(TokenKind::Refresh);
-        let exchange = || self.try_refresh(token, &next, lifetime_ms);
+        let exchange = || async {
+            // Anybody can make tokens up: only who shows a good one may make others wait.
+            let mut connection = self.db.read.acquire().await?;
+            let is_good = self.token_row(&mut connection, token, self.db.now_ms()).await?.is_some();
+            drop(connection);
+            if !is_good {
+                return Ok(Refreshed::Unknown);
+            }
+            self.try_refresh(token, &next, lifetime_ms).await
+        };
         self.db.run("refresh a log-in", exchange).await
     }
 
@@ -339,8 +349,8 @@ impl Ledger {
     async fn revoke_family(&self, tx: &mut Tx, family: Uuid, now: i64) -> Result<(), sqlx::Error> {
         let text = "UPDATE credentials SET revoked_ms = ? WHERE family = ? AND \
                     kind = 'refresh' AND revoked_ms IS NULL";
-        let update = self.db.query(text).bind(now).bind(family.to_string());
-        update.execute(&mut **tx).await.map(drop)
+        let update = || self.db.query(text).bind(now).bind(family.to_string());
+        revoke(tx, update).await
     }
 
     /// Ends all that a user can show, or all of one kind.
@@ -354,13 +364,24 @@ impl Ledger {
         let text = format!(
             "UPDATE credentials SET revoked_ms = ? WHERE user_id = ? AND revoked_ms IS NULL{of_kind}"
         );
-        let mut update = self.db.dialect.query_of(text).bind(self.db.now_ms());
-        update = update.bind(user.to_owned());
-        if let Some(kind) = kind {
-            update = update.bind(kind);
-        }
-        update.execute(&mut **tx).await.map(drop)
+        let now = self.db.now_ms();
+        let update = || {
+            let update = self.db.dialect.query_of(text.clone()).bind(now).bind(user.to_owned());
+            if let Some(kind) = kind { update.bind(kind) } else { update }
+        };
+        revoke(tx, update).await
     }
+}
+
+/// Revokes until there is nothing left to. A refresh that is under way holds the row of the token that
+/// it exchanges, and the statement waits for it; the new token, though, was not there yet when the
+/// statement began, and only the next one sees it.
+async fn revoke(
+    tx: &mut Tx,
+    update: impl Fn() -> Query<'static, Any, AnyArguments> + Send,
+) -> Result<(), sqlx::Error> {
+    while update().execute(&mut **tx).await?.rows_affected() > 0 {}
+    Ok(())
 }
 
 /// What a new token's row says besides the token.

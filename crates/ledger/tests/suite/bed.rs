@@ -88,6 +88,15 @@ impl Bed {
         sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut connection).await.unwrap();
     }
 
+    /// Writes, and does not come to an end until what this returns is dropped.
+    pub async fn slow_writer(&self) -> AnyConnection {
+        let mut connection = AnyConnection::connect(&self.url).await.unwrap();
+        for text in ["BEGIN", "UPDATE lanes SET serving_turn = serving_turn"] {
+            sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+        }
+        connection
+    }
+
     pub async fn job(&self, id: JobId) -> Job {
         self.ledger.job(Owner::Anyone, id).await.unwrap().expect("there is such a job")
     }
