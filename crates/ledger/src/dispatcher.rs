@@ -165,10 +165,10 @@ impl Ledger {
             let mut tx = self.db.begin().await?;
             let mut count = 0;
             for job in jobs {
-                let mut change = Change::new(Transition::Requeue);
-                if died_with_workers && let Some(history) = self.suspicion(&mut tx, *job).await? {
-                    change = change.text("history", to_json(&history)?);
-                }
+                let Some(history) = self.history(&mut tx, *job).await? else { continue };
+                let suspect = history.suspect || died_with_workers;
+                let history = History { suspect, ..history };
+                let change = Change::new(Transition::Requeue).text("history", to_json(&history)?);
                 count += usize::from(change.apply(&self.db, &mut tx, &job.to_string()).await?);
             }
             tx.commit().await?;
@@ -182,17 +182,21 @@ impl Ledger {
         Ok(count)
     }
 
-    /// What a job's next attempt is told when whoever may have had it died: it may have been the job's
-    /// doing. That it was begun is not always written down by then.
-    async fn suspicion(&self, tx: &mut Tx, job: JobId) -> Result<Option<History>, sqlx::Error> {
+    /// What a job's next attempt is told. What the queue knew of attempts is lost; the ledger knows
+    /// those that began.
+    async fn history(&self, tx: &mut Tx, job: JobId) -> Result<Option<History>, sqlx::Error> {
         let lock = self.db.dialect.for_update();
         let row = self.job_row(tx, Owner::Anyone, job, COLUMNS, lock).await?;
         let job = row.as_ref().map(Job::from_row).transpose()?;
-        Ok(job.map(|job| History { attempts: job.attempts, suspect: true, ..job.history }))
+        Ok(job.map(|job| {
+            let attempts = job.attempts.max(job.history.attempts);
+            History { attempts, ..job.history }
+        }))
     }
 
-    /// Takes all jobs back: for a queue that died with its process, which was the workers' as well. A
-    /// file that crashes who decodes it must not do so again and again.
+    /// Takes all jobs back: for a queue that died with its process, which was the workers' as well. It
+    /// may have been a job's doing, also of one whose start was not written down any more, and a file
+    /// that crashes who decodes it must not do so again and again.
     pub async fn requeue_all(&self) -> Result<usize> {
         let mut count = 0;
         loop {

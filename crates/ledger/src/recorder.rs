@@ -172,10 +172,11 @@ impl Ledger {
         let stored: i64 = row.try_get("stored_bytes")?;
         let outcome = match &event.what {
             What::Started => return self.started(tx, &job, event, consequences).await,
+            // These leave the job unfinished, and what comes twice would meet its next attempt.
+            What::Retrying { .. } | What::Cancelled if self.has_ended(tx, event).await? => {
+                return Ok(());
+            }
             What::Retrying { failure, not_before_ms } => {
-                if self.has_ended(tx, event).await? {
-                    return Ok(());
-                }
                 let change = retrying(&job, event, failure, *not_before_ms)?;
                 self.change(tx, &job, change, consequences).await?;
                 "retrying"
@@ -186,7 +187,7 @@ impl Ledger {
             }
             What::Failed { failure } => {
                 let change = Change::new(Transition::Fail).number("ended_ms", self.db.now_ms());
-                let change = change.number("attempts", i64::from(event.attempt));
+                let change = change.number("attempts", i64::from(attempts(&job, event)));
                 let change = change.text("worker", clip(&event.worker));
                 let change = change.text("failure", to_json(failure)?);
                 let change = change.text("failure_kind", kind_name(failure.kind));
@@ -197,7 +198,13 @@ impl Ledger {
             }
             What::Cancelled => {
                 // Its user has not cancelled it, or it would be over: a wish from before it was
-                // replayed, which the queue has forgotten by now.
+                // replayed, which the queue has forgotten by now. Its attempt's number is taken, also
+                // if the job waits still.
+                let history = History { attempts: attempts(&job, event), ..job.history };
+                let text = "UPDATE jobs SET attempts = ?, history = ? WHERE id = ?";
+                let update = self.db.query(text).bind(i64::from(history.attempts));
+                let update = update.bind(to_json(&history)?).bind(job.id.to_string());
+                update.execute(&mut **tx).await?;
                 self.change(tx, &job, Change::new(Transition::Requeue), consequences).await?;
                 "cancelled"
             }
@@ -257,7 +264,7 @@ impl Ledger {
         let duration_ms = (finished.duration_seconds * 1000.0).round().max(0.0) as u64;
         let change = Change::new(Transition::Finish)
             .number("ended_ms", self.db.now_ms())
-            .number("attempts", i64::from(event.attempt))
+            .number("attempts", i64::from(attempts(job, event)))
             .text("worker", clip(&event.worker))
             .text("output_key", finished.output.to_string())
             .number("output_bytes", signed(finished.bytes))
@@ -330,6 +337,12 @@ fn charge(consequences: &mut Consequences, job: &Job, unfinished: i64, stored: i
     charges.2 += audio;
 }
 
+/// Attempts that have begun, after an event. Their numbers are not used again: what is told of a new
+/// attempt would be taken for news of an old one.
+fn attempts(job: &Job, event: &JobEvent) -> u32 {
+    job.attempts.max(event.attempt)
+}
+
 /// The queue keeps the job for its next attempt. Its history is kept here as well, for the day the
 /// queue forgets.
 fn retrying(
@@ -341,7 +354,7 @@ fn retrying(
     let before = job.history;
     let crashed = failure.kind == FailureKind::Crash;
     let history = History {
-        attempts: event.attempt,
+        attempts: attempts(job, event),
         transient_failures: before.transient_failures
             + u32::from(failure.kind == FailureKind::Transient),
         crashes_alone: before.crashes_alone + u32::from(crashed && before.suspect),
@@ -349,7 +362,7 @@ fn retrying(
     };
     Ok(Change::new(Transition::Retry)
         .text("history", to_json(&history)?)
-        .number("attempts", i64::from(event.attempt))
+        .number("attempts", i64::from(history.attempts))
         .number("not_before_ms", signed(not_before_ms))
         .text("worker", None)
         .text("failure", to_json(failure)?))

@@ -27,6 +27,10 @@ pub async fn what_the_queue_forgot_is_queued_again(bed: Bed) {
     assert_eq!(missing.look(&bed.ledger, &*bed.queue).await, 0);
     assert_eq!(missing.look(&bed.ledger, &*bed.queue).await, 1);
     assert_eq!(bed.state(job).await, JobState::Waiting);
+    // Its attempts go on counting, or the next one's start would be taken for the last one's.
+    assert_eq!(bed.job(job).await.message().unwrap().history.attempts, 2);
+    bed.record(job, 3, What::Started).await;
+    assert_eq!(bed.state(job).await, JobState::Running);
     // Both copies end it once.
     bed.record(job, 2, finished(job, 2)).await;
     bed.record(job, 3, finished(job, 3)).await;

@@ -128,6 +128,17 @@ pub async fn late_events_change_nothing(bed: Bed) {
     bed.record(job, 1, What::Started).await;
     assert_eq!(bed.state(job).await, JobState::Waiting);
 
+    // What was cancelled before it began has used up its attempt's number all the same.
+    let job = bed.accept(&user, Lane::Normal).await;
+    assert_eq!(bed.ledger.cancel(Owner::User(user.id), job).await.unwrap(), Wish::Done);
+    assert_eq!(bed.ledger.replay(Owner::User(user.id), job).await.unwrap(), Wish::Done);
+    bed.record(job, 1, What::Cancelled).await;
+    assert_eq!(bed.job(job).await.message().unwrap().history.attempts, 1);
+    bed.record(job, 2, What::Started).await;
+    assert_eq!(bed.state(job).await, JobState::Running);
+    bed.record(job, 1, What::Cancelled).await;
+    assert_eq!(bed.state(job).await, JobState::Running, "it comes twice, and late");
+
     // About nobody's job.
     let nobody = tonemill_job::JobId::new();
     assert_eq!(bed.record(nobody, 1, finished(nobody, 1)).await.len(), 1);
