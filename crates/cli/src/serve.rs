@@ -276,7 +276,7 @@ impl Service {
         books.spawn(async move { dispatcher::run(&l, &*q, Window::default(), &end).await });
         let (l, q, s, end) =
             (Arc::clone(&ledger), Arc::clone(&queue), Arc::clone(&store), close_books.clone());
-        books.spawn(async move { recorder::run(&l, &*q, &*s, &end).await });
+        books.spawn(async move { recorder::run(&l, &*q, s, &end).await });
         let (l, end, retention) =
             (Arc::clone(&ledger), close_books.clone(), args.ledger.retention());
         books.spawn(async move {

@@ -59,9 +59,10 @@ pub(crate) fn cause(error: &sqlx::Error) -> Cause {
     // the others' are SQLSTATEs.
     if code.len() != 5 {
         return match code.parse::<u32>().unwrap_or(0) & 0xff {
-            5 | 6 => Cause::Contention,                         // BUSY, LOCKED
-            7 | 9 | 10 | 13 => Cause::Other(Unavailable),       // NOMEM, INTERRUPT, IOERR, FULL
-            3 | 8 | 11 | 14 | 23 | 26 => Cause::Other(Refused), // PERM, READONLY, CORRUPT, CANTOPEN, …
+            5 | 6 => Cause::Contention,                   // BUSY, LOCKED
+            7 | 9 | 10 | 13 => Cause::Other(Unavailable), // NOMEM, INTERRUPT, IOERR, FULL
+            // ERROR (tables that are not ours), PERM, READONLY, CORRUPT, CANTOPEN, …
+            1 | 3 | 8 | 11 | 14 | 23 | 26 => Cause::Other(Refused),
             _ => Cause::Other(Invalid),
         };
     }
@@ -73,16 +74,14 @@ fn of_sqlstate(code: &str) -> Cause {
     match code {
         // Serialization failure, deadlock.
         "40001" | "40P01" => Cause::Contention,
-        // No access, to the database and to a table: the rest of class 42 are statements that make
-        // no sense.
-        "42000" | "42501" => Cause::Other(Refused),
-        _ => Cause::Other(match code.get(..2).unwrap_or_default() {
+        code => Cause::Other(match code.get(..2).unwrap_or_default() {
             // Connection, a server that only reads (fail-over), resources, PostgreSQL's lock time-out,
             // operator intervention, system error; MariaDB's lock time-out, full disk and shutdown
             // are all "general errors".
             "08" | "25" | "53" | "55" | "57" | "58" | "HY" | "70" => Unavailable,
-            // Authorization, unknown database.
-            "28" | "3D" => Refused,
+            // Authorization, unknown database, no access to a table, or tables that are not as our
+            // statements have them: another version's.
+            "28" | "3D" | "42" => Refused,
             _ => Invalid,
         }),
     }
@@ -101,8 +100,8 @@ mod tests {
         for (kind, codes) in [
             // 55P03 is PostgreSQL's lock time-out, HY000 MariaDB's.
             (Unavailable, ["55P03", "HY000", "08006", "25006", "53300", "57P01"]),
-            (Refused, ["28P01", "28000", "3D000", "42000", "42501", "28001"]),
-            (Invalid, ["42703", "42S22", "22001", "22021", "23502", "é"]),
+            (Refused, ["28P01", "28000", "3D000", "42000", "42501", "42S22"]),
+            (Invalid, ["22001", "22021", "22003", "23502", "99999", "é"]),
         ] {
             for code in codes {
                 assert_eq!(of_sqlstate(code), Cause::Other(kind), "{code}");

@@ -4,6 +4,7 @@ mod bed;
 mod credentials;
 mod fairness;
 mod reconciling;
+mod recorder;
 mod recording;
 mod sweeping;
 mod users;
@@ -47,6 +48,8 @@ on_every_database! {
         pages_and_filters;
     reconciling: what_the_queue_forgot_is_queued_again an_empty_queue_is_filled
         what_is_on_its_way_is_left_alone one_leads;
+    recorder: a_store_that_is_away_holds_up_no_event uploads_that_nobody_needs_go
+        an_event_that_is_refused_stops_no_other;
     sweeping: what_is_old_goes_with_its_objects orphans_go_and_named_objects_stay;
     users: users_come_and_change;
 }
