@@ -1,5 +1,8 @@
 //! Why the ledger did not do what was asked, and what the caller can do.
 
+use tonemill_job::objects::StoreError;
+use tonemill_job::queue::QueueError;
+
 /// Shorthand of this crate.
 pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
@@ -25,6 +28,17 @@ pub enum LedgerErrorKind {
     Refused,
     /// What was sent or stored makes no sense: a defect.
     Invalid,
+}
+
+/// What went wrong where more than the ledger is needed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What a database error means.

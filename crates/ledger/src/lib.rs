@@ -11,7 +11,7 @@
 //! 3. [`dispatcher`]: jobs go into the queue, by their turns, when there is room.
 //! 4. [`recorder`]: what the workers tell is written down, once (`events`); `deliveries` are owed, and
 //!    objects that nobody needs go (`removal`).
-//! 5. [`reconciler`]: what the queue forgot goes into it again ; [`sweep`]: what nobody needs
+//! 5. [`reconciler`]: what the queue forgot goes into it again (`requeue`); [`sweep`]: what nobody needs
 //!    goes.
 //! 6. [`jobs`], `list`, [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`]: what the API
 //!    asks for.
@@ -38,6 +38,7 @@ pub mod quota;
 pub mod reconciler;
 pub mod recorder;
 mod removal;
+mod requeue;
 pub mod signing_keys;
 pub mod state;
 pub mod sweep;

@@ -36,7 +36,10 @@ pub(super) fn sorted(read: Streams) -> Sorted {
         match serde_json::from_slice(text) {
             Ok(event) => sorted.events.push((EventId(id), event)),
             Err(_) if serde_json::from_slice::<Version>(text).is_ok_and(|v| v.v > VERSION) => {
-                tracing::warn!(entry = id, "an event of a later version waits for a later recorder");
+                tracing::warn!(
+                    entry = id,
+                    "an event of a later version waits for a later recorder"
+                );
             }
             Err(error) => {
                 tracing::error!(entry = id, %error, "an entry of the queue is no event");
