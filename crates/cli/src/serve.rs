@@ -25,7 +25,7 @@ use tonemill_job::objects::{FolderStore, ObjectStore};
 use tonemill_job::queue::memory::MemoryQueue;
 use tonemill_job::queue::{LaneWeights, Queue};
 use tonemill_ledger::dispatcher::{self, Window};
-use tonemill_ledger::sweep::Retention;
+use tonemill_ledger::sweep::{self, Retention};
 use tonemill_ledger::users::{NewUser, Role};
 use tonemill_ledger::{Ledger, LedgerConfig, Quotas, is_ledger_url, reconciler, recorder};
 use tonemill_worker::{Ended, Shutdown, Worker};
@@ -279,8 +279,10 @@ impl Service {
         books.spawn(async move { recorder::run(&l, &*q, s, &end).await });
         let (l, end, retention) =
             (Arc::clone(&ledger), close_books.clone(), args.ledger.retention());
+        books.spawn(async move { sweep::run(&l, &*store, retention, &end).await });
+        let (l, end) = (Arc::clone(&ledger), close_books.clone());
         books.spawn(async move {
-            reconciler::run(&l, &*queue, &*store, retention, &end).await;
+            reconciler::run(&l, &*queue, &end).await;
             if let Err(error) = queue.leave().await {
                 tracing::debug!(error = chain(&error), "left the queue without a word");
             }

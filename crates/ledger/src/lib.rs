@@ -12,7 +12,7 @@
 //! 4. [`recorder`]: what the workers tell is written down, once (`events`); `deliveries` are owed, and
 //!    objects that nobody needs go (`removal`).
 //! 5. [`reconciler`]: what the queue forgot goes into it again (`requeue`); [`sweep`]: what nobody needs
-//!    goes.
+//!    goes. One replica does each, its `leader`.
 //! 6. [`jobs`], `list`, [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`]: what the API
 //!    asks for.
 //!
