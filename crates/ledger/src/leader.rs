@@ -74,13 +74,8 @@ impl Ledger {
 
     /// Lets another lead.
     pub async fn step_down(&self, name: &'static str) -> Result<()> {
-        let step_down = || async move {
-            let text = "UPDATE leaders SET until_ms = 0 WHERE name = ? AND holder = ?";
-            let mut tx = self.db.begin().await?;
-            let update = self.db.query(text).bind(name).bind(self.replica.clone());
-            update.execute(&mut *tx).await?;
-            tx.commit().await
-        };
-        self.db.run("step down", step_down).await
+        let text = "UPDATE leaders SET until_ms = 0 WHERE name = ? AND holder = ?";
+        let step_down = || self.db.query(text).bind(name).bind(self.replica.clone());
+        self.db.write("step down", step_down).await.map(drop)
     }
 }

@@ -42,6 +42,7 @@ mod requeue;
 pub mod signing_keys;
 pub mod state;
 pub mod sweep;
+mod token;
 pub mod uploads;
 pub mod users;
 pub mod webhooks;
