@@ -228,6 +228,7 @@ struct Service {
     books: JoinSet<()>,
     close_books: CancellationToken,
     ledger: Arc<Ledger>,
+    queue: Arc<dyn Queue>,
 }
 
 impl Service {
@@ -280,14 +281,9 @@ impl Service {
         let (l, end, retention) =
             (Arc::clone(&ledger), close_books.clone(), args.ledger.retention());
         books.spawn(async move { sweep::run(&l, &*store, retention, &end).await });
-        let (l, end) = (Arc::clone(&ledger), close_books.clone());
-        books.spawn(async move {
-            reconciler::run(&l, &*queue, &end).await;
-            if let Err(error) = queue.leave().await {
-                tracing::debug!(error = chain(&error), "left the queue without a word");
-            }
-        });
-        Ok(Self { http, books, close_books, ledger })
+        let (l, q, end) = (Arc::clone(&ledger), Arc::clone(&queue), close_books.clone());
+        books.spawn(async move { reconciler::run(&l, &*q, &end).await });
+        Ok(Self { http, books, close_books, ledger, queue })
     }
 
     /// Ends what is told to: first the answers, then the books about them.
@@ -295,6 +291,10 @@ impl Service {
         while self.http.join_next().await.is_some() {}
         self.close_books.cancel();
         while self.books.join_next().await.is_some() {}
+        // After the recorder: whoever reads an event is there again.
+        if let Err(error) = self.queue.leave().await {
+            tracing::debug!(error = chain(&error), "left the queue without a word");
+        }
         self.ledger.close().await;
     }
 }
