@@ -4,13 +4,14 @@ mod jobs;
 mod users;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tonemill_job::chain;
 use tonemill_job::objects::{FolderStore, ObjectStore};
 use tonemill_job::queue::Queue;
 use tonemill_ledger::reconciler::Missing;
-use tonemill_ledger::sweep::{Retention, Sweeper};
+use tonemill_ledger::sweep::{Retention, Sweeper, Swept};
 use tonemill_ledger::{Ledger, LedgerConfig};
 
 use crate::args_admin::{AdminCommand, WhereArgs};
@@ -93,6 +94,29 @@ impl WhereArgs {
     }
 }
 
+/// Sweeps, all of it now.
+async fn sweep(ledger: &Ledger, store: &dyn ObjectStore) -> Swept {
+    let retention = Retention {
+        // Nothing expires here that the service would keep: how long that is, is its setting.
+        jobs: Duration::MAX,
+        // The service sees an hour later whether what nobody names was named meanwhile. Who does not
+        // wait for that takes only what has been there for a day.
+        nameless: Duration::from_hours(24),
+        sweep_every: Duration::ZERO,
+        ..Retention::default()
+    };
+    let mut sweeper = Sweeper::new(retention);
+    // What nobody names goes the second time.
+    let (first, second) = (sweeper.sweep(ledger, store).await, sweeper.sweep(ledger, store).await);
+    Swept {
+        expired: first.expired + second.expired,
+        uploads: first.uploads + second.uploads,
+        purged: first.purged + second.purged,
+        orphans: first.orphans + second.orphans,
+        unfinished: first.unfinished + second.unfinished,
+    }
+}
+
 /// Two looks at the queue, and a sweep.
 async fn reconcile(at: &WhereArgs) -> Result<Outcome, Failed> {
     let ledger = at.ledger().await?;
@@ -106,9 +130,7 @@ async fn reconcile(at: &WhereArgs) -> Result<Outcome, Failed> {
         None => None,
     };
     let store = at.store().await?;
-    // Nothing expires here that the service would keep: how long that is, is its setting.
-    let retention = Retention { jobs: std::time::Duration::MAX, ..Retention::default() };
-    let swept = Sweeper::new(retention).sweep(&ledger, &*store).await;
+    let swept = sweep(&ledger, &*store).await;
     if at.json {
         tell_json(&serde_json::json!({
             "requeued": requeued,

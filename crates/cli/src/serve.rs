@@ -26,7 +26,7 @@ use tonemill_job::objects::{FolderStore, ObjectStore};
 use tonemill_job::queue::memory::MemoryQueue;
 use tonemill_job::queue::{LaneWeights, Queue};
 use tonemill_ledger::dispatcher::{self, Window};
-use tonemill_ledger::sweep::Retention;
+use tonemill_ledger::sweep::{self, Retention};
 use tonemill_ledger::users::{NewUser, Role};
 use tonemill_ledger::{Ledger, LedgerConfig, Quotas, is_ledger_url, reconciler, recorder};
 use tonemill_worker::{Ended, Shutdown, Worker};
@@ -230,6 +230,7 @@ struct Service {
     books: JoinSet<()>,
     close_books: CancellationToken,
     ledger: Arc<Ledger>,
+    queue: Arc<dyn Queue>,
 }
 
 impl Service {
@@ -278,16 +279,13 @@ impl Service {
         books.spawn(async move { dispatcher::run(&l, &*q, Window::default(), &end).await });
         let (l, q, s, end) =
             (Arc::clone(&ledger), Arc::clone(&queue), Arc::clone(&store), close_books.clone());
-        books.spawn(async move { recorder::run(&l, &*q, &*s, &end).await });
+        books.spawn(async move { recorder::run(&l, &*q, s, &end).await });
         let (l, end, retention) =
             (Arc::clone(&ledger), close_books.clone(), args.ledger.retention());
-        books.spawn(async move {
-            reconciler::run(&l, &*queue, &*store, retention, &end).await;
-            if let Err(error) = queue.leave().await {
-                tracing::debug!(error = chain(&error), "left the queue without a word");
-            }
-        });
-        Ok(Self { http, books, close_books, ledger })
+        books.spawn(async move { sweep::run(&l, &*store, retention, &end).await });
+        let (l, q, end) = (Arc::clone(&ledger), Arc::clone(&queue), close_books.clone());
+        books.spawn(async move { reconciler::run(&l, &*q, &end).await });
+        Ok(Self { http, books, close_books, ledger, queue })
     }
 
     /// Ends what is told to: first the answers, then the books about them.
@@ -295,6 +293,10 @@ impl Service {
         while self.http.join_next().await.is_some() {}
         self.close_books.cancel();
         while self.books.join_next().await.is_some() {}
+        // After the recorder: whoever reads an event is there again.
+        if let Err(error) = self.queue.leave().await {
+            tracing::debug!(error = chain(&error), "left the queue without a word");
+        }
         self.ledger.close().await;
     }
 }

@@ -72,6 +72,10 @@ pub trait Queue: fmt::Debug + Send + Sync {
     /// Confirms events: they never come again.
     async fn confirm(&self, events: &[EventId]) -> Result<()>;
 
+    /// Puts events aside that nobody can record: they never come again, and are kept for an operator
+    /// where the queue outlives its processes.
+    async fn set_aside(&self, events: &[EventId]) -> Result<()>;
+
     /// Events in a mailbox after `after`, or none after `wait`.
     async fn mail(
         &self,
@@ -175,6 +179,8 @@ pub struct Depth {
     pub delayed: u64,
     /// Events to the service that are not confirmed.
     pub events: u64,
+    /// How long the oldest of them has been there; `None` if there is none.
+    pub oldest_event: Option<Duration>,
     /// Names of processes in the queue: of those that have a job or had one lately.
     pub workers: u64,
 }

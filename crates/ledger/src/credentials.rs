@@ -1,20 +1,19 @@
 //! What users show instead of their password: refresh tokens and API keys.
 //!
-//! A token is `{prefix}_{id}_{secret}`. The secret has 244 random bits, so a fast hash of it is kept;
-//! whoever reads the ledger cannot use it. Refresh tokens of one log-in are a family: each is
+//! Of a token only a hash is kept (see `token`). Refresh tokens of one log-in are a family: each is
 //! exchanged once for the next, and one that comes again later than [`REUSE_GRACE_MS`] was stolen, by
 //! whoever came first or second: the family ends.
 
-use std::fmt;
-
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, Row as _};
 use uuid::Uuid;
 
 use crate::Ledger;
 use crate::database::Tx;
 use crate::error::Result;
 use crate::job::parsed;
+pub use crate::token::{Token, TokenKind};
 use crate::users::{User, user};
 
 /// For this long an exchanged refresh token may be exchanged again: its answer may have been lost,
@@ -24,71 +23,6 @@ pub const REUSE_GRACE_MS: i64 = 10_000;
 const USED_EVERY_MS: i64 = 60_000;
 /// Longest label of an API key, in bytes.
 pub const MAX_KEY_LABEL_BYTES: usize = 190;
-
-/// What a token is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenKind {
-    /// Gets new access tokens.
-    Refresh,
-    /// Is an access token itself.
-    ApiKey,
-}
-
-impl TokenKind {
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::Refresh => "tmr",
-            Self::ApiKey => "tmk",
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Refresh => "refresh",
-            Self::ApiKey => "api_key",
-        }
-    }
-}
-
-/// A token in full. It is told once and then known to its holder alone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token {
-    kind: TokenKind,
-    id: Uuid,
-    secret: String,
-}
-
-impl Token {
-    fn new(kind: TokenKind) -> Self {
-        let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        Self { kind, id: Uuid::now_v7(), secret }
-    }
-
-    /// The token that `text` is, if it is one of this kind.
-    #[must_use]
-    pub fn parse(kind: TokenKind, text: &str) -> Option<Self> {
-        let (id, secret) = text.strip_prefix(kind.prefix())?.strip_prefix('_')?.split_once('_')?;
-        let is_secret = secret.len() == 64 && secret.bytes().all(|b| b.is_ascii_alphanumeric());
-        let id = Uuid::try_parse(id).ok()?;
-        is_secret.then(|| Self { kind, id, secret: secret.to_owned() })
-    }
-
-    /// What its holder is told.
-    #[must_use]
-    pub fn text(&self) -> String {
-        format!("{}_{}_{}", self.kind.prefix(), self.id.simple(), self.secret)
-    }
-
-    fn hash(&self) -> blake3::Hash {
-        blake3::hash(self.secret.as_bytes())
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}_…", self.kind.prefix(), self.id.simple())
-    }
-}
 
 /// A log-in, as its newest refresh token knows it.
 #[derive(Debug, Clone)]
@@ -137,21 +71,28 @@ impl Ledger {
     /// Logs a user in whose password was right.
     pub async fn log_in(&self, user: User, lifetime_ms: i64) -> Result<Session> {
         let refresh = Token::new(TokenKind::Refresh);
-        let insert = || async {
-            let mut tx = self.db.begin().await?;
+        let insert = || {
             let expires = self.db.now_ms().saturating_add(lifetime_ms);
             let row = Row { user: user.id, family: refresh.id, label: "", scopes: "" };
-            self.insert_token(&mut tx, &refresh, row, Some(expires)).await?;
-            tx.commit().await
+            self.insert_token(&refresh, row, Some(expires))
         };
-        self.db.run("log a user in", insert).await?;
+        self.db.write("log a user in", insert).await?;
         Ok(Session { id: refresh.id, user, refresh })
     }
 
     /// Exchanges a refresh token for the next of its family.
     pub async fn refresh(&self, token: &Token, lifetime_ms: i64) -> Result<Refreshed> {
         let next = Token::new(TokenKind::Refresh);
-        let exchange = || self.try_refresh(token, &next, lifetime_ms);
+        let exchange = || async {
+            // Anybody can make tokens up: only who shows a good one may make others wait.
+            let mut connection = self.db.read.acquire().await?;
+            let is_good = self.token_row(&mut connection, token, self.db.now_ms()).await?.is_some();
+            drop(connection);
+            if !is_good {
+                return Ok(Refreshed::Unknown);
+            }
+            self.try_refresh(token, &next, lifetime_ms).await
+        };
         self.db.run("refresh a log-in", exchange).await
     }
 
@@ -182,7 +123,7 @@ impl Ledger {
         update.execute(&mut *tx).await?;
         let expires = now.saturating_add(lifetime_ms);
         let row = Row { user: user.id, family, label: "", scopes: "" };
-        self.insert_token(&mut tx, next, row, Some(expires)).await?;
+        self.insert_token(next, row, Some(expires)).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(Refreshed::Renewed(Box::new(Session { id: family, user, refresh: next.clone() })))
     }
@@ -221,13 +162,11 @@ impl Ledger {
         expires_ms: Option<i64>,
     ) -> Result<(ApiKey, Token)> {
         let token = Token::new(TokenKind::ApiKey);
-        let insert = || async {
-            let mut tx = self.db.begin().await?;
+        let insert = || {
             let row = Row { user, family: token.id, label, scopes };
-            self.insert_token(&mut tx, &token, row, expires_ms).await?;
-            tx.commit().await
+            self.insert_token(&token, row, expires_ms)
         };
-        self.db.run("add an API key", insert).await?;
+        self.db.write("add an API key", insert).await?;
         let key = ApiKey {
             id: token.id,
             label: label.to_owned(),
@@ -253,16 +192,13 @@ impl Ledger {
 
     /// Ends a user's API key; false if there is none.
     pub async fn revoke_api_key(&self, user: Uuid, key: Uuid) -> Result<bool> {
-        let revoke = || async move {
-            let mut tx = self.db.begin().await?;
-            let text = "UPDATE credentials SET revoked_ms = ? WHERE id = ? AND user_id = ? AND \
-                        kind = 'api_key' AND revoked_ms IS NULL";
+        let text = "UPDATE credentials SET revoked_ms = ? WHERE id = ? AND user_id = ? AND \
+                    kind = 'api_key' AND revoked_ms IS NULL";
+        let revoke = || {
             let update = self.db.query(text).bind(self.db.now_ms()).bind(key.to_string());
-            let update = update.bind(user.to_string()).execute(&mut *tx).await?;
-            tx.commit().await?;
-            Ok(update.rows_affected() == 1)
+            update.bind(user.to_string())
         };
-        self.db.run("revoke an API key", revoke).await
+        Ok(self.db.write("revoke an API key", revoke).await? == 1)
     }
 
     /// Who shows this API key, and what it may do, if it is good.
@@ -287,14 +223,9 @@ impl Ledger {
     }
 
     async fn note_use(&self, token: &Token) -> Result<()> {
-        let note = || async move {
-            let mut tx = self.db.begin().await?;
-            let text = "UPDATE credentials SET used_ms = ? WHERE id = ?";
-            let update = self.db.query(text).bind(self.db.now_ms()).bind(token.id.to_string());
-            update.execute(&mut *tx).await?;
-            tx.commit().await
-        };
-        self.db.run("note the use of an API key", note).await
+        let text = "UPDATE credentials SET used_ms = ? WHERE id = ?";
+        let note = || self.db.query(text).bind(self.db.now_ms()).bind(token.id.to_string());
+        self.db.write("note the use of an API key", note).await.map(drop)
     }
 
     /// A good token's row with its user's columns, if its secret is right.
@@ -320,27 +251,25 @@ impl Ledger {
         Ok(is_right.then_some(row))
     }
 
-    async fn insert_token(
+    fn insert_token(
         &self,
-        tx: &mut Tx,
         token: &Token,
         row: Row<'_>,
         expires_ms: Option<i64>,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Query<'static, Any, AnyArguments> {
         let text = "INSERT INTO credentials (id, user_id, kind, family, secret_hash, label, \
                     scopes, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
         let insert = self.db.query(text).bind(token.id.to_string()).bind(row.user.to_string());
         let insert = insert.bind(token.kind.name()).bind(row.family.to_string());
         let insert = insert.bind(token.hash().to_hex().to_string()).bind(row.label.to_owned());
-        let insert = insert.bind(row.scopes.to_owned()).bind(self.db.now_ms()).bind(expires_ms);
-        insert.execute(&mut **tx).await.map(drop)
+        insert.bind(row.scopes.to_owned()).bind(self.db.now_ms()).bind(expires_ms)
     }
 
     async fn revoke_family(&self, tx: &mut Tx, family: Uuid, now: i64) -> Result<(), sqlx::Error> {
         let text = "UPDATE credentials SET revoked_ms = ? WHERE family = ? AND \
                     kind = 'refresh' AND revoked_ms IS NULL";
-        let update = self.db.query(text).bind(now).bind(family.to_string());
-        update.execute(&mut **tx).await.map(drop)
+        let update = || self.db.query(text).bind(now).bind(family.to_string());
+        revoke(tx, update).await
     }
 
     /// Ends all that a user can show, or all of one kind.
@@ -354,16 +283,28 @@ impl Ledger {
         let text = format!(
             "UPDATE credentials SET revoked_ms = ? WHERE user_id = ? AND revoked_ms IS NULL{of_kind}"
         );
-        let mut update = self.db.dialect.query_of(text).bind(self.db.now_ms());
-        update = update.bind(user.to_owned());
-        if let Some(kind) = kind {
-            update = update.bind(kind);
-        }
-        update.execute(&mut **tx).await.map(drop)
+        let now = self.db.now_ms();
+        let update = || {
+            let update = self.db.dialect.query_of(text.clone()).bind(now).bind(user.to_owned());
+            if let Some(kind) = kind { update.bind(kind) } else { update }
+        };
+        revoke(tx, update).await
     }
 }
 
+/// Revokes until there is nothing left to. A refresh that is under way holds the row of the token that
+/// it exchanges, and the statement waits for it; the new token, though, was not there yet when the
+/// statement began, and only the next one sees it.
+async fn revoke(
+    tx: &mut Tx,
+    update: impl Fn() -> Query<'static, Any, AnyArguments> + Send,
+) -> Result<(), sqlx::Error> {
+    while update().execute(&mut **tx).await?.rows_affected() > 0 {}
+    Ok(())
+}
+
 /// What a new token's row says besides the token.
+#[derive(Clone, Copy)]
 struct Row<'a> {
     user: Uuid,
     family: Uuid,
@@ -380,24 +321,4 @@ fn api_key(row: &AnyRow) -> Result<ApiKey, sqlx::Error> {
         expires_ms: row.try_get("expires_ms")?,
         used_ms: row.try_get("used_ms")?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_are_what_they_say() {
-        let token = Token::new(TokenKind::ApiKey);
-        let text = token.text();
-        assert_eq!(Token::parse(TokenKind::ApiKey, &text), Some(token.clone()));
-        assert_eq!(Token::parse(TokenKind::Refresh, &text), None);
-        assert!(!format!("{token:?}").contains(&token.secret));
-        let hyphens = format!("tmk_{}_{}", token.id, token.secret);
-        assert!(Token::parse(TokenKind::ApiKey, &hyphens).is_some());
-        let (short, long) = (&text[..text.len() - 1], format!("{text}0"));
-        for wrong in ["", "tmk", "tmk_", "tmk__", "tmk_x_y", short, &long] {
-            assert_eq!(Token::parse(TokenKind::ApiKey, wrong), None, "{wrong}");
-        }
-    }
 }

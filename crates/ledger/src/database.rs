@@ -113,6 +113,16 @@ impl Database {
         self.write.begin_with(self.dialect.begin()).await
     }
 
+    /// Runs one statement that writes; how many rows it found to change.
+    pub(crate) async fn write(
+        &self,
+        operation: &'static str,
+        statement: impl Fn() -> Query<'static, Any, AnyArguments> + Send + Sync,
+    ) -> Result<u64> {
+        let write = || async { Ok(statement().execute(&self.write).await?.rows_affected()) };
+        self.run(operation, write).await
+    }
+
     /// Runs `call` in time. One that others got in the way of is called again.
     pub(crate) async fn run<T, F>(
         &self,

@@ -9,17 +9,13 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tonemill_job::message::History;
 use tonemill_job::queue::Queue;
 use tonemill_job::{JobId, JobMessage, Lane, chain};
 
 use crate::Ledger;
-use crate::database::Tx;
-use crate::dialect::marks;
-use crate::error::Result;
-use crate::job::{COLUMNS, Job, to_json};
-use crate::jobs::Owner;
-use crate::state::{Change, JobState, Transition};
+use crate::error::{Result, Trouble};
+use crate::job::{COLUMNS, Job};
+use crate::state::{Change, Transition};
 
 /// Most jobs that are moved in one transaction.
 const BATCH: u64 = 100;
@@ -57,8 +53,8 @@ pub async fn run(ledger: &Ledger, queue: &dyn Queue, window: Window, shutdown: &
         let pause = match dispatch(ledger, queue, window).await {
             Ok(0) => LOOK,
             Ok(_) => continue,
-            Err(why) => {
-                tracing::warn!(error = why, "no job can be dispatched");
+            Err(trouble) => {
+                tracing::warn!(error = chain(&trouble), "no job can be dispatched");
                 PAUSE
             }
         };
@@ -72,8 +68,8 @@ pub async fn run(ledger: &Ledger, queue: &dyn Queue, window: Window, shutdown: &
 }
 
 /// Moves what there is room for, at most a batch of each lane; how many that were.
-async fn dispatch(ledger: &Ledger, queue: &dyn Queue, window: Window) -> Result<usize, String> {
-    let depth = queue.depth().await.map_err(|error| chain(&error))?;
+async fn dispatch(ledger: &Ledger, queue: &dyn Queue, window: Window) -> Result<usize, Trouble> {
+    let depth = queue.depth().await?;
     let running: u64 = depth.lanes.iter().map(|lane| lane.running).sum();
     let mut moved = 0;
     for (lane, depth) in Lane::ALL.into_iter().zip(depth.lanes) {
@@ -81,7 +77,7 @@ async fn dispatch(ledger: &Ledger, queue: &dyn Queue, window: Window) -> Result<
         if room == 0 {
             continue;
         }
-        let jobs = ledger.take_waiting(lane, room).await.map_err(|error| chain(&error))?;
+        let jobs = ledger.take_waiting(lane, room).await?;
         if jobs.is_empty() {
             continue;
         }
@@ -89,9 +85,9 @@ async fn dispatch(ledger: &Ledger, queue: &dyn Queue, window: Window) -> Result<
             // What may be queued is left to the reconciler, which can tell.
             if !error.ambiguous {
                 let ids: Vec<JobId> = jobs.iter().map(|job| job.job).collect();
-                ledger.requeue(&ids).await.map_err(|error| chain(&error))?;
+                ledger.requeue(&ids).await?;
             }
-            return Err(chain(&error));
+            return Err(error.into());
         }
         moved += jobs.len();
     }
@@ -152,86 +148,6 @@ impl Ledger {
                     not_before_ms <= ? LIMIT 1";
         let query = self.db.query(text).bind(lane.name()).bind(now);
         Ok(query.fetch_optional(&self.db.read).await?.map(drop))
-    }
-
-    /// Takes jobs back that are in no queue: they are dispatched again, when their turn comes, which
-    /// is at once.
-    pub async fn requeue(&self, jobs: &[JobId]) -> Result<usize> {
-        self.take_back(jobs, false).await
-    }
-
-    async fn take_back(&self, jobs: &[JobId], died_with_workers: bool) -> Result<usize> {
-        let take_back = || async move {
-            let mut tx = self.db.begin().await?;
-            let mut count = 0;
-            for job in jobs {
-                let mut change = Change::new(Transition::Requeue);
-                if died_with_workers && let Some(history) = self.suspicion(&mut tx, *job).await? {
-                    change = change.text("history", to_json(&history)?);
-                }
-                count += usize::from(change.apply(&self.db, &mut tx, &job.to_string()).await?);
-            }
-            tx.commit().await?;
-            Ok(count)
-        };
-        let count = self.db.run("take jobs back", take_back).await?;
-        for job in jobs {
-            self.tell_changed(*job);
-        }
-        self.wake_dispatcher();
-        Ok(count)
-    }
-
-    /// What a job's next attempt is told when whoever may have had it died: it may have been the job's
-    /// doing. That it was begun is not always written down by then.
-    async fn suspicion(&self, tx: &mut Tx, job: JobId) -> Result<Option<History>, sqlx::Error> {
-        let lock = self.db.dialect.for_update();
-        let row = self.job_row(tx, Owner::Anyone, job, COLUMNS, lock).await?;
-        let job = row.as_ref().map(Job::from_row).transpose()?;
-        Ok(job.map(|job| History { attempts: job.attempts, suspect: true, ..job.history }))
-    }
-
-    /// Takes all jobs back: for a queue that died with its process, which was the workers' as well. A
-    /// file that crashes who decodes it must not do so again and again.
-    pub async fn requeue_all(&self) -> Result<usize> {
-        let mut count = 0;
-        loop {
-            let jobs = self.dispatched(i64::MAX, None).await?;
-            let ids: Vec<JobId> = jobs.iter().map(|(job, _)| *job).collect();
-            if ids.is_empty() {
-                return Ok(count);
-            }
-            count += self.take_back(&ids, true).await?;
-        }
-    }
-
-    /// A page of the jobs that were dispatched before a time and are not over, by id, with the
-    /// versions that they have.
-    pub(crate) async fn dispatched(
-        &self,
-        before_ms: i64,
-        after: Option<JobId>,
-    ) -> Result<Vec<(JobId, i64)>> {
-        let look = || async move {
-            let states = [JobState::Queued, JobState::Running];
-            let text = format!(
-                "SELECT id, version FROM jobs WHERE state IN ({}) AND dispatched_ms < ? AND \
-                 id > ? ORDER BY id LIMIT 500",
-                marks(states.len())
-            );
-            let mut query = self.db.dialect.query_of(text);
-            for state in states {
-                query = query.bind(state.name());
-            }
-            let after = after.map(|job| job.to_string()).unwrap_or_default();
-            let rows = query.bind(before_ms).bind(after).fetch_all(&self.db.read).await?;
-            let job = |row| {
-                let version: i64 = sqlx::Row::try_get(row, "version")?;
-                Ok((crate::job::parsed(row, "id")?, version))
-            };
-            rows.iter().map(job).collect()
-        };
-        self.db.run("look up dispatched jobs", look).await
     }
 
     /// Ends when a job may have become ready to be dispatched.

@@ -1,5 +1,8 @@
 //! Why the ledger did not do what was asked, and what the caller can do.
 
+use tonemill_job::objects::StoreError;
+use tonemill_job::queue::QueueError;
+
 /// Shorthand of this crate.
 pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
@@ -25,6 +28,17 @@ pub enum LedgerErrorKind {
     Refused,
     /// What was sent or stored makes no sense: a defect.
     Invalid,
+}
+
+/// What went wrong where more than the ledger is needed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What a database error means.
@@ -59,25 +73,53 @@ pub(crate) fn cause(error: &sqlx::Error) -> Cause {
     // the others' are SQLSTATEs.
     if code.len() != 5 {
         return match code.parse::<u32>().unwrap_or(0) & 0xff {
-            5 | 6 => Cause::Contention,                         // BUSY, LOCKED
-            7 | 9 | 10 | 13 => Cause::Other(Unavailable),       // NOMEM, INTERRUPT, IOERR, FULL
-            3 | 8 | 11 | 14 | 23 | 26 => Cause::Other(Refused), // PERM, READONLY, CORRUPT, CANTOPEN, …
+            5 | 6 => Cause::Contention,                   // BUSY, LOCKED
+            7 | 9 | 10 | 13 => Cause::Other(Unavailable), // NOMEM, INTERRUPT, IOERR, FULL
+            // ERROR (tables that are not ours), PERM, READONLY, CORRUPT, CANTOPEN, …
+            1 | 3 | 8 | 11 | 14 | 23 | 26 => Cause::Other(Refused),
             _ => Cause::Other(Invalid),
         };
     }
-    match code.as_ref() {
-        "40001" | "40P01" => Cause::Contention, // serialization failure, deadlock
-        code => match &code[..2] {
-            // Connection, a server that only reads (fail-over), resources, operator intervention, system error; MariaDB's lock time-out,
-            // full disk and shutdown are all "general errors".
-            "08" | "25" | "53" | "57" | "58" | "HY" | "70" => Cause::Other(Unavailable),
-            // Authorization, unknown database, access.
-            "28" | "3D" | "42" if is_access(code) => Cause::Other(Refused),
-            _ => Cause::Other(Invalid),
-        },
+    of_sqlstate(&code)
+}
+
+fn of_sqlstate(code: &str) -> Cause {
+    use LedgerErrorKind::{Invalid, Refused, Unavailable};
+    match code {
+        // Serialization failure, deadlock.
+        "40001" | "40P01" => Cause::Contention,
+        code => Cause::Other(match code.get(..2).unwrap_or_default() {
+            // Connection, a server that only reads (fail-over), resources, PostgreSQL's lock time-out,
+            // operator intervention, system error; MariaDB's lock time-out, full disk and shutdown
+            // are all "general errors".
+            "08" | "25" | "53" | "55" | "57" | "58" | "HY" | "70" => Unavailable,
+            // Authorization, unknown database, no access to a table, or tables that are not as our
+            // statements have them: another version's.
+            "28" | "3D" | "42" => Refused,
+            _ => Invalid,
+        }),
     }
 }
 
-fn is_access(code: &str) -> bool {
-    code.starts_with("28") || code.starts_with("3D") || matches!(code, "42000" | "42501")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_say_what_the_caller_can_do() {
+        use LedgerErrorKind::{Invalid, Refused, Unavailable};
+        for code in ["40001", "40P01"] {
+            assert_eq!(of_sqlstate(code), Cause::Contention, "{code}");
+        }
+        for (kind, codes) in [
+            // 55P03 is PostgreSQL's lock time-out, HY000 MariaDB's.
+            (Unavailable, ["55P03", "HY000", "08006", "25006", "53300", "57P01"]),
+            (Refused, ["28P01", "28000", "3D000", "42000", "42501", "42S22"]),
+            (Invalid, ["22001", "22021", "22003", "23502", "99999", "é"]),
+        ] {
+            for code in codes {
+                assert_eq!(of_sqlstate(code), Cause::Other(kind), "{code}");
+            }
+        }
+    }
 }

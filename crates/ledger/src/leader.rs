@@ -1,9 +1,58 @@
 //! One of several replicas leads, for as long as it says so often enough.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tonemill_job::chain;
+
 use crate::Ledger;
 use crate::error::Result;
 
+/// How long an office is held after the last sign of life.
+const LEASE_MS: i64 = 30_000;
+/// How often somebody at work in it shows one.
+const RENEW: Duration = Duration::from_secs(10);
+
 impl Ledger {
+    /// Does `work` if this replica can have the office, and for as long as it has it: however long the
+    /// work is, no other does it at the same time. `None` if it could not, or not to the end; what is
+    /// dropped half-way must do no harm.
+    pub(crate) async fn in_office<T>(
+        &self,
+        office: &'static str,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        if !self.leads(office).await {
+            return None;
+        }
+        let lost = async {
+            loop {
+                sleep(RENEW).await;
+                if !self.leads(office).await {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            done = work => Some(done),
+            () = lost => None,
+        }
+    }
+
+    async fn leads(&self, office: &'static str) -> bool {
+        self.lead(office, LEASE_MS).await.unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), office, "no leader can be chosen");
+            false
+        })
+    }
+
+    /// Lets another have the office, if it can be said.
+    pub(crate) async fn leave_office(&self, office: &'static str) {
+        if let Err(error) = self.step_down(office).await {
+            tracing::debug!(error = chain(&error), office, "left office without a word");
+        }
+    }
+
     /// Leads `name` for the next `lease_ms`, unless another does.
     pub async fn lead(&self, name: &'static str, lease_ms: i64) -> Result<bool> {
         let lead = || async move {
@@ -25,13 +74,8 @@ impl Ledger {
 
     /// Lets another lead.
     pub async fn step_down(&self, name: &'static str) -> Result<()> {
-        let step_down = || async move {
-            let text = "UPDATE leaders SET until_ms = 0 WHERE name = ? AND holder = ?";
-            let mut tx = self.db.begin().await?;
-            let update = self.db.query(text).bind(name).bind(self.replica.clone());
-            update.execute(&mut *tx).await?;
-            tx.commit().await
-        };
-        self.db.run("step down", step_down).await
+        let text = "UPDATE leaders SET until_ms = 0 WHERE name = ? AND holder = ?";
+        let step_down = || self.db.query(text).bind(name).bind(self.replica.clone());
+        self.db.write("step down", step_down).await.map(drop)
     }
 }

@@ -9,8 +9,10 @@
 //! 1. [`state`]: the states of a job, and every way from one to another.
 //! 2. [`accept`]: a job is accepted, within the [`quota`], and gets its turn.
 //! 3. [`dispatcher`]: jobs go into the queue, by their turns, when there is room.
-//! 4. [`recorder`]: what the workers tell is written down, once; `deliveries` are owed.
-//! 5. [`reconciler`]: what the queue forgot goes into it again; [`sweep`]: what nobody needs goes.
+//! 4. [`recorder`]: what the workers tell is written down, once (`events`); `deliveries` are owed, and
+//!    objects that nobody needs go (`removal`).
+//! 5. [`reconciler`]: what the queue forgot goes into it again (`requeue`); [`sweep`]: what nobody needs
+//!    goes. One replica does each, its `leader`.
 //! 6. [`jobs`], `list`, [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`]: what the API
 //!    asks for.
 //!
@@ -26,6 +28,7 @@ mod deliveries;
 mod dialect;
 pub mod dispatcher;
 mod error;
+mod events;
 pub mod job;
 pub mod jobs;
 mod leader;
@@ -35,9 +38,11 @@ pub mod quota;
 pub mod reconciler;
 pub mod recorder;
 mod removal;
+mod requeue;
 pub mod signing_keys;
 pub mod state;
 pub mod sweep;
+mod token;
 pub mod uploads;
 pub mod users;
 pub mod webhooks;

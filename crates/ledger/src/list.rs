@@ -10,9 +10,9 @@ use uuid::Uuid;
 use crate::Ledger;
 use crate::dialect::marks;
 use crate::error::Result;
+use crate::events::kind_name;
 use crate::job::{COLUMNS, Job};
 use crate::jobs::Owner;
-use crate::recorder::kind_name;
 use crate::state::JobState;
 
 /// By how much an id may be older than its job, in milliseconds: as long as an upload takes, and as

@@ -1,40 +1,67 @@
-//! Removing what nobody needs any more, beside what must not wait for it: a store may be slow, or away,
-//! and nobody's job should seem to run for longer because of that.
+//! Removing objects that nobody needs any more, beside more important work: a store that is slow or away
+//! must not hold up who found them. What does not go here is swept (see `sweep`).
 
-use futures_util::{StreamExt as _, stream};
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tonemill_job::objects::ObjectStore;
 use tonemill_job::{ObjectKey, chain};
 
 /// Objects that are removed at a time.
 const AT_ONCE: usize = 16;
-/// Objects that wait for it; what is more stays until a sweep.
-const MOST: usize = 10_000;
+/// Most that wait.
+const WAITING: usize = 10_000;
+/// For how long the last of them are waited for.
+const LAST: Duration = Duration::from_secs(5);
 
-/// Takes what is to be removed.
+/// A task that removes objects.
 #[derive(Debug)]
-pub(crate) struct Removals(mpsc::Sender<ObjectKey>);
-
-/// Where to put what is to be removed, and the removing, which ends when the former is dropped and all
-/// of it is done.
-pub(crate) fn removals(store: &dyn ObjectStore) -> (Removals, impl Future<Output = ()>) {
-    let (sender, mut receiver) = mpsc::channel(MOST);
-    let objects = stream::poll_fn(move |cx| receiver.poll_recv(cx));
-    let removing = objects.for_each_concurrent(AT_ONCE, async |key| {
-        if let Err(error) = store.delete(&key).await {
-            // Swept later.
-            tracing::debug!(error = chain(&error), "an object that nobody needs stays for now");
-        }
-    });
-    (Removals(sender), removing)
+pub(crate) struct Removal {
+    keys: mpsc::Sender<ObjectKey>,
+    task: JoinHandle<()>,
 }
 
-impl Removals {
-    pub(crate) fn add(&self, objects: Vec<ObjectKey>) {
+impl Removal {
+    pub(crate) fn start(store: Arc<dyn ObjectStore>) -> Self {
+        let (keys, waiting) = mpsc::channel(WAITING);
+        Self { keys, task: tokio::spawn(remove(store, waiting)) }
+    }
+
+    /// Takes objects over that nobody needs. What there is no room for is left to the sweep.
+    pub(crate) fn take(&self, objects: Vec<ObjectKey>) {
         for key in objects {
-            if self.0.try_send(key).is_err() {
-                tracing::debug!("the store is slow: an object that nobody needs stays for now");
+            if self.keys.try_send(key).is_err() {
+                tracing::debug!("an object that nobody needs stays for now: too many wait to go");
             }
         }
     }
+
+    /// Removes what there is time for.
+    pub(crate) async fn end(mut self) {
+        drop(self.keys);
+        if timeout(LAST, &mut self.task).await.is_err() {
+            // With it end the removals that it began.
+            self.task.abort();
+        }
+    }
+}
+
+async fn remove(store: Arc<dyn ObjectStore>, mut keys: mpsc::Receiver<ObjectKey>) {
+    let mut removals = JoinSet::new();
+    while let Some(key) = keys.recv().await {
+        if removals.len() >= AT_ONCE {
+            removals.join_next().await;
+        }
+        while removals.try_join_next().is_some() {}
+        let store = Arc::clone(&store);
+        removals.spawn(async move {
+            if let Err(error) = store.delete(&key).await {
+                tracing::debug!(error = chain(&error), "an object that nobody needs stays for now");
+            }
+        });
+    }
+    removals.join_all().await;
 }

@@ -1,22 +1,25 @@
-//! Sweeping: what is too old, or nobody's, goes.
+//! Sweeping: what is too old, or nobody's, goes. One replica does it at a time.
 //!
 //! Jobs that are over go after the retention period: first they are deleted for their users, then
 //! their objects, then their rows. Once an hour the store is looked through for objects that no job
 //! and no upload names: outputs that lost a race, uploads whose API died before it could accept a job.
+//! An object's age says little: some stores count from when it was begun, days before it could be named.
+//! So one goes only if nobody named it the time before either, nor when it is about to go.
+//!
+//! All of it can end between any two steps, and be done again. What one object refuses harms no other.
+
+mod books;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sqlx::Row as _;
-use tonemill_job::objects::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tonemill_job::objects::{ObjectStore, StoreError, StoreErrorKind};
 use tonemill_job::{JobId, ObjectKey, chain};
 
 use crate::Ledger;
-use crate::dialect::marks;
-use crate::error::Result;
-use crate::job::parsed;
-use crate::jobs::Owner;
-use crate::quota::DAY_MS;
+use crate::error::Trouble;
 use crate::uploads::Upload;
 
 /// How long things are kept.
@@ -24,7 +27,8 @@ use crate::uploads::Upload;
 pub struct Retention {
     /// Jobs that are over, their outputs, and what requests asked for them. Default: 7 days.
     pub jobs: Duration,
-    /// Objects that nobody names: whoever writes one has this long to name it. Default: 1 hour.
+    /// Objects that nobody names: whoever writes one has this long to name it, and then until the
+    /// store is looked through once more. Default: 1 hour.
     pub nameless: Duration,
     /// Objects that were begun: nobody writes one for longer. Default: 24 hours.
     pub unfinished: Duration,
@@ -39,16 +43,49 @@ impl Default for Retention {
     }
 }
 
+/// The office that one replica holds.
+const OFFICE: &str = "sweeper";
+/// How often is looked whether something is due.
+const LOOK: Duration = Duration::from_secs(5);
 /// Jobs that expire, or go, in one step.
 const BATCH: i64 = 200;
 /// Objects that are looked at in one step.
 const PAGE: usize = 500;
+/// Objects that go in one step: after that they may have been named.
+const STEP: usize = 20;
+/// Most nameless objects that are remembered; others have their time later.
+const REMEMBERED: usize = 100_000;
+/// Refusals in a row after which the store is left alone until the next time.
+const REFUSALS: u32 = 5;
+
+/// Sweeps until it is told to end.
+pub async fn run(
+    ledger: &Ledger,
+    store: &dyn ObjectStore,
+    retention: Retention,
+    shutdown: &CancellationToken,
+) {
+    let mut sweeper = Sweeper::new(retention);
+    let sweeps = async {
+        loop {
+            ledger.in_office(OFFICE, sweeper.sweep(ledger, store)).await;
+            sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = sweeps => {}
+    }
+    ledger.leave_office(OFFICE).await;
+}
 
 /// Sweeps, now and then.
 #[derive(Debug)]
 pub struct Sweeper {
     retention: Retention,
     swept: Option<Instant>,
+    /// What nobody named when the store was looked through last.
+    nameless: HashSet<ObjectKey>,
 }
 
 /// What was swept away.
@@ -70,110 +107,190 @@ impl Sweeper {
     /// One that looks through the store at its first chance.
     #[must_use]
     pub fn new(retention: Retention) -> Self {
-        Self { retention, swept: None }
+        Self { retention, swept: None, nameless: HashSet::new() }
     }
 
     /// Sweeps what is due.
     pub async fn sweep(&mut self, ledger: &Ledger, store: &dyn ObjectStore) -> Swept {
-        let mut swept = Swept::default();
-        let outcome = self.try_sweep(ledger, store, &mut swept).await;
-        if swept != Swept::default() {
-            tracing::info!(?swept, "swept");
-        }
-        if let Err(why) = outcome {
-            tracing::warn!(error = why, "not everything can be swept");
-        }
-        swept
-    }
-
-    async fn try_sweep(
-        &mut self,
-        ledger: &Ledger,
-        store: &dyn ObjectStore,
-        swept: &mut Swept,
-    ) -> Result<(), String> {
-        let keep_ms = i64::try_from(self.retention.jobs.as_millis()).unwrap_or(i64::MAX);
-        let before = ledger.now_ms().saturating_sub(keep_ms);
-        swept.expired = ledger.expire(before).await.map_err(|error| chain(&error))?;
-        swept.uploads = expire_uploads(ledger, store).await?;
-        swept.purged = purge(ledger, store).await?;
-        if self.swept.is_some_and(|at| at.elapsed() < self.retention.sweep_every) {
-            return Ok(());
-        }
-        self.swept = Some(Instant::now());
-        for prefix in [ObjectKey::UPLOADS, ObjectKey::OUTPUTS] {
-            swept.orphans += self.sweep_orphans(ledger, store, prefix).await?;
-        }
-        swept.unfinished = self.sweep_unfinished(ledger, store).await?;
-        Ok(())
-    }
-
-    async fn sweep_orphans(
-        &self,
-        ledger: &Ledger,
-        store: &dyn ObjectStore,
-        prefix: &str,
-    ) -> Result<usize, String> {
-        let before = ledger.time_before(self.retention.nameless);
-        let mut count = 0;
-        let mut after = None;
-        loop {
-            let page = store.list(prefix, after.as_ref(), PAGE).await;
-            let page = page.map_err(|error| chain(&error))?;
-            let Some(last) = page.last() else { return Ok(count) };
-            after = Some(last.key.clone());
-            let old: Vec<&ListedObject> =
-                page.iter().filter(|object| object.modified < before).collect();
-            let named = ledger.named_objects(&old).await.map_err(|error| chain(&error))?;
-            for object in old.into_iter().filter(|object| !named.contains(&object.key)) {
-                store.delete(&object.key).await.map_err(|error| chain(&error))?;
-                count += 1;
-            }
-        }
-    }
-
-    async fn sweep_unfinished(
-        &self,
-        ledger: &Ledger,
-        store: &dyn ObjectStore,
-    ) -> Result<usize, String> {
-        let unfinished = match store.unfinished().await {
-            // It has to remove them itself.
-            Err(error) if error.kind == StoreErrorKind::Unsupported => return Ok(0),
-            outcome => outcome.map_err(|error| chain(&error))?,
+        let mut sweep = Sweep {
+            ledger,
+            store,
+            retention: self.retention,
+            swept: Swept::default(),
+            refusals: 0,
         };
-        let before = ledger.time_before(self.retention.unfinished);
-        let mut count = 0;
-        for upload in unfinished {
-            if upload.started >= before {
-                continue;
-            }
-            let named = ledger.is_awaited(&upload.key).await.map_err(|error| chain(&error))?;
-            if !named {
-                store.give_up(&upload).await.map_err(|error| chain(&error))?;
-                count += 1;
-            }
+        let outcome = sweep.expire().await;
+        sweep.end_step(outcome);
+        let outcome = sweep.uploads().await;
+        sweep.end_step(outcome);
+        let outcome = sweep.purge().await;
+        sweep.end_step(outcome);
+        if self.swept.is_none_or(|at| at.elapsed() >= self.retention.sweep_every) {
+            self.swept = Some(Instant::now());
+            self.look_through(&mut sweep).await;
         }
-        Ok(count)
+        if sweep.swept != Swept::default() {
+            tracing::info!(swept = ?sweep.swept, "swept");
+        }
+        sweep.swept
+    }
+
+    async fn look_through(&mut self, sweep: &mut Sweep<'_>) {
+        let before = std::mem::take(&mut self.nameless);
+        for prefix in [ObjectKey::UPLOADS, ObjectKey::OUTPUTS] {
+            let outcome = sweep.orphans(prefix, &before, &mut self.nameless).await;
+            sweep.end_step(outcome);
+        }
+        let outcome = sweep.unfinished().await;
+        sweep.end_step(outcome);
     }
 }
 
-/// Removes what uploads have stored that nobody went on with, then the uploads.
-async fn expire_uploads(ledger: &Ledger, store: &dyn ObjectStore) -> Result<usize, String> {
-    let mut count = 0;
-    loop {
-        let expired = ledger.expired_uploads(BATCH).await.map_err(|error| chain(&error))?;
-        if expired.is_empty() {
-            return Ok(count);
-        }
-        for upload in expired {
-            // First the row: from then on it becomes no job. What of its objects stays is swept.
-            if ledger.drop_upload(&upload).await.map_err(|error| chain(&error))? {
-                remove_upload(store, &upload).await.map_err(|error| chain(&error))?;
-                count += 1;
+/// One time.
+struct Sweep<'a> {
+    ledger: &'a Ledger,
+    store: &'a dyn ObjectStore,
+    retention: Retention,
+    swept: Swept,
+    /// In a row, by the store.
+    refusals: u32,
+}
+
+impl Sweep<'_> {
+    async fn expire(&mut self) -> Result<(), Trouble> {
+        let before = self.ledger.now_ms().saturating_sub(ms(self.retention.jobs));
+        self.swept.expired = self.ledger.expire(before).await?;
+        Ok(())
+    }
+
+    /// Removes what uploads have stored that nobody went on with, and the uploads.
+    async fn uploads(&mut self) -> Result<(), Trouble> {
+        loop {
+            let expired = self.ledger.expired_uploads(BATCH).await?;
+            if expired.is_empty() {
+                return Ok(());
+            }
+            for upload in expired {
+                // First the row: from then on it becomes no job. What of its objects stays is nameless.
+                if self.ledger.drop_upload(&upload).await? {
+                    self.swept.uploads += 1;
+                    let removed = remove_upload(self.store, &upload).await;
+                    self.is_done(removed)?;
+                }
             }
         }
     }
+
+    /// Removes what deleted jobs have stored, then the jobs of which nothing is left.
+    async fn purge(&mut self) -> Result<(), Trouble> {
+        let mut last = None;
+        loop {
+            let deleted = self.ledger.deleted_jobs(last).await?;
+            let Some((job, _)) = deleted.last() else { return Ok(()) };
+            last = Some(*job);
+            let mut gone: Vec<JobId> = Vec::new();
+            for (job, objects) in deleted {
+                let mut is_gone = true;
+                for key in objects {
+                    let deleted = self.store.delete(&key).await;
+                    is_gone &= self.is_done(deleted)?;
+                }
+                if is_gone {
+                    gone.push(job);
+                }
+            }
+            if !gone.is_empty() {
+                self.ledger.forget(&gone).await?;
+                self.swept.purged += gone.len();
+            }
+        }
+    }
+
+    /// Removes the objects that nobody names, now and `before`; remembers those that nobody names.
+    async fn orphans(
+        &mut self,
+        prefix: &str,
+        before: &HashSet<ObjectKey>,
+        nameless: &mut HashSet<ObjectKey>,
+    ) -> Result<(), Trouble> {
+        let mut after = None;
+        loop {
+            let page = self.store.list(prefix, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.key.clone());
+            let old =
+                page.iter().filter(|object| self.is_old(object.modified, self.retention.nameless));
+            let mut old: Vec<&ObjectKey> = old.map(|object| &object.key).collect();
+            let named = self.ledger.named_objects(&old).await?;
+            old.retain(|key| !named.contains(key));
+            let room = REMEMBERED.saturating_sub(nameless.len());
+            nameless.extend(old.iter().take(room).map(|key| (*key).clone()));
+            old.retain(|key| before.contains(*key));
+            for keys in old.chunks(STEP) {
+                let named = self.ledger.named_objects(keys).await?;
+                for key in keys.iter().filter(|key| !named.contains(*key)) {
+                    let deleted = self.store.delete(key).await;
+                    if self.is_done(deleted)? {
+                        nameless.remove(*key);
+                        self.swept.orphans += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives up objects that were begun long ago and that no upload goes on into.
+    async fn unfinished(&mut self) -> Result<(), Trouble> {
+        let unfinished = match self.store.unfinished().await {
+            // It has to remove them itself.
+            Err(error) if error.kind == StoreErrorKind::Unsupported => return Ok(()),
+            outcome => outcome?,
+        };
+        for upload in unfinished {
+            if !self.is_old(upload.started, self.retention.unfinished)
+                || self.ledger.is_awaited(&upload.key).await?
+            {
+                continue;
+            }
+            let given_up = self.store.give_up(&upload).await;
+            if self.is_done(given_up)? {
+                self.swept.unfinished += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// What ends a step does not end the next.
+    fn end_step(&mut self, outcome: Result<(), Trouble>) {
+        self.refusals = 0;
+        if let Err(trouble) = outcome {
+            tracing::warn!(error = chain(&trouble), "not everything can be swept");
+        }
+    }
+
+    /// Whether a time is longer ago than `limit`, by the clock of all replicas.
+    fn is_old(&self, since: SystemTime, limit: Duration) -> bool {
+        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.ledger.now_ms().saturating_sub(ms(since)) > ms(limit)
+    }
+
+    /// Whether the store did it. One refusal stops nothing; several in a row are the store's.
+    fn is_done(&mut self, outcome: Result<(), StoreError>) -> Result<bool, Trouble> {
+        let Err(error) = outcome else {
+            self.refusals = 0;
+            return Ok(true);
+        };
+        self.refusals += 1;
+        if self.refusals >= REFUSALS {
+            return Err(error.into());
+        }
+        tracing::warn!(error = chain(&error), "something that nobody needs stays for now");
+        Ok(false)
+    }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Removes all that an upload has stored.
@@ -185,152 +302,4 @@ pub async fn remove_upload(store: &dyn ObjectStore, upload: &Upload) -> Result<(
         store.delete(tail).await?;
     }
     store.delete(&upload.key).await
-}
-
-/// Removes what deleted jobs have stored, then the jobs.
-async fn purge(ledger: &Ledger, store: &dyn ObjectStore) -> Result<usize, String> {
-    let mut count = 0;
-    loop {
-        let deleted = ledger.deleted_jobs().await.map_err(|error| chain(&error))?;
-        if deleted.is_empty() {
-            return Ok(count);
-        }
-        for (_, objects) in &deleted {
-            for key in objects {
-                store.delete(key).await.map_err(|error| chain(&error))?;
-            }
-        }
-        let jobs: Vec<JobId> = deleted.into_iter().map(|(job, _)| job).collect();
-        ledger.forget(&jobs).await.map_err(|error| chain(&error))?;
-        count += jobs.len();
-    }
-}
-
-impl Ledger {
-    /// When it was so long ago, by the clock that all replicas share: a replica whose own is ahead would
-    /// take for old what is being stored.
-    fn time_before(&self, age: Duration) -> SystemTime {
-        let now = Duration::from_millis(self.now_ms().try_into().unwrap_or(0));
-        UNIX_EPOCH + now.saturating_sub(age)
-    }
-
-    /// Deletes jobs that were over before a time, and forgets what else is as old.
-    pub(crate) async fn expire(&self, before_ms: i64) -> Result<usize> {
-        let mut count = 0;
-        loop {
-            let expired = || async move {
-                let text = "SELECT id FROM jobs WHERE state IN ('finished', 'failed', \
-                            'cancelled') AND ended_ms < ? LIMIT ?";
-                let rows = self.db.query(text).bind(before_ms).bind(BATCH);
-                let rows = rows.fetch_all(&self.db.read).await?;
-                rows.iter().map(|row| parsed::<JobId>(row, "id")).collect::<Result<Vec<_>, _>>()
-            };
-            let jobs = self.db.run("look up old jobs", expired).await?;
-            if jobs.is_empty() {
-                break;
-            }
-            for job in &jobs {
-                self.delete_job(Owner::Anyone, *job).await?;
-            }
-            count += jobs.len();
-        }
-        let forget = || async move {
-            let mut tx = self.db.begin().await?;
-            for (text, before) in [
-                ("DELETE FROM idempotency_keys WHERE created_ms < ?", before_ms),
-                ("DELETE FROM credentials WHERE expires_ms < ?", before_ms),
-                ("DELETE FROM deliveries WHERE created_ms < ?", before_ms),
-                ("DELETE FROM daily_audio WHERE day < ?", before_ms / DAY_MS),
-            ] {
-                self.db.query(text).bind(before).execute(&mut *tx).await?;
-            }
-            tx.commit().await
-        };
-        self.db.run("forget what is old", forget).await?;
-        Ok(count)
-    }
-
-    /// Some deleted jobs, and the objects that are theirs.
-    async fn deleted_jobs(&self) -> Result<Vec<(JobId, Vec<ObjectKey>)>> {
-        let look = || async move {
-            let text = "SELECT id, input_key, output_key FROM jobs WHERE state = 'deleted' LIMIT ?";
-            let rows = self.db.query(text).bind(BATCH).fetch_all(&self.db.read).await?;
-            let job = |row| {
-                let keys: [Option<String>; 2] =
-                    [sqlx::Row::try_get(row, "input_key")?, sqlx::Row::try_get(row, "output_key")?];
-                let keys = keys.into_iter().flatten().filter_map(|key| key.try_into().ok());
-                Ok((parsed(row, "id")?, keys.collect()))
-            };
-            rows.iter().map(job).collect()
-        };
-        self.db.run("look up deleted jobs", look).await
-    }
-
-    /// Removes the rows of deleted jobs.
-    async fn forget(&self, jobs: &[JobId]) -> Result<()> {
-        let forget = || async move {
-            let mut tx = self.db.begin().await?;
-            for (table, column) in [("attempts", "job_id"), ("jobs", "id")] {
-                let ids = marks(jobs.len());
-                let text = format!("DELETE FROM {table} WHERE {column} IN ({ids})");
-                let mut delete = self.db.dialect.query_of(text);
-                for job in jobs {
-                    delete = delete.bind(job.to_string());
-                }
-                delete.execute(&mut *tx).await?;
-            }
-            tx.commit().await
-        };
-        self.db.run("forget deleted jobs", forget).await
-    }
-
-    /// Those of the objects that a job or an upload names.
-    async fn named_objects<'a>(
-        &self,
-        objects: &[&'a ListedObject],
-    ) -> Result<HashSet<&'a ObjectKey>> {
-        let look = || async move {
-            let mut ids: Vec<&str> = objects.iter().filter_map(|o| job_in(&o.key)).collect();
-            ids.dedup();
-            let mut named = HashSet::new();
-            if !ids.is_empty() {
-                let marks = marks(ids.len());
-                for text in [
-                    format!("SELECT input_key, output_key FROM jobs WHERE id IN ({marks})"),
-                    format!("SELECT object_key, tail_key FROM uploads WHERE id IN ({marks})"),
-                ] {
-                    let mut query = self.db.dialect.query_of(text);
-                    for id in &ids {
-                        query = query.bind((*id).to_owned());
-                    }
-                    for row in query.fetch_all(&self.db.read).await? {
-                        let keys: [Option<String>; 2] = [row.try_get(0)?, row.try_get(1)?];
-                        named.extend(keys.into_iter().flatten());
-                    }
-                }
-            }
-            Ok(objects
-                .iter()
-                .filter(|object| named.contains(object.key.as_str()))
-                .map(|object| &object.key)
-                .collect())
-        };
-        self.db.run("look up objects", look).await
-    }
-
-    /// Whether an upload goes on into this object.
-    async fn is_awaited(&self, key: &ObjectKey) -> Result<bool> {
-        let look = || async move {
-            let Some(id) = job_in(key) else { return Ok(false) };
-            let text = "SELECT id FROM uploads WHERE id = ? AND object_key = ?";
-            let query = self.db.query(text).bind(id.to_owned()).bind(key.to_string());
-            Ok(query.fetch_optional(&self.db.read).await?.is_some())
-        };
-        self.db.run("look up an upload", look).await
-    }
-}
-
-/// The job, or upload, in an object's key.
-fn job_in(key: &ObjectKey) -> Option<&str> {
-    key.as_str().split('/').nth(1)
 }

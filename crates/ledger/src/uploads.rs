@@ -201,30 +201,21 @@ impl Ledger {
 
     /// Lets `writer` write to an upload for the next `lease_ms`, unless another does.
     pub async fn lock_upload(&self, id: JobId, writer: Uuid, lease_ms: i64) -> Result<bool> {
-        let lock = || async move {
-            let now = self.db.now_ms();
-            let mut tx = self.db.begin().await?;
-            let text = "UPDATE uploads SET writer = ?, writer_until_ms = ? WHERE id = ? AND \
-                        (writer IS NULL OR writer = ? OR writer_until_ms < ?)";
+        let now = self.db.now_ms();
+        let text = "UPDATE uploads SET writer = ?, writer_until_ms = ? WHERE id = ? AND \
+                    (writer IS NULL OR writer = ? OR writer_until_ms < ?)";
+        let lock = || {
             let update = self.db.query(text).bind(writer.to_string()).bind(now + lease_ms);
-            let update = update.bind(id.to_string()).bind(writer.to_string()).bind(now);
-            let locked = update.execute(&mut *tx).await?.rows_affected() == 1;
-            tx.commit().await?;
-            Ok(locked)
+            update.bind(id.to_string()).bind(writer.to_string()).bind(now)
         };
-        self.db.run("lock an upload", lock).await
+        Ok(self.db.write("lock an upload", lock).await? == 1)
     }
 
     /// Lets others write.
     pub async fn unlock_upload(&self, id: JobId, writer: Uuid) -> Result<()> {
-        let unlock = || async move {
-            let mut tx = self.db.begin().await?;
-            let text = "UPDATE uploads SET writer = NULL WHERE id = ? AND writer = ?";
-            let update = self.db.query(text).bind(id.to_string()).bind(writer.to_string());
-            update.execute(&mut *tx).await?;
-            tx.commit().await
-        };
-        self.db.run("unlock an upload", unlock).await
+        let text = "UPDATE uploads SET writer = NULL WHERE id = ? AND writer = ?";
+        let unlock = || self.db.query(text).bind(id.to_string()).bind(writer.to_string());
+        self.db.write("unlock an upload", unlock).await.map(drop)
     }
 
     /// Writes down that an upload grew; false if it is not as `growth` says it was, or `writer` may
@@ -258,16 +249,14 @@ impl Ledger {
 
     /// Writes down that an upload is whole, and an object.
     pub async fn finish_upload(&self, id: JobId, blake3: Option<&str>, media: &str) -> Result<()> {
-        let finish = || async move {
-            let mut tx = self.db.begin().await?;
-            let text = "UPDATE uploads SET finished_ms = ?, received_bytes = total_bytes, \
-                        blake3 = ?, media = ? WHERE id = ? AND finished_ms IS NULL";
+        let text = "UPDATE uploads SET finished_ms = ?, received_bytes = total_bytes, \
+                    blake3 = ?, media = ? WHERE id = ? AND finished_ms IS NULL";
+        let finish = || {
             let update = self.db.query(text).bind(self.db.now_ms());
             let update = update.bind(blake3.map(str::to_owned)).bind(media.to_owned());
-            update.bind(id.to_string()).execute(&mut *tx).await?;
-            tx.commit().await
+            update.bind(id.to_string())
         };
-        self.db.run("finish an upload", finish).await
+        self.db.write("finish an upload", finish).await.map(drop)
     }
 
     /// Forgets an upload that becomes no job; false if it is not there any more.

@@ -131,7 +131,10 @@ impl Ledger {
             let text = format!("SELECT {COLUMNS}, password_hash FROM users WHERE name = ?");
             let query = self.db.dialect.query_of(text).bind(name.to_owned());
             let Some(row) = query.fetch_optional(&self.db.read).await? else { return Ok(None) };
-            Ok(Some((user(&row)?, row.try_get("password_hash")?)))
+            let user = user(&row)?;
+            // To MariaDB, spaces at the end are nothing: limits by name would not meet such a user.
+            let is_it = user.name == name;
+            Ok(if is_it { Some((user, row.try_get("password_hash")?)) } else { None })
         };
         self.db.run("look up a user", look).await
     }

@@ -77,15 +77,9 @@ impl Ledger {
 
     /// Removes a user's webhook; false if there is none.
     pub async fn delete_webhook(&self, user: Uuid, webhook: Uuid) -> Result<bool> {
-        let delete = || async move {
-            let mut tx = self.db.begin().await?;
-            let text = "DELETE FROM webhooks WHERE id = ? AND user_id = ?";
-            let delete = self.db.query(text).bind(webhook.to_string()).bind(user.to_string());
-            let deleted = delete.execute(&mut *tx).await?.rows_affected() == 1;
-            tx.commit().await?;
-            Ok(deleted)
-        };
-        self.db.run("delete a webhook", delete).await
+        let text = "DELETE FROM webhooks WHERE id = ? AND user_id = ?";
+        let delete = || self.db.query(text).bind(webhook.to_string()).bind(user.to_string());
+        Ok(self.db.write("delete a webhook", delete).await? == 1)
     }
 }
 

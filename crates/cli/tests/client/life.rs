@@ -67,8 +67,9 @@ fn without_wait_a_job_is_told_and_can_be_looked_after() {
     let last = |id: &str| states.iter().rfind(|job| job["id"] == id).unwrap()["state"].clone();
     assert_eq!((last(&long), last(&short)), ("cancelled".into(), "finished".into()));
 
-    let again = home.run(&["jobs", "cancel", &long]).ended_with(1);
-    assert!(complaint(&again).ends_with("the job is cancelled"));
+    home.run(&["jobs", "cancel", &long]).succeeded();
+    let over = home.run(&["jobs", "cancel", &short]).ended_with(1);
+    assert!(complaint(&over).ends_with("the job is finished"), "{}", over.stderr);
     let listed = home.run(&["jobs", "--state", "finished", "--label", "short"]).succeeded();
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert_eq!(listed.lines().count(), 2, "{listed}");

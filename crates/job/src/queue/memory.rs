@@ -45,7 +45,7 @@ struct State {
     waiting: [VecDeque<Waiting>; 3],
     leased: BTreeMap<u64, Leased>,
     delayed: BTreeMap<(Instant, u64), JobMessage>,
-    events: BTreeMap<u64, Event>,
+    events: BTreeMap<u64, Told>,
     mailboxes: HashMap<Uuid, Vec<(u64, JobEvent)>>,
     cancelled: HashSet<JobId>,
     progress: HashMap<JobId, (Progress, Instant)>,
@@ -70,8 +70,9 @@ struct Leased {
 }
 
 #[derive(Debug)]
-struct Event {
+struct Told {
     event: JobEvent,
+    since: Instant,
     /// When it may be handed out again; `None` if it never was.
     handed_out_until: Option<Instant>,
 }
@@ -149,7 +150,8 @@ impl State {
         let number = self.number();
         match reply {
             Reply::Service => {
-                self.events.insert(number, Event { event, handed_out_until: None });
+                let since = Instant::now();
+                self.events.insert(number, Told { event, since, handed_out_until: None });
             }
             Reply::Mailbox(mailbox) => {
                 self.mailboxes.entry(*mailbox).or_default().push((number, event));
@@ -299,7 +301,7 @@ impl Queue for MemoryQueue {
     async fn events(&self, max: usize, wait: Duration) -> Result<Vec<(EventId, JobEvent)>> {
         let look = |state: &mut State| {
             let now = Instant::now();
-            let free = |event: &Event| event.handed_out_until.is_none_or(|until| until <= now);
+            let free = |event: &Told| event.handed_out_until.is_none_or(|until| until <= now);
             let free = state.events.iter_mut().filter(|(_, event)| free(event)).take(max);
             let found: Vec<_> = free
                 .map(|(number, event)| {
@@ -318,6 +320,11 @@ impl Queue for MemoryQueue {
             state.events.remove(&number(id)?);
         }
         Ok(())
+    }
+
+    async fn set_aside(&self, events: &[EventId]) -> Result<()> {
+        // There is no place that somebody could look at.
+        self.confirm(events).await
     }
 
     async fn mail(
@@ -346,6 +353,7 @@ impl Queue for MemoryQueue {
         let mut depth = Depth {
             delayed: state.delayed.len() as u64,
             events: state.events.len() as u64,
+            oldest_event: state.events.first_key_value().map(|(_, event)| event.since.elapsed()),
             workers: state.workers.len() as u64,
             ..Depth::default()
         };

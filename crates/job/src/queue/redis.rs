@@ -7,7 +7,8 @@
 //! All keys share one hash tag, so that scripts work in a cluster: with the default namespace
 //! `{tonemill}:jobs:high`, `:normal`, `:low`, `{tonemill}:delayed` (jobs to try again later, by the
 //! time from which), `{tonemill}:events`, `{tonemill}:mailbox:…`, `{tonemill}:cancel:…`,
-//! `{tonemill}:progress:…`, `{tonemill}:unreadable` (entries that are no jobs).
+//! `{tonemill}:progress:…`, `{tonemill}:unreadable` (entries that are no jobs, or
+//! no events, or such that nobody could record).
 
 mod address;
 mod config;
@@ -34,7 +35,7 @@ pub use self::address::AddressError;
 pub use self::config::RedisConfig;
 use self::link::{Link, Request};
 use self::receive::Receiving;
-use self::reply::{Streams, events_in, last_entry};
+use self::reply::{Streams, last_entry, sorted};
 use self::scripts::{Keys, Scripts};
 use self::settle::Settle;
 use super::{
@@ -264,14 +265,11 @@ impl Queue for RedisQueue {
     }
 
     async fn confirm(&self, events: &[EventId]) -> Result<()> {
-        if events.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<&str> = events.iter().map(|id| id.0.as_str()).collect();
-        let mut confirm = redis::pipe();
-        confirm.cmd("XACK").arg(&self.keys.events).arg(RECORDERS).arg(&ids).ignore();
-        confirm.cmd("XDEL").arg(&self.keys.events).arg(&ids).ignore();
-        self.commands.send("confirm events", Request::Pipe(&confirm)).await
+        self.end_events("done", events.iter().map(|id| id.0.as_str())).await
+    }
+
+    async fn set_aside(&self, events: &[EventId]) -> Result<()> {
+        self.end_events("aside", events.iter().map(|id| id.0.as_str())).await
     }
 
     async fn mail(
@@ -288,7 +286,7 @@ impl Queue for RedisQueue {
             let read: Streams =
                 self.replies.send("read a mailbox", Request::Wait(&read, wait)).await?;
             let last = last_entry(&read);
-            let events = events_in(read);
+            let events = sorted(read).events;
             match last {
                 // What is no event is passed over once and for all.
                 Some(last) if events.is_empty() => after = last,
@@ -307,17 +305,25 @@ impl Queue for RedisQueue {
         let depth = || async {
             let mut script = self.scripts.depth.prepare_invoke();
             script.key(&self.keys.lanes).key(&self.keys.delayed).key(&self.keys.events);
-            script.arg(WORKERS);
+            script.arg(WORKERS).arg(RECORDERS);
             self.commands.send("tell its depth", Request::Script(&script)).await
         };
-        let numbers: [u64; 12] = self.with_groups(depth).await?;
+        let numbers: [i64; 13] = self.with_groups(depth).await?;
+        // Only the last may be less than 0: there is none.
+        let number = |at: usize| u64::try_from(numbers[at]).unwrap_or_default();
+        let ms = |at: usize| Duration::from_millis(number(at));
         let lane = |at: usize| LaneDepth {
-            waiting: numbers[at],
-            running: numbers[at + 1],
-            oldest: Duration::from_millis(numbers[at + 2]),
+            waiting: number(at),
+            running: number(at + 1),
+            oldest: ms(at + 2),
         };
-        let [delayed, events, workers] = [numbers[9], numbers[10], numbers[11]];
-        Ok(Depth { lanes: [lane(0), lane(3), lane(6)], delayed, events, workers })
+        Ok(Depth {
+            lanes: [lane(0), lane(3), lane(6)],
+            delayed: number(9),
+            events: number(10),
+            oldest_event: (numbers[12] >= 0).then(|| ms(12)),
+            workers: number(11),
+        })
     }
 
     async fn jobs(&self) -> Result<HashSet<JobId>> {

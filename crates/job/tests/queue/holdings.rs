@@ -1,17 +1,17 @@
-//! What the queue says that it holds, while jobs rest and while they move about.
+//! What the queue says that it holds, while jobs rest and while they move about, and since when.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tonemill_job::message::{JobMessage, What};
-use tonemill_job::queue::{Delivery, Hold, Queue, QueueErrorKind, Settlement};
+use tonemill_job::queue::{Delivery, Depth, Hold, Queue, QueueErrorKind, Settlement};
 use tonemill_job::{JobId, Lane};
 
 use crate::place::Place;
-use crate::{end, event, job, next};
+use crate::{LEASE, PATIENCE, end, event, job, next};
 
 /// Times that a test looks at jobs on the move.
 const LISTS: u32 = 50;
@@ -112,4 +112,28 @@ pub async fn no_job_is_missed_while_it_moves(place: Place) {
         println!("{listed} of {LISTS} with {at_rest} at rest");
         assert!(listed > 0 && (listed == LISTS || at_rest > 0));
     }
+}
+
+pub async fn the_oldest_event_ages_until_it_is_put_aside(place: Place) {
+    let worker = place.worker();
+    let message = job(Lane::Normal);
+    worker.enqueue(std::slice::from_ref(&message)).await.unwrap();
+    let delivery = next(&worker).await;
+    worker.announce(&message, &event(&delivery, What::Started)).await.unwrap();
+    let since = Instant::now();
+    let aged = |depth: Depth| depth.oldest_event.is_some_and(|age| age >= LEASE / 20);
+    // Whoever has it makes it no younger, and what comes later is younger.
+    let events = worker.events(10, PATIENCE).await.unwrap();
+    assert_eq!(worker.settle(&delivery.lease, &end(&delivery)).await.unwrap(), Hold::Held);
+    while !aged(worker.depth().await.unwrap()) {
+        assert!(since.elapsed() < PATIENCE, "it does not age");
+    }
+    assert!(worker.depth().await.unwrap().oldest_event.unwrap() <= since.elapsed() + LEASE);
+    for (id, _) in events.into_iter().chain(worker.events(10, PATIENCE).await.unwrap()) {
+        // Twice: the first answer may have been lost.
+        worker.set_aside(std::slice::from_ref(&id)).await.unwrap();
+        worker.set_aside(&[id]).await.unwrap();
+    }
+    let depth = worker.depth().await.unwrap();
+    assert_eq!((depth.events, depth.oldest_event), (0, None));
 }

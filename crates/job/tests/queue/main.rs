@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::holdings::{
     jobs_are_held_until_they_end, more_jobs_are_held_than_fit_on_a_page,
-    no_job_is_missed_while_it_moves,
+    no_job_is_missed_while_it_moves, the_oldest_event_ages_until_it_is_put_aside,
 };
 use crate::place::{Place, in_a_cluster, in_memory, in_redis};
 
@@ -55,6 +55,7 @@ every_queue!(
     a_job_to_try_again_waits_its_time,
     mailboxes_are_apart_from_the_service,
     events_come_until_they_are_confirmed,
+    the_oldest_event_ages_until_it_is_put_aside,
     cancellation_is_seen_until_the_end,
     progress_is_the_last_that_was_said,
     many_workers_share_and_none_gets_anothers,
@@ -245,7 +246,8 @@ async fn events_come_until_they_are_confirmed(place: Place) {
     let events = recorder.events(10, PATIENCE).await.unwrap();
     assert_eq!(events.len(), 2);
     recorder.confirm(&[events[0].0.clone()]).await.unwrap();
-    assert_eq!(recorder.depth().await.unwrap().events, 1);
+    let depth = recorder.depth().await.unwrap();
+    assert_eq!((depth.events, depth.oldest_event.is_some()), (1, true));
     // The recorder dies; another is given what it did not confirm.
     let other = place.worker();
     let again = loop {
@@ -256,7 +258,8 @@ async fn events_come_until_they_are_confirmed(place: Place) {
     };
     assert_eq!(again, events[1..]);
     other.confirm(&[again[0].0.clone()]).await.unwrap();
-    assert_eq!(other.depth().await.unwrap().events, 0);
+    let depth = other.depth().await.unwrap();
+    assert_eq!((depth.events, depth.oldest_event), (0, None));
 }
 
 async fn cancellation_is_seen_until_the_end(place: Place) {

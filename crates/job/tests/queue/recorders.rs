@@ -8,6 +8,7 @@ use tonemill_job::message::{VERSION, What};
 use tonemill_job::queue::redis::{RedisConfig, RedisQueue};
 use tonemill_job::queue::{EventId, Queue};
 use tonemill_job::{JobEvent, JobId, Lane};
+use tonemill_testbed::redis::RedisServer;
 
 use crate::strange::{queue, run};
 use crate::{NOW, PATIENCE, job};
@@ -109,9 +110,44 @@ async fn what_is_no_event_hides_none() {
     };
     is_it(first.events(1, PATIENCE).await.unwrap());
     let ids = ids(&mut direct, &config).await;
+    assert_eq!(ids.len(), 1, "what is none is put aside, not left for ever");
+    let mut length = redis::cmd("XLEN");
+    length.arg(format!("{}:unreadable", config.namespace));
+    assert_eq!(length.query_async::<u64>(&mut direct).await.unwrap(), 35);
     age(&mut direct, &config, &ids).await;
     let other = RedisQueue::new(config.clone()).unwrap();
     is_it(other.events(1, NOW).await.unwrap());
+}
+
+/// This recorder cannot read it, but another that is newer can.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_of_a_later_version_stays() {
+    let (_, config, mut direct) = queue().await;
+    let stream = format!("{}:events", config.namespace);
+    run(&mut direct, &["XADD", &stream, "*", "event", r#"{"v":2,"job":{"new":1}}"#]).await;
+    let service = RedisQueue::new(config.clone()).unwrap();
+    assert!(service.events(10, NOW).await.unwrap().is_empty());
+    let depth = service.depth().await.unwrap();
+    assert_eq!((depth.events, depth.oldest_event.is_some()), (1, true));
+}
+
+/// What is confirmed is gone for who asks for its age, even if it cannot be deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recorder_that_may_not_tidy_up() {
+    let server = RedisServer::start();
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut direct = client.get_multiplexed_async_connection().await.unwrap();
+    let rights = ["ACL", "SETUSER", "r", "on", ">p", "~*", "&*", "+@all", "-xdel"];
+    run(&mut direct, &rights).await;
+    let url = format!("redis://r:p@127.0.0.1:{}", server.port());
+    let service = RedisQueue::new(RedisConfig::new(url)).unwrap();
+    announce(&service, 2).await;
+    let ids: Vec<EventId> =
+        service.events(10, PATIENCE).await.unwrap().into_iter().map(|(id, _)| id).collect();
+    service.confirm(&ids[..1]).await.unwrap();
+    assert!(service.depth().await.unwrap().oldest_event.is_some());
+    service.confirm(&ids[1..]).await.unwrap();
+    assert_eq!(service.depth().await.unwrap().oldest_event, None);
 }
 
 /// Redis's names of all events, in their order.

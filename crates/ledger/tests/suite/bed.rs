@@ -6,8 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tonemill_job::message::{Failure, FailureKind, Finished, JobEvent, Position, What, now_ms};
-use tonemill_job::objects::{FolderStore, ObjectStore};
+use tonemill_job::objects::{FolderStore, ObjectStore, S3Config, S3Credentials, S3Store};
 use tonemill_job::queue::memory::MemoryQueue;
 use tonemill_job::queue::{LaneWeights, Queue};
 use tonemill_job::{JobId, JobOptions, Lane, ObjectKey};
@@ -89,6 +91,15 @@ impl Bed {
     pub async fn sql(&self, text: &str) {
         let mut connection = AnyConnection::connect(&self.url).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut connection).await.unwrap();
+    }
+
+    /// Writes, and does not come to an end until what this returns is dropped.
+    pub async fn slow_writer(&self) -> AnyConnection {
+        let mut connection = AnyConnection::connect(&self.url).await.unwrap();
+        for text in ["BEGIN", "UPDATE lanes SET serving_turn = serving_turn"] {
+            sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+        }
+        connection
     }
 
     pub async fn job(&self, id: JobId) -> Job {
@@ -173,4 +184,32 @@ pub fn failure(kind: FailureKind) -> Box<Failure> {
         probe: None,
         position: Position::default(),
     })
+}
+
+/// A store that takes every request and never answers.
+pub struct SlowStore {
+    pub store: Arc<dyn ObjectStore>,
+    /// Told when somebody asks it for something.
+    pub asked: Arc<Notify>,
+}
+
+pub async fn slow_store() -> SlowStore {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(Notify::new());
+    let tell = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut connections = Vec::new();
+        loop {
+            connections.push(listener.accept().await.unwrap());
+            tell.notify_one();
+        }
+    });
+    let credentials = S3Credentials::Static {
+        access_key_id: "id".to_owned(),
+        secret_access_key: "secret".to_owned(),
+        session_token: None,
+    };
+    let store = S3Store::new(S3Config::new(Some(endpoint), "bucket", credentials)).await.unwrap();
+    SlowStore { store: Arc::new(store), asked }
 }

@@ -1,5 +1,7 @@
 //! Log-ins, refresh tokens, API keys, signing keys.
 
+use std::sync::Arc;
+
 use tonemill_ledger::credentials::{Refreshed, Session, Token, TokenKind};
 use tonemill_ledger::signing_keys::SigningKey;
 use tonemill_ledger::sweep::{Retention, Sweeper};
@@ -71,6 +73,46 @@ pub async fn reuse_ends_the_family(bed: Bed) {
     let outcome = bed.ledger.refresh(&next.refresh, HOUR_MS).await.unwrap();
     assert!(matches!(outcome, Refreshed::Unknown), "its successors end with it");
     assert!(bed.ledger.session_user(other.id).await.unwrap().is_some(), "others go on");
+}
+
+/// A refresh that is under way while its log-in ends adds a token that ends with it.
+pub async fn who_logs_out_meets_every_refresh(bed: Bed) {
+    let user = bed.user("u").await;
+    for round in 0..20 {
+        let session = bed.ledger.log_in(user.clone(), HOUR_MS).await.unwrap();
+        let (ledger, first) = (Arc::clone(&bed.ledger), session.refresh.clone());
+        let refreshes = tokio::spawn(async move {
+            let mut last = first;
+            // Far more than there is time for.
+            for _ in 0..1000 {
+                match ledger.refresh(&last, HOUR_MS).await.unwrap() {
+                    Refreshed::Renewed(next) => last = next.refresh,
+                    _ => return last,
+                }
+            }
+            panic!("it never ends");
+        });
+        if round % 2 == 0 {
+            bed.ledger.log_out(session.id).await.unwrap();
+        } else {
+            let password_hash = Some(round.to_string());
+            let change = UserChange { password_hash, ..UserChange::default() };
+            assert!(bed.ledger.change_user(user.id, &change).await.unwrap());
+        }
+        assert_eq!(bed.ledger.session_user(session.id).await.unwrap(), None);
+        let last = refreshes.await.unwrap();
+        assert!(matches!(bed.ledger.refresh(&last, HOUR_MS).await.unwrap(), Refreshed::Unknown));
+        assert_eq!(bed.ledger.session_user(session.id).await.unwrap(), None);
+    }
+}
+
+/// SQLite has one writer: whoever makes tokens up must not keep it busy.
+pub async fn a_made_up_token_waits_for_no_writer(bed: Bed) {
+    let writer = bed.slow_writer().await;
+    let text = format!("tmr_{}_{}", uuid::Uuid::now_v7(), "0".repeat(64));
+    let made_up = Token::parse(TokenKind::Refresh, &text).unwrap();
+    assert!(matches!(bed.ledger.refresh(&made_up, HOUR_MS).await.unwrap(), Refreshed::Unknown));
+    drop(writer);
 }
 
 pub async fn api_keys_do_until_revoked(bed: Bed) {

@@ -4,6 +4,7 @@ mod bed;
 mod credentials;
 mod fairness;
 mod reconciling;
+mod recorder;
 mod recording;
 mod sweeping;
 mod users;
@@ -37,15 +38,20 @@ macro_rules! on_every_database {
 }
 
 on_every_database! {
-    credentials: log_ins_are_renewed_and_end reuse_ends_the_family api_keys_do_until_revoked
-        signing_keys_follow_each_other;
+    credentials: log_ins_are_renewed_and_end reuse_ends_the_family
+        who_logs_out_meets_every_refresh a_made_up_token_waits_for_no_writer
+        api_keys_do_until_revoked signing_keys_follow_each_other;
     fairness: who_has_much_waits_for_nobody_and_nobody_for_him replicas_take_each_job_once
         quotas_hold requests_are_known_again;
     recording: a_job_lives everything_may_come_twice late_events_change_nothing
         an_attempt_that_failed_leaves_its_history webhooks_are_owed_once wishes_meet_states
         pages_and_filters;
     reconciling: what_the_queue_forgot_is_queued_again an_empty_queue_is_filled
-        what_is_on_its_way_is_left_alone one_leads;
-    sweeping: what_is_old_goes_with_its_objects orphans_go_and_named_objects_stay;
+        what_is_on_its_way_is_left_alone a_steady_stream_of_events_hides_no_loss one_leads;
+    recorder: a_store_that_is_away_holds_up_no_event uploads_that_nobody_needs_go
+        an_event_that_is_refused_stops_no_other;
+    sweeping: what_is_old_goes_with_its_objects orphans_go_and_named_objects_stay
+        outputs_of_unfinished_jobs_stay what_is_named_meanwhile_stays
+        what_cannot_go_stops_nothing_else sweeping_ends_when_it_is_told;
     users: users_come_and_change;
 }

@@ -27,6 +27,10 @@ pub async fn what_the_queue_forgot_is_queued_again(bed: Bed) {
     assert_eq!(missing.look(&bed.ledger, &*bed.queue).await, 0);
     assert_eq!(missing.look(&bed.ledger, &*bed.queue).await, 1);
     assert_eq!(bed.state(job).await, JobState::Waiting);
+    // Its attempts go on counting, or the next one's start would be taken for the last one's.
+    assert_eq!(bed.job(job).await.message().unwrap().history.attempts, 2);
+    bed.record(job, 3, What::Started).await;
+    assert_eq!(bed.state(job).await, JobState::Running);
     // Both copies end it once.
     bed.record(job, 2, finished(job, 2)).await;
     bed.record(job, 3, finished(job, 3)).await;
@@ -86,6 +90,28 @@ pub async fn what_is_on_its_way_is_left_alone(bed: Bed) {
     missing.look(&bed.ledger, &empty).await;
     missing.look(&bed.ledger, &empty).await;
     assert_eq!(bed.state(young).await, JobState::Running);
+}
+
+/// Under load there is always an event that waits. Only those count that were there at the last look.
+pub async fn a_steady_stream_of_events_hides_no_loss(bed: Bed) {
+    let lost = dispatched(&bed).await;
+    let busy = dispatched(&bed).await;
+    let message = bed.job(busy).await.message().unwrap();
+    bed.queue.enqueue(std::slice::from_ref(&message)).await.unwrap();
+    let mut missing = Missing::default();
+    let mut waiting = Vec::new();
+    let mut found = 0;
+    while found == 0 {
+        let event = crate::bed::event(busy, 1, What::Started);
+        bed.queue.announce(&message, &event).await.unwrap();
+        let new = bed.queue.events(10, std::time::Duration::ZERO).await.unwrap();
+        bed.queue.confirm(&waiting).await.unwrap();
+        waiting = new.into_iter().map(|(id, _)| id).collect();
+        found = missing.look(&bed.ledger, &*bed.queue).await;
+        assert_eq!(bed.queue.depth().await.unwrap().events, 1);
+    }
+    assert_eq!((found, bed.state(lost).await), (1, JobState::Waiting));
+    assert_eq!(bed.state(busy).await, JobState::Running);
 }
 
 pub async fn one_leads(bed: Bed) {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tonemill_job::{JobId, Lane, ObjectKey};
-use tonemill_ledger::sweep::{Retention, Sweeper, Swept};
-use tonemill_ledger::{JobState, Owner};
+use tonemill_ledger::sweep::{self, Retention, Sweeper, Swept};
+use tonemill_ledger::{JobState, Owner, Quotas};
 
-use crate::bed::{Bed, finished, new_job};
+use crate::bed::{Bed, finished, new_job, slow_store};
 
 const NOTHING: Retention = Retention {
     jobs: Duration::ZERO,
@@ -14,6 +15,21 @@ const NOTHING: Retention = Retention {
     unfinished: Duration::ZERO,
     sweep_every: Duration::ZERO,
 };
+
+/// Sweeps until it is done: the database's clock is not quite that of the store. What was swept.
+async fn sweep_until(bed: &Bed, retention: Retention, is_done: impl Fn(Swept) -> bool) -> Swept {
+    let mut sweeper = Sweeper::new(retention);
+    let mut all = Swept::default();
+    while !is_done(all) {
+        let swept = sweeper.sweep(&bed.ledger, &*bed.store).await;
+        all.expired += swept.expired;
+        all.uploads += swept.uploads;
+        all.purged += swept.purged;
+        all.orphans += swept.orphans;
+        all.unfinished += swept.unfinished;
+    }
+    all
+}
 
 pub async fn what_is_old_goes_with_its_objects(bed: Bed) {
     let user = bed.user("u").await;
@@ -65,12 +81,102 @@ pub async fn orphans_go_and_named_objects_stay(bed: Bed) {
 
     let week = Duration::from_hours(7 * 24);
     let hasty = Retention { jobs: week, ..NOTHING };
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    let swept = Sweeper::new(hasty).sweep(&bed.ledger, &*bed.store).await;
+    let swept = sweep_until(&bed, hasty, |swept| swept.orphans + swept.unfinished >= 4).await;
     assert_eq!((swept.orphans, swept.expired, swept.unfinished), (3, 0, 1));
     for key in &orphans {
         assert!(bed.store.head(key).await.is_err(), "{key}");
     }
     assert!(bed.store.head(&output).await.is_ok() && bed.store.head(&job.input).await.is_ok());
     drop(upload);
+}
+
+/// The service was away for an hour while its workers went on: what they made is not told yet.
+pub async fn outputs_of_unfinished_jobs_stay(bed: Bed) {
+    let user = bed.user("u").await;
+    let (told, untold) =
+        (bed.accept(&user, Lane::Normal).await, bed.accept(&user, Lane::Normal).await);
+    bed.record(told, 1, finished(told, 1)).await;
+    let (loser, output) = (ObjectKey::output(told, 1), ObjectKey::output(untold, 1));
+    bed.put(&output).await;
+    bed.put(&loser).await;
+    let week = Duration::from_hours(7 * 24);
+    let hasty = Retention { jobs: week, ..NOTHING };
+    let swept = sweep_until(&bed, hasty, |swept| swept.orphans > 0).await;
+    assert_eq!(swept.orphans, 1);
+    assert!(bed.store.head(&output).await.is_ok() && bed.store.head(&loser).await.is_err());
+    // It lost after all.
+    bed.ledger.cancel(Owner::Anyone, untold).await.unwrap();
+    sweep_until(&bed, hasty, |swept| swept.orphans > 0).await;
+    assert!(bed.store.head(&output).await.is_err());
+}
+
+/// An object may look old the moment it is there: nobody had time to name it.
+pub async fn what_is_named_meanwhile_stays(bed: Bed) {
+    let user = bed.user("u").await;
+    let week = Duration::from_hours(7 * 24);
+    let mut sweeper = Sweeper::new(Retention { jobs: week, ..NOTHING });
+    let (job, nobodys) = (new_job(&user), ObjectKey::upload(JobId::new()));
+    bed.put(&job.input).await;
+    bed.put(&nobodys).await;
+    assert_eq!(
+        sweeper.sweep(&bed.ledger, &*bed.store).await.orphans,
+        0,
+        "the first time says little"
+    );
+    bed.ledger.accept(&job, None).await.unwrap();
+    while bed.store.head(&nobodys).await.is_ok() {
+        sweeper.sweep(&bed.ledger, &*bed.store).await;
+    }
+    assert!(bed.store.head(&job.input).await.is_ok());
+}
+
+/// One object cannot be deleted: its job's row stays to name it, and all others go.
+pub async fn what_cannot_go_stops_nothing_else(bed: Bed) {
+    let user = bed.user("u").await;
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        let job = bed.accept(&user, Lane::Normal).await;
+        bed.record(job, 1, finished(job, 1)).await;
+        jobs.push((job, bed.job(job).await.output.unwrap().key));
+    }
+    let (stuck, key) = jobs.remove(0);
+    for (_, key) in &jobs {
+        bed.put(key).await;
+    }
+    // A folder in its place.
+    bed.put(&ObjectKey::try_from(format!("{key}/x")).unwrap()).await;
+    for job in jobs.iter().map(|(job, _)| *job).chain([stuck]) {
+        bed.ledger.delete_job(Owner::Anyone, job).await.unwrap();
+    }
+    let mut sweeper = Sweeper::new(Retention::default());
+    for purged in [2, 0] {
+        assert_eq!(sweeper.sweep(&bed.ledger, &*bed.store).await.purged, purged);
+    }
+    for (job, key) in &jobs {
+        assert!(bed.store.head(key).await.is_err());
+        assert_eq!(bed.ledger.attempts(*job).await.unwrap(), []);
+    }
+    assert_eq!(bed.ledger.attempts(stuck).await.unwrap().len(), 1);
+}
+
+/// Whoever sweeps may take hours; reconciling has an office of its own, and shutting down does not wait.
+pub async fn sweeping_ends_when_it_is_told(bed: Bed) {
+    let store = slow_store().await;
+    let user = bed.user("u").await;
+    let job = bed.accept(&user, Lane::Normal).await;
+    bed.record(job, 1, finished(job, 1)).await;
+    bed.ledger.delete_job(Owner::Anyone, job).await.unwrap();
+    let shutdown = CancellationToken::new();
+    let (ledger, told) = (bed.ledger.clone(), shutdown.clone());
+    let (asked, asks) = (store.asked.clone(), store.store.clone());
+    let sweeping = tokio::spawn(async move {
+        sweep::run(&ledger, &*asks, Retention::default(), &told).await;
+    });
+    asked.notified().await;
+    let other = bed.another_ledger(Quotas::default()).await;
+    assert!(!other.lead("sweeper", 30_000).await.unwrap());
+    assert!(other.lead("reconciler", 30_000).await.unwrap());
+    shutdown.cancel();
+    sweeping.await.unwrap();
+    assert!(other.lead("sweeper", 30_000).await.unwrap(), "nobody has to wait for its lease");
 }

@@ -20,6 +20,9 @@ pub async fn users_come_and_change(bed: Bed) {
     let (found, hash) = bed.ledger.user_by_name("Ada").await.unwrap().unwrap();
     assert_eq!((&found, hash.as_str()), (&ada, "one"));
     assert_eq!(bed.ledger.user_by_name("ada").await.unwrap(), None, "names differ by case");
+    for spaced in ["Ada ", " Ada"] {
+        assert_eq!(bed.ledger.user_by_name(spaced).await.unwrap(), None, "and by spaces");
+    }
     for name in ["zoë", "ada", "Bob"] {
         bed.user(name).await;
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::cmd;
 
 use super::link::Request;
-use super::reply::{Entry, Streams, events_in};
+use super::reply::{Entry, Sorted, Streams, sorted};
 use super::{RECORDERS, RedisQueue, block_ms};
 use crate::message::JobEvent;
 use crate::queue::{EventId, Result};
@@ -32,8 +32,7 @@ impl RedisQueue {
             let read: Streams =
                 self.replies.send_once("hand out events", Request::Wait(&read, wait)).await?;
             let is_all = read.is_none();
-            let events = events_in(read);
-            // What is no event is passed over.
+            let events = self.readable(sorted(read)).await;
             if is_all || !events.is_empty() {
                 return Ok(events);
             }
@@ -50,7 +49,7 @@ impl RedisQueue {
             claim.arg("COUNT").arg(max);
             let (next, entries, _): (String, Vec<Entry>, Vec<String>) =
                 self.replies.send_once("hand out events", Request::Command(&claim)).await?;
-            let events = events_in(Some(vec![(String::new(), entries)]));
+            let events = self.readable(sorted(Some(vec![(String::new(), entries)]))).await;
             // It looks at ten times as many as it hands out, and no further: those that others have
             // just been given, and what is no event, must not hide the rest.
             if !events.is_empty() || next == START {
@@ -58,5 +57,34 @@ impl RedisQueue {
             }
             cursor = next;
         }
+    }
+
+    /// The events alone. What is none is put aside: nobody would ever confirm it.
+    async fn readable(&self, sorted: Sorted) -> Vec<(EventId, JobEvent)> {
+        let unreadable = sorted.unreadable.iter().map(String::as_str);
+        if let Err(error) = self.end_events("aside", unreadable).await {
+            // It comes again, and hides none of the others.
+            tracing::error!(error = error.source, "what is no event cannot be put aside");
+        }
+        sorted.events
+    }
+
+    /// Ends events: they are `done`, or put `aside`.
+    pub(super) async fn end_events(
+        &self,
+        operation: &str,
+        events: impl Iterator<Item = &str> + Send,
+    ) -> Result<()> {
+        let mut script = self.scripts.confirm.prepare_invoke();
+        script.key(&self.keys.events).key(&self.keys.unreadable).arg(RECORDERS).arg(operation);
+        let mut is_empty = true;
+        for event in events {
+            script.arg(event);
+            is_empty = false;
+        }
+        if is_empty {
+            return Ok(());
+        }
+        self.commands.send("confirm events", Request::Script(&script)).await
     }
 }

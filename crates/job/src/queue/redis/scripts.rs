@@ -66,6 +66,7 @@ pub(super) struct Scripts {
     pub(super) sweep: Script,
     pub(super) depth: Script,
     pub(super) jobs: Script,
+    pub(super) confirm: Script,
 }
 
 impl Default for Scripts {
@@ -77,6 +78,7 @@ impl Default for Scripts {
             sweep: Script::new(include_str!("sweep.lua")),
             depth: Script::new(include_str!("depth.lua")),
             jobs: Script::new(include_str!("jobs.lua")),
+            confirm: Script::new(include_str!("confirm.lua")),
         }
     }
 }
