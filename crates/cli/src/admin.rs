@@ -94,27 +94,15 @@ impl WhereArgs {
     }
 }
 
-/// Sweeps, all of it now.
+/// Sweeps, all of it now. The service sees an hour later whether what nobody names was named meanwhile;
+/// who does not wait for that takes only what has been there for a day.
 async fn sweep(ledger: &Ledger, store: &dyn ObjectStore) -> Swept {
     let retention = Retention {
         // Nothing expires here that the service would keep: how long that is, is its setting.
         jobs: Duration::MAX,
-        // The service sees an hour later whether what nobody names was named meanwhile. Who does not
-        // wait for that takes only what has been there for a day.
-        nameless: Duration::from_hours(24),
-        sweep_every: Duration::ZERO,
         ..Retention::default()
     };
-    let mut sweeper = Sweeper::new(retention);
-    // What nobody names goes the second time.
-    let (first, second) = (sweeper.sweep(ledger, store).await, sweeper.sweep(ledger, store).await);
-    Swept {
-        expired: first.expired + second.expired,
-        uploads: first.uploads + second.uploads,
-        purged: first.purged + second.purged,
-        orphans: first.orphans + second.orphans,
-        unfinished: first.unfinished + second.unfinished,
-    }
+    Sweeper::new(retention).sweep(ledger, store).await
 }
 
 /// Two looks at the queue, and a sweep.

@@ -3,8 +3,9 @@
 //! Jobs that are over go after the retention period: first they are deleted for their users, then
 //! their objects, then their rows. Once an hour the store is looked through for objects that no job
 //! and no upload names: outputs that lost a race, uploads whose API died before it could accept a job.
-//! An object's age says little: some stores count from when it was begun, days before it could be named.
-//! So one goes only if nobody named it the time before either, nor when it is about to go.
+//! An object's age says little while it may still be written: some stores count from when it was begun. So
+//! until then one goes only if nobody named it the time before either, and never if somebody names it
+//! when it is about to go.
 //!
 //! All of it can end between any two steps, and be done again. What one object refuses harms no other.
 
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tonemill_job::objects::{ObjectStore, StoreError, StoreErrorKind};
+use tonemill_job::objects::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
 use tonemill_job::{JobId, ObjectKey, chain};
 
 use crate::Ledger;
@@ -28,7 +29,7 @@ pub struct Retention {
     /// Jobs that are over, their outputs, and what requests asked for them. Default: 7 days.
     pub jobs: Duration,
     /// Objects that nobody names: whoever writes one has this long to name it, and then until the
-    /// store is looked through once more. Default: 1 hour.
+    /// store is looked through once more, or until it is as old as `unfinished`. Default: 1 hour.
     pub nameless: Duration,
     /// Objects that were begun: nobody writes one for longer. Default: 24 hours.
     pub unfinished: Duration,
@@ -218,21 +219,27 @@ impl Sweep<'_> {
             let page = self.store.list(prefix, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.key.clone());
-            let old =
-                page.iter().filter(|object| self.is_old(object.modified, self.retention.nameless));
-            let mut old: Vec<&ObjectKey> = old.map(|object| &object.key).collect();
-            let named = self.ledger.named_objects(&old).await?;
-            old.retain(|key| !named.contains(key));
-            let room = REMEMBERED.saturating_sub(nameless.len());
-            nameless.extend(old.iter().take(room).map(|key| (*key).clone()));
-            old.retain(|key| before.contains(*key));
-            for keys in old.chunks(STEP) {
+            let Retention { nameless: young, unfinished: written, .. } = self.retention;
+            let mut due: Vec<&ObjectKey> = Vec::new();
+            let old = page.iter().filter(|object| self.is_old(object.modified, young));
+            let old: Vec<&ListedObject> = old.collect();
+            let keys: Vec<&ObjectKey> = old.iter().map(|object| &object.key).collect();
+            let named = self.ledger.named_objects(&keys).await?;
+            for object in old.into_iter().filter(|object| !named.contains(&object.key)) {
+                if before.contains(&object.key) || self.is_old(object.modified, written) {
+                    due.push(&object.key);
+                } else if nameless.len() < REMEMBERED {
+                    nameless.insert(object.key.clone());
+                }
+            }
+            for keys in due.chunks(STEP) {
                 let named = self.ledger.named_objects(keys).await?;
                 for key in keys.iter().filter(|key| !named.contains(*key)) {
                     let deleted = self.store.delete(key).await;
                     if self.is_done(deleted)? {
-                        nameless.remove(*key);
                         self.swept.orphans += 1;
+                    } else {
+                        nameless.insert((*key).clone());
                     }
                 }
             }

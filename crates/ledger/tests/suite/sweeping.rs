@@ -114,7 +114,7 @@ pub async fn outputs_of_unfinished_jobs_stay(bed: Bed) {
 pub async fn what_is_named_meanwhile_stays(bed: Bed) {
     let user = bed.user("u").await;
     let week = Duration::from_hours(7 * 24);
-    let mut sweeper = Sweeper::new(Retention { jobs: week, ..NOTHING });
+    let mut sweeper = Sweeper::new(Retention { jobs: week, unfinished: week, ..NOTHING });
     let (job, nobodys) = (new_job(&user), ObjectKey::upload(JobId::new()));
     bed.put(&job.input).await;
     bed.put(&nobodys).await;
