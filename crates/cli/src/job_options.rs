@@ -4,12 +4,16 @@ use tonemill_codec::{RateChoice, VbrLevel};
 use tonemill_job::JobOptions;
 use tonemill_job::message::{ChannelOption, DecoderOption};
 
-use crate::args::{ChannelArg, DecoderArg};
-use crate::args_service::SubmitArgs;
+use crate::args::{CareArgs, ChannelArg, DecoderArg, PartArgs, SoundArgs, TagArgs};
 
-/// What `submit` was asked for.
-pub fn job_options(args: &SubmitArgs) -> JobOptions {
-    let sound = &args.sound;
+/// What `submit` or `upload` was asked for.
+pub fn job_options(
+    sound: &SoundArgs,
+    part: &PartArgs,
+    tags: &TagArgs,
+    care: &CareArgs,
+) -> JobOptions {
+    let texts = tags.overrides().into_iter();
     JobOptions {
         bitrate_kbps: sound.bitrate.map(|kbps| u32::from(kbps.get())),
         abr_kbps: sound.abr.map(|kbps| u32::from(kbps.get())),
@@ -24,20 +28,15 @@ pub fn job_options(args: &SubmitArgs) -> JobOptions {
             RateChoice::Auto => None,
             RateChoice::Fixed(rate) => Some(rate.hz()),
         },
-        track: args.part.track,
-        language: args.part.lang.clone(),
-        start_seconds: args.part.start,
-        end_seconds: args.part.end,
-        tags: args
-            .tags
-            .overrides()
-            .into_iter()
-            .map(|(name, text)| (name.to_owned(), text))
-            .collect(),
-        drop_tags: args.tags.no_tags,
-        drop_cover: args.tags.no_cover,
-        strict: args.care.strict,
-        decoder: match args.care.decoder {
+        track: part.track,
+        language: part.lang.clone(),
+        start_seconds: part.start,
+        end_seconds: part.end,
+        tags: texts.map(|(name, text)| (name.to_owned(), text)).collect(),
+        drop_tags: tags.no_tags,
+        drop_cover: tags.no_cover,
+        strict: care.strict,
+        decoder: match care.decoder {
             DecoderArg::Ffmpeg => DecoderOption::Ffmpeg,
             DecoderArg::Symphonia => DecoderOption::Symphonia,
         },

@@ -144,9 +144,10 @@ impl<'a> Submission<'a> {
         let job = JobId::new();
         let upload = ObjectKey::upload(job);
         upload_file(&*self.service.store, input, &upload, self.cancel).await?;
+        let SubmitArgs { sound, part, tags, care, .. } = self.args;
         let message = JobMessage {
             lane: self.args.lane.into(),
-            options: job_options(self.args),
+            options: job_options(sound, part, tags, care),
             reply: Reply::Mailbox(self.mailbox),
             ..JobMessage::new(job, upload.clone())
         };

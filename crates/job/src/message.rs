@@ -231,6 +231,20 @@ pub enum FailureKind {
     Bug,
 }
 
+impl FailureKind {
+    /// Its name, as in messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadInput => "bad_input",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::Transient => "transient",
+            Self::Crash => "crash",
+            Self::Bug => "bug",
+        }
+    }
+}
+
 /// How far a conversion was.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Position {

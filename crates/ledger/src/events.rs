@@ -88,7 +88,7 @@ impl Ledger {
                 let change = change.number("attempts", i64::from(attempts(&job, event)));
                 let change = change.text("worker", clip(&event.worker));
                 let change = change.text("failure", to_json(failure)?);
-                let change = change.text("failure_kind", kind_name(failure.kind));
+                let change = change.text("failure_kind", failure.kind.name().to_owned());
                 self.change(tx, &job, change, consequences).await?;
                 charge(consequences, &job, -1, 0, 0);
                 self.owe(tx, &job, "job.failed", Some(failure)).await?;
@@ -264,18 +264,6 @@ fn retrying(
         .number("not_before_ms", not_before_ms)
         .text("worker", None)
         .text("failure", to_json(failure)?))
-}
-
-/// A kind's name in the ledger, which is that in messages.
-pub(crate) fn kind_name(kind: FailureKind) -> String {
-    match kind {
-        FailureKind::BadInput => "bad_input",
-        FailureKind::LimitExceeded => "limit_exceeded",
-        FailureKind::Transient => "transient",
-        FailureKind::Crash => "crash",
-        FailureKind::Bug => "bug",
-    }
-    .to_owned()
 }
 
 /// A worker's name, as far as there is room for it.

@@ -10,7 +10,6 @@ use uuid::Uuid;
 use crate::Ledger;
 use crate::dialect::marks;
 use crate::error::Result;
-use crate::events::kind_name;
 use crate::job::{COLUMNS, Job};
 use crate::jobs::Owner;
 use crate::state::JobState;
@@ -95,7 +94,7 @@ impl Ledger {
         if !filter.failures.is_empty() {
             let marks = marks(filter.failures.len());
             wheres.push(format!("state = 'failed' AND failure_kind IN ({marks})"));
-            texts.extend(filter.failures.iter().map(|kind| kind_name(*kind)));
+            texts.extend(filter.failures.iter().map(|kind| kind.name().to_owned()));
         }
         let mut with_time = |condition: &str, time: Option<i64>| {
             if let Some(time) = time {

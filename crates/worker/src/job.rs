@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tonemill_job::message::{
-    Failure, FailureKind, Finished, JobEvent, Position, Progress, VERSION, What, now_ms,
+    Failure, Finished, JobEvent, Position, Progress, VERSION, What, now_ms,
 };
 use tonemill_job::objects::{ObjectStore, StoreErrorKind};
 use tonemill_job::queue::{Delivery, Queue, Settlement};
@@ -198,7 +198,7 @@ impl JobRun {
         };
         let label = match &outcome {
             Outcome::Finished(_) => "finished",
-            Outcome::Failed(failed) => kind_name(failed.failure.kind),
+            Outcome::Failed(failed) => failed.failure.kind.name(),
             Outcome::Stopped(Stop::Cancelled) => "cancelled",
             Outcome::Stopped(Stop::Shutdown) => "released",
             Outcome::Stopped(Stop::LeaseLost) => "lost",
@@ -287,23 +287,13 @@ impl JobRun {
 
 fn log_failure(failure: &Failure) {
     tracing::warn!(
-        kind = kind_name(failure.kind),
+        kind = failure.kind.name(),
         stage = failure.stage,
         error = failure.chain.join(": "),
         encoded_seconds = failure.position.encoded_seconds,
         input_offset = failure.position.input_offset,
         "attempt failed"
     );
-}
-
-fn kind_name(kind: FailureKind) -> &'static str {
-    match kind {
-        FailureKind::BadInput => "bad_input",
-        FailureKind::LimitExceeded => "limit_exceeded",
-        FailureKind::Transient => "transient",
-        FailureKind::Crash => "crash",
-        FailureKind::Bug => "bug",
-    }
 }
 
 /// Ends when the attempt does not: it is silent for longer than `stall` (if that is to be watched),

@@ -1,13 +1,11 @@
 //! What is asked of a job, by the API's names.
 
 use serde_json::{Value, json};
-use tonemill_codec::{RateChoice, VbrLevel};
-use tonemill_job::message::{ChannelOption, DecoderOption};
-use tonemill_job::{JobId, JobOptions, Lane};
+use tonemill_job::{JobId, Lane};
 
-use crate::args::{ChannelArg, DecoderArg};
 use crate::args_client::UploadArgs;
 use crate::client::failed::Failed;
+use crate::job_options::job_options;
 
 /// Options, lane and label of all jobs of a command.
 pub struct Order(Value);
@@ -15,7 +13,8 @@ pub struct Order(Value);
 impl Order {
     /// What was said; refused here if the service would refuse it after the upload.
     pub fn new(args: &UploadArgs) -> Result<Self, Failed> {
-        let options = options(args);
+        let UploadArgs { sound, part, tags, care, .. } = args;
+        let options = job_options(sound, part, tags, care);
         options.validate().map_err(|error| Failed::usage(error.to_string(), ""))?;
         let lane: Lane = args.lane.into();
         let order = serde_json::to_value(&options).map(|mut order| {
@@ -37,37 +36,5 @@ impl Order {
         request["upload"] = json!(upload);
         request["file_name"] = json!(file_name);
         request
-    }
-}
-
-fn options(args: &UploadArgs) -> JobOptions {
-    let UploadArgs { sound, part, tags, care, .. } = args;
-    let texts = tags.overrides().into_iter();
-    JobOptions {
-        bitrate_kbps: sound.bitrate.map(|kbps| u32::from(kbps.get())),
-        abr_kbps: sound.abr.map(|kbps| u32::from(kbps.get())),
-        vbr_level: sound.vbr.map(VbrLevel::get),
-        quality: Some(sound.quality.get()),
-        channels: match sound.channels {
-            ChannelArg::Auto => ChannelOption::Auto,
-            ChannelArg::Mono => ChannelOption::Mono,
-            ChannelArg::Stereo => ChannelOption::Stereo,
-        },
-        rate_hz: match sound.rate {
-            RateChoice::Auto => None,
-            RateChoice::Fixed(rate) => Some(rate.hz()),
-        },
-        track: part.track,
-        language: part.lang.clone(),
-        start_seconds: part.start,
-        end_seconds: part.end,
-        tags: texts.map(|(name, text)| (name.to_owned(), text)).collect(),
-        drop_tags: tags.no_tags,
-        drop_cover: tags.no_cover,
-        strict: care.strict,
-        decoder: match care.decoder {
-            DecoderArg::Ffmpeg => DecoderOption::Ffmpeg,
-            DecoderArg::Symphonia => DecoderOption::Symphonia,
-        },
     }
 }
