@@ -27,6 +27,8 @@ pub enum UploadKind {
     Resumable,
     /// In one request to the store.
     Direct,
+    /// Not any more: it was direct, and nobody wants it. What comes all the same still counts.
+    GivenUp,
 }
 
 impl UploadKind {
@@ -34,6 +36,7 @@ impl UploadKind {
         match self {
             Self::Resumable => "resumable",
             Self::Direct => "direct",
+            Self::GivenUp => "given_up",
         }
     }
 }
@@ -274,18 +277,15 @@ impl Ledger {
         self.db.run("forget an upload", forget).await
     }
 
-    /// Has an upload that nobody wants any more expire as soon as `after_ms` have passed since it was
-    /// begun.
-    pub async fn expire_upload(&self, id: JobId, after_ms: i64) -> Result<()> {
-        let expire = || async move {
-            let mut tx = self.db.begin().await?;
-            let text = "UPDATE uploads SET expires_ms = created_ms + ? \
-                        WHERE id = ? AND expires_ms > created_ms + ?";
-            let update = self.db.query(text).bind(after_ms).bind(id.to_string()).bind(after_ms);
-            update.execute(&mut *tx).await?;
-            tx.commit().await
+    /// Gives up an upload to an address that is good until `valid_ms` after it was begun: until then it
+    /// stays.
+    pub async fn give_up_direct(&self, id: JobId, valid_ms: i64) -> Result<()> {
+        let give_up = || {
+            let text = "UPDATE uploads SET kind = ?, expires_ms = created_ms + ? WHERE id = ?";
+            let update = self.db.query(text).bind(UploadKind::GivenUp.name()).bind(valid_ms);
+            update.bind(id.to_string())
         };
-        self.db.run("forget an upload", expire).await
+        self.db.write("give up an upload", give_up).await.map(drop)
     }
 
     /// Some uploads that have expired.
@@ -309,7 +309,7 @@ impl Ledger {
 
 fn upload(row: &AnyRow) -> Result<Upload, sqlx::Error> {
     let kind: String = row.try_get("kind")?;
-    let kinds = [UploadKind::Resumable, UploadKind::Direct];
+    let kinds = [UploadKind::Resumable, UploadKind::Direct, UploadKind::GivenUp];
     let kind = kinds.into_iter().find(|k| k.name() == kind).ok_or_else(|| strange("kind", &kind));
     let text = |column| row.try_get::<Option<String>, _>(column);
     let invalid = |error| sqlx::Error::Decode(error);

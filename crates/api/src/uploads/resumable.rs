@@ -208,10 +208,14 @@ pub async fn give_up(
     caller.may(Scope::Write)?;
     check_version(&headers)?;
     let upload = api.own_upload(&caller, &id).await?;
-    if upload.kind == UploadKind::Direct {
-        // Its address is good for a while yet, and what comes there counts.
-        api.ledger.expire_upload(upload.id, direct::valid_ms()).await?;
-        return Ok((StatusCode::NO_CONTENT, VERSION_HEADERS).into_response());
+    match upload.kind {
+        UploadKind::Resumable => {}
+        UploadKind::Direct => {
+            // Its address is good for a while yet, and what comes there counts.
+            api.ledger.give_up_direct(upload.id, direct::valid_ms()).await?;
+            return Ok((StatusCode::NO_CONTENT, VERSION_HEADERS).into_response());
+        }
+        UploadKind::GivenUp => return Err(no_upload()),
     }
     if !api.ledger.drop_upload(&upload).await? {
         return Err(no_upload());
