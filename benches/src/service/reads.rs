@@ -42,13 +42,18 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
     if page["jobs"].as_array().map(Vec::len) != Some(PAGE) || targets[0].state()? != "finished" {
         return Err(ServiceError::work("the reader's jobs are not there"));
     }
-    let mut films = Films { admin: service.admin().await?, film: place.video_bytes(FILM_SECONDS)? };
+    let film = place.video_bytes(FILM_SECONDS)?;
     let readers = Readers { service: &service, token, options };
     let mut text = introduction(options, &targets);
     for beside in ["nothing", "long videos"] {
+        // Connected when it is needed: the service parts with who is idle for a minute.
+        let mut films = match beside {
+            "nothing" => None,
+            _ => Some(Films { admin: service.admin().await?, film: film.clone() }),
+        };
         for target in &targets {
             for connections in CONNECTIONS {
-                let films = (beside == "long videos").then_some(&mut films);
+                let films = films.as_mut();
                 let [rate, p50, p99, cores] = readers.rounds(target, connections, films).await?;
                 let (low, high) = (rate.low(), rate.high());
                 let medians = [rate, p50, p99, cores].map(|figures| figures.median());
