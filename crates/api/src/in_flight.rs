@@ -2,13 +2,9 @@
 //! event streams last, and each costs memory for as long.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use http_body::{Frame, SizeHint};
 use uuid::Uuid;
 
 use crate::problem::{Answer, Problem};
@@ -58,38 +54,6 @@ impl Drop for Answering {
                 users.remove(&self.user);
             }
         }
-    }
-}
-
-/// The body of an answer, and what lasts until it is sent.
-pub(crate) struct Lasting<T> {
-    body: Body,
-    _until_sent: T,
-}
-
-impl<T> Lasting<T> {
-    pub(crate) fn new(body: Body, until_sent: T) -> Self {
-        Self { body, _until_sent: until_sent }
-    }
-}
-
-impl<T: Unpin> http_body::Body for Lasting<T> {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -5,7 +5,7 @@
 //! | `request` | what may be asked of a job |
 //! | `intake` | bytes of an upload on their way into the store |
 //! | `form` | an upload in a form |
-//! | `room` | what quotas have room for |
+//! | `quotas` | what a user has room for |
 //! | `idempotency` | requests that can be repeated |
 //! | `create` | an upload becomes a job |
 //! | `view` | a job as its user sees it |
@@ -21,7 +21,7 @@ pub(crate) mod idempotency;
 pub(crate) mod intake;
 pub mod look;
 pub mod output;
+pub(crate) mod quotas;
 pub mod request;
-pub(crate) mod room;
 pub mod view;
 pub mod wish;

@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -17,8 +16,9 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::Api;
-use crate::in_flight::{Answering, Lasting};
+use crate::in_flight::Answering;
 use crate::problem::Problem;
+use crate::server::UntilSent;
 use crate::uploads::resumable::{abilities, speak_tus};
 
 /// The name of a request, of the client's or ours.
@@ -71,7 +71,8 @@ async fn attend(State(api): State<Api>, mut request: Request, next: Next) -> Res
     if is_upload {
         speak_tus(status, headers);
     }
-    response.map(|body| Body::new(Lasting::new(body, counted)))
+    response.extensions_mut().insert(UntilSent(counted.0));
+    response
 }
 
 /// Who a request turned out to come from.

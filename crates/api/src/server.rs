@@ -44,6 +44,7 @@ mod socket;
 mod tls;
 
 pub use address::ClientAddress;
+pub(crate) use answer::UntilSent;
 pub use request_body::{BodyRate, BodyTooSlow};
 pub use tls::{TlsError, TlsFiles};
 

@@ -4,7 +4,7 @@
 //! a store in a folder, a queue in memory, all under the data folder, which is locked for this
 //! process. A queue in memory starts empty: what the ledger believes in it is queued again at once.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, create_dir_all};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -181,7 +181,7 @@ impl Parts {
 fn own_store(data: &Path) -> Result<Arc<dyn ObjectStore>, Failed> {
     // Elsewhere a missing folder may be a missing disk; this one is ours to make.
     let objects = data.join("objects");
-    std::fs::create_dir_all(&objects).map_err(|error| fault("keep objects", &error))?;
+    create_dir_all(&objects).map_err(|error| fault("keep objects", &error))?;
     Ok(Arc::new(FolderStore::new(data)))
 }
 

@@ -292,6 +292,11 @@ mod tests {
         assert_eq!(tag("lyrics", 1).unwrap_err().field, "tags");
         assert_eq!(tag("Title", 1).unwrap_err().field, "tags");
         assert!(tag("title", MAX_TAGS_BYTES).is_ok() && tag("title", MAX_TAGS_BYTES + 1).is_err());
+        let two = |length| {
+            let text = |name: &str| (name.to_owned(), "x".repeat(length));
+            of(|o| o.tags = [text("title"), text("artist")].into())
+        };
+        assert!(two(MAX_TAGS_BYTES / 2).is_ok() && two(MAX_TAGS_BYTES / 2 + 1).is_err());
     }
 
     #[test]

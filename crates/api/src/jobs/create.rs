@@ -19,8 +19,8 @@ use crate::body::{broken, small_body};
 use crate::jobs::form::{self, UploadForm, refuse_upload};
 use crate::jobs::idempotency::{idempotency_key, request_hash};
 use crate::jobs::intake::{TakenIn, take_in};
+use crate::jobs::quotas::over_quota;
 use crate::jobs::request::{JobRequest, clean_file_name};
-use crate::jobs::room::over_quota;
 use crate::jobs::view::JobView;
 use crate::problem::{Answer, Problem};
 

@@ -4,6 +4,7 @@
 //! In HTTP/1 the socket says whether the client takes anything. In HTTP/2 the socket may be busy
 //! with one stream while another has no window: a browser does that to a paused player.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -79,19 +80,26 @@ where
     }
 }
 
+/// What a route puts into the extensions of its answer, to last until that is sent.
+#[derive(Debug, Clone)]
+pub(crate) struct UntilSent(
+    #[expect(dead_code, reason = "kept to be dropped")] pub(crate) Arc<dyn Any + Send + Sync>,
+);
+
 pub(super) struct Answer {
     body: Body,
     /// What is left of a frame.
     rest: Bytes,
     stream: Option<Arc<Stream>>,
     _request: Request,
+    _until_sent: Option<UntilSent>,
 }
 
 impl Answer {
     /// Of the stream that it is made in.
-    pub(super) fn new(body: Body, request: Request) -> Self {
+    pub(super) fn new(body: Body, request: Request, until_sent: Option<UntilSent>) -> Self {
         let stream = STREAM.try_with(Arc::clone).ok();
-        Self { body, rest: Bytes::new(), stream, _request: request }
+        Self { body, rest: Bytes::new(), stream, _request: request, _until_sent: until_sent }
     }
 }
 

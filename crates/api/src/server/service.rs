@@ -46,7 +46,8 @@ impl Service<Request<Incoming>> for Requests {
                 let close = HeaderValue::from_static("close");
                 answer.headers_mut().insert(header::CONNECTION, close);
             }
-            Ok(answer.map(|body| Answer::new(body, running)))
+            let until_sent = answer.extensions_mut().remove();
+            Ok(answer.map(|body| Answer::new(body, running, until_sent)))
         })
     }
 }

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 
 use crate::PATIENCE;
@@ -39,6 +41,20 @@ impl Service {
     /// Where it is, by the name in test certificates.
     pub fn url(&self) -> String {
         format!("{}://localhost:{}", self.scheme, self.address.port())
+    }
+
+    /// Changes its ledger behind its back: for what only time would change.
+    pub fn change(&self, statement: &'static str) {
+        let ledger = self.folder.path().join("data/ledger.db");
+        let change = async {
+            // The service writes as well.
+            let options = SqliteConnectOptions::new().filename(ledger);
+            let mut ledger = options.busy_timeout(PATIENCE).connect().await?;
+            sqlx::query(statement).execute(&mut ledger).await
+        };
+        let runtime = tokio::runtime::Runtime::new().expect("threads");
+        let changed = runtime.block_on(change).expect("a statement");
+        assert!(changed.rows_affected() > 0, "nothing was changed");
     }
 
     pub fn kill(&mut self) {

@@ -256,6 +256,7 @@ async fn slow_uploads_of_one_user_keep_nobody_out() {
     );
     println!("memory: {} MiB before, {} MiB during", before >> 20, during >> 20);
 }
+
 /// Bytes at the store, where it is a folder.
 fn stored(scene: &Scene) -> u64 {
     if std::env::var_os("TONEMILL_S3").is_some() {

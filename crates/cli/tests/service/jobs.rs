@@ -77,7 +77,7 @@ impl Client {
 #[track_caller]
 pub fn id_of(reply: &Reply) -> String {
     let job = reply.json();
-    let id = job["id"].as_str().expect("a job").to_owned();
+    let id = job["id"].as_str().unwrap_or_else(|| panic!("no job: {job:#}")).to_owned();
     assert_eq!(reply.header("location"), Some(format!("/v1/jobs/{id}").as_str()));
     id
 }

@@ -1,6 +1,7 @@
 //! One life after the other, with everything in one process: in, watched, out; bad files; jobs that
 //! nobody wants any more; lists.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -14,6 +15,8 @@ use crate::support::sound::{ffprobe, tag};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_ways_in_and_the_same_mp3_out() {
     let service = Service::embedded();
+    let mode = service.data().metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "keys and videos are their owner's alone");
     let client = service.admin().await;
     let reply =
         service.nobody().post("/v1/login").basic("admin", PASSWORD).send().await.expect(200);

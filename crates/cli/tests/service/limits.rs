@@ -4,7 +4,8 @@
 use serde_json::json;
 
 use crate::client::{Client, Field, Request, file, text};
-use crate::jobs::{clip, id_of, padded};
+use crate::events::Events;
+use crate::jobs::{clip, id_of, long, padded};
 use crate::service::Service;
 
 /// Longest upload in these tests.
@@ -158,4 +159,27 @@ async fn a_quota_is_exact() {
     client.delete(format!("/v1/jobs/{job}")).send().await.expect(204);
     client.post("/v1/jobs").body(padded(video.len() + 8)).send().await.problem(429);
     client.post("/v1/jobs").body(video).send().await.expect(201);
+}
+
+/// What lasts counts until it is over, for its user alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_at_once_are_counted_until_they_are_answered() {
+    let service = Service::with(&["--requests-at-once", "2"]);
+    let client = service.admin().await;
+    let other = service.user("other").await;
+    let job = client.submit(&long(), "").await;
+    let one = Events::of(&client, &job, None).await;
+    let two = Events::of(&client, &job, None).await;
+    let refused = client.get("/v1/me").send().await;
+    refused.problem(429);
+    assert_eq!(refused.number("retry-after"), 1);
+    other.get("/v1/me").send().await.expect(200);
+    drop(one);
+    crate::until("an end of the stream", async || {
+        let reply = client.get("/v1/me").send().await;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+    drop(two);
+    client.delete(format!("/v1/jobs/{job}")).send().await.expect(200);
 }

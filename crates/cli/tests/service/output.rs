@@ -179,6 +179,8 @@ async fn downloads_are_sent_to_the_store() {
     client.finished(&job).await;
     let reply = client.get(format!("/v1/jobs/{job}/output")).send().await.expect(307);
     assert_eq!(reply.header("cache-control"), Some("no-store"));
+    let head = client.head(format!("/v1/jobs/{job}/output")).send().await.expect(200);
+    assert_eq!(head.header("location"), None, "the address is good for GET alone");
     let url = reply.header("location").unwrap();
     let mp3 = at(url, hyper::Method::GET).send().await.expect(200);
     assert_same(&mp3.body, &crate::jobs::convert(&video, &[]));

@@ -1,4 +1,4 @@
-//! What quotas have room for.
+//! Quotas: what a user has room for, looked at before anything is sent.
 
 use std::time::Duration;
 
