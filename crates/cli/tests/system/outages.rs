@@ -112,8 +112,12 @@ fn the_database_goes_away() {
     let start: [fn() -> Server; 2] =
         [|| Server::MariaDb(MariaDb::start()), || Server::Postgres(Postgres::start())];
     let outages = [Outage::Paused, Outage::Killed, Outage::Severed];
-    let cases = start.iter().flat_map(|start| outages.map(|outage| (*start, outage)));
-    at_once(cases.map(|(start, outage)| move || ride_out(start, outage)));
+    let all = outages.into_iter().enumerate().flat_map(|(n, outage)| {
+        // In the quick tier each outage happens to one of them.
+        let chosen = if is_full() { &start[..] } else { &start[n % 2..][..1] };
+        chosen.iter().map(move |start| (*start, outage))
+    });
+    at_once(all.map(|(start, outage)| move || ride_out(start, outage)));
 }
 
 async fn ride_out(start: fn() -> Server, outage: Outage) {
