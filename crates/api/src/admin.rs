@@ -217,6 +217,7 @@ pub async fn change_user(
         role: new_role,
         disabled: change.disabled,
         password_hash,
+        if_password_hash: None,
         email: change.email.map(check_email).transpose()?,
         quotas: change.quotas.map(|Object(quotas)| quotas.into()),
     };

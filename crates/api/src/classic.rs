@@ -33,9 +33,7 @@ pub async fn log_in(
     let basic = headers.typed_get::<Authorization<Basic>>().ok_or_else(|| {
         Problem::unauthorized("missing credentials").challenge("Basic realm=\"tonemill\"")
     })?;
-    let user = api.check_password(basic.username(), basic.password(), address).await?;
-    let session = api.ledger.log_in(user, api.refresh_ms()).await?;
-    let token = api.logged_in(&session)?.access_token;
+    let token = api.log_in(basic.username(), basic.password(), address).await?.access_token;
     Ok(([(header::CACHE_CONTROL, "no-store")], token).into_response())
 }
 

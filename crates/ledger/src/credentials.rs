@@ -14,7 +14,7 @@ use crate::database::Tx;
 use crate::error::Result;
 use crate::job::parsed;
 pub use crate::token::{Token, TokenKind};
-use crate::users::{User, user};
+use crate::users::{User, from_row};
 
 /// For this long an exchanged refresh token may be exchanged again: its answer may have been lost,
 /// or two windows may have had the same idea.
@@ -68,16 +68,31 @@ const USER: &str = "users.id, users.name, users.role, users.email, users.created
     users.max_daily_audio_ms";
 
 impl Ledger {
-    /// Logs a user in whose password was right.
-    pub async fn log_in(&self, user: User, lifetime_ms: i64) -> Result<Session> {
+    /// Logs a user in whose password was right, if `password_hash`, by which it was verified, is still
+    /// the user's. To verify takes a while, in which the password may have become another or the user
+    /// disabled, and a log-in that is made after all others have ended would go on.
+    pub async fn log_in(
+        &self,
+        user: Uuid,
+        password_hash: &str,
+        lifetime_ms: i64,
+    ) -> Result<Option<Session>> {
         let refresh = Token::new(TokenKind::Refresh);
-        let insert = || {
+        let log_in = || async {
+            let mut tx = self.db.begin().await?;
+            // Whoever changes the user at this moment waits, and then ends this log-in as well.
+            let found = self.locked_user(&mut tx, user).await?;
+            let found = found.filter(|(user, hash)| {
+                user.disabled_ms.is_none() && hash.as_str() == password_hash
+            });
+            let Some((user, _)) = found else { return Ok(None) };
             let expires = self.db.now_ms().saturating_add(lifetime_ms);
             let row = Row { user: user.id, family: refresh.id, label: "", scopes: "" };
-            self.insert_token(&refresh, row, Some(expires))
+            self.insert_token(&refresh, row, Some(expires)).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(Some(Session { id: refresh.id, user, refresh: refresh.clone() }))
         };
-        self.db.write("log a user in", insert).await?;
-        Ok(Session { id: refresh.id, user, refresh })
+        self.db.run("log a user in", log_in).await
     }
 
     /// Exchanges a refresh token for the next of its family.
@@ -117,7 +132,7 @@ impl Ledger {
             tx.commit().await?;
             return Ok(Refreshed::Reused);
         }
-        let user = user(&row)?;
+        let user = from_row(&row)?;
         let text = "UPDATE credentials SET used_ms = ? WHERE id = ? AND used_ms IS NULL";
         let update = self.db.query(text).bind(now).bind(token.id.to_string());
         update.execute(&mut *tx).await?;
@@ -138,7 +153,7 @@ impl Ledger {
                  credentials.revoked_ms IS NULL AND users.disabled_ms IS NULL LIMIT 1"
             );
             let query = self.db.dialect.query_of(text).bind(session.to_string());
-            query.fetch_optional(&self.db.read).await?.as_ref().map(user).transpose()
+            query.fetch_optional(&self.db.read).await?.as_ref().map(from_row).transpose()
         };
         self.db.run("look up a log-in", look).await
     }
@@ -211,7 +226,7 @@ impl Ledger {
             };
             let used: Option<i64> = row.try_get("used_ms")?;
             let is_noted = used.is_some_and(|used| now - used < USED_EVERY_MS);
-            Ok(Some((user(&row)?, row.try_get::<String, _>("scopes")?, is_noted)))
+            Ok(Some((from_row(&row)?, row.try_get::<String, _>("scopes")?, is_noted)))
         };
         let Some((user, scopes, is_noted)) = self.db.run("look up an API key", look).await? else {
             return Ok(None);

@@ -38,8 +38,8 @@ macro_rules! on_every_database {
 }
 
 on_every_database! {
-    credentials: log_ins_are_renewed_and_end reuse_ends_the_family
-        who_logs_out_meets_every_refresh a_made_up_token_waits_for_no_writer
+    credentials: log_ins_are_renewed_and_end no_log_in_outlives_its_password
+        reuse_ends_the_family who_logs_out_meets_every_refresh a_made_up_token_waits_for_no_writer
         api_keys_do_until_revoked signing_keys_follow_each_other;
     fairness: who_has_much_waits_for_nobody_and_nobody_for_him replicas_take_each_job_once
         quotas_hold requests_are_known_again;
