@@ -12,7 +12,7 @@ use crate::Ledger;
 use crate::database::Tx;
 use crate::dialect::marks;
 use crate::error::Result;
-use crate::job::{COLUMNS, Job, JobDetail, to_json, unsigned};
+use crate::job::{COLUMNS, Job, JobDetail, readable, to_json, unsigned};
 use crate::state::{Change, JobState, Transition};
 
 /// Whose jobs are meant.
@@ -65,7 +65,7 @@ impl Ledger {
         self.db.run("look up a job", look).await
     }
 
-    /// Several jobs of anybody, in any order.
+    /// Several jobs of anybody, in any order, as far as they can be read.
     pub async fn jobs_by_id(&self, jobs: &[JobId]) -> Result<Vec<Job>> {
         let look = || async move {
             if jobs.is_empty() {
@@ -77,7 +77,7 @@ impl Ledger {
             for job in jobs {
                 query = query.bind(job.to_string());
             }
-            query.fetch_all(&self.db.read).await?.iter().map(Job::from_row).collect()
+            Ok(readable(&query.fetch_all(&self.db.read).await?, Job::from_row))
         };
         self.db.run("look up jobs", look).await
     }

@@ -54,7 +54,7 @@ use uuid::Uuid;
 pub use accept::{Acceptance, Idempotency};
 pub use deliveries::Delivery;
 pub use error::{LedgerError, LedgerErrorKind, Result};
-pub use job::{Job, JobDetail, NewJob, Output};
+pub use job::{Job, JobDetail, NewJob, Output, Unsendable};
 pub use jobs::{Attempt, Owner, Wish};
 pub use list::JobFilter;
 pub use quota::{OverQuota, Quotas, Usage};

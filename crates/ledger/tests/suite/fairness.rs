@@ -12,7 +12,7 @@ use tonemill_ledger::{Acceptance, Idempotency, JobState, NewJob, OverQuota, Quot
 use crate::bed::{Bed, new_job};
 
 /// Dispatches until `count` jobs are in the queue.
-async fn dispatch(bed: &Bed, count: u64) {
+pub async fn dispatch(bed: &Bed, count: u64) {
     let shutdown = CancellationToken::new();
     let window = Window { least: count, per_running: 0, most: count };
     let all = async {

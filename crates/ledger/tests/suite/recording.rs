@@ -26,10 +26,7 @@ pub async fn a_job_lives(bed: Bed) {
     bed.ledger.accept(&new, None).await.unwrap();
     let job = bed.job(new.id).await;
     assert_eq!((job.state, job.version, job.attempts), (JobState::Waiting, 1, 0));
-    assert_eq!(
-        (&job.options, &job.label, &job.file_name),
-        (&new.options, &new.label, &new.file_name)
-    );
+    assert_eq!((&job.label, &job.file_name), (&new.label, &new.file_name));
     assert_eq!(
         (&job.input, &job.input_blake3, job.lane),
         (&Some(new.input.clone()), &new.input_blake3, Lane::High)
