@@ -23,6 +23,7 @@ mod media;
 mod memory;
 mod middleware;
 mod names;
+mod part;
 mod path;
 pub mod problem;
 pub mod rate;
