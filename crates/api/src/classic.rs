@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::Api;
 use crate::auth::{Caller, Scope};
-use crate::jobs::look::job_id;
+use crate::jobs::view::no_job;
 use crate::problem::{Answer, Problem};
 use crate::server::ClientAddress;
 
@@ -103,6 +103,7 @@ pub async fn download(
     caller.may(Scope::Read)?;
     let Query(query) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
     let fid = query.fid.ok_or_else(|| Problem::bad_request("fid is required").field("fid"))?;
-    let job = api.own_job(&caller, job_id(&fid)?).await?;
+    let id = fid.parse().map_err(|_| no_job())?;
+    let job = api.own_job(&caller, id).await?;
     api.output(&job, &method, &headers).await
 }

@@ -13,9 +13,9 @@ use uuid::Uuid;
 use crate::Api;
 use crate::auth::{Caller, Scope};
 use crate::body::{JsonBody, check_text};
+use crate::extract::Id;
 use crate::jobs::view::time;
 use crate::names::ScopeName;
-use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// Most API keys of a user.
@@ -136,10 +136,14 @@ pub async fn list_keys(State(api): State<Api>, caller: Caller) -> Answer<Json<Ve
         (status = 404, description = "There is no such key"),
     )
 )]
-pub async fn delete_key(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<StatusCode> {
+pub async fn delete_key(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<Uuid>,
+) -> Answer<StatusCode> {
     caller.log_in()?;
-    let no_key = || Problem::not_found("there is no such key");
-    let id = id.parse().map_err(|_| no_key())?;
-    let revoked = api.ledger.revoke_api_key(caller.user.id, id).await?;
-    if revoked { Ok(StatusCode::NO_CONTENT) } else { Err(no_key()) }
+    if !api.ledger.revoke_api_key(caller.user.id, id).await? {
+        return Err(Problem::not_found("there is no such key"));
+    }
+    Ok(StatusCode::NO_CONTENT)
 }

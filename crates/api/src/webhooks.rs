@@ -12,9 +12,9 @@ use uuid::Uuid;
 use crate::Api;
 use crate::auth::{Caller, Scope};
 use crate::body::{JsonBody, check_text};
+use crate::extract::Id;
 use crate::jobs::view::time;
 use crate::names::EventName;
-use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// A webhook to be.
@@ -134,11 +134,11 @@ pub async fn list_webhooks(
 pub async fn delete_webhook(
     State(api): State<Api>,
     caller: Caller,
-    Id(id): Id,
+    Id(id): Id<Uuid>,
 ) -> Answer<StatusCode> {
     caller.may(Scope::Write)?;
-    let no_webhook = || Problem::not_found("there is no such webhook");
-    let id = id.parse().map_err(|_| no_webhook())?;
-    let deleted = api.ledger.delete_webhook(caller.user.id, id).await?;
-    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(no_webhook()) }
+    if !api.ledger.delete_webhook(caller.user.id, id).await? {
+        return Err(Problem::not_found("there is no such webhook"));
+    }
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -13,9 +13,8 @@ use tonemill_ledger::{JobState, Owner, Wish};
 
 use crate::Api;
 use crate::auth::{Caller, Scope};
-use crate::jobs::look::job_id;
+use crate::extract::Id;
 use crate::jobs::view::{JobView, no_job};
-use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// How long a worker may take to be told: it is told again when it next asks.
@@ -31,9 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
         (status = 409, description = "It is finished, or has failed"),
     )
 )]
-pub async fn cancel(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<Json<JobView>> {
+pub async fn cancel(State(api): State<Api>, caller: Caller, Id(id): Id<JobId>) -> Answer<Json<JobView>> {
     caller.may(Scope::Write)?;
-    let id = job_id(&id)?;
     match api.cancel(caller.own(), id).await? {
         Wish::Done | Wish::NotNow(JobState::Cancelled) => Ok(Json(api.view_of(&caller, id).await?)),
         Wish::NotNow(state) => Err(not_now(state)),
@@ -52,9 +50,8 @@ pub async fn cancel(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answe
         (status = 409, description = "It was replayed in this moment"),
     )
 )]
-pub async fn end(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<Response> {
+pub async fn end(State(api): State<Api>, caller: Caller, Id(id): Id<JobId>) -> Answer<Response> {
     caller.may(Scope::Write)?;
-    let id = job_id(&id)?;
     match api.cancel(caller.own(), id).await? {
         Wish::Done => Ok(Json(api.view_of(&caller, id).await?).into_response()),
         Wish::NotNow(_) => match api.ledger.delete_job(caller.own(), id).await? {
@@ -81,10 +78,9 @@ pub async fn end(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<R
 pub async fn retry(
     State(api): State<Api>,
     caller: Caller,
-    Id(id): Id,
+    Id(id): Id<JobId>,
 ) -> Answer<(StatusCode, Json<JobView>)> {
     caller.may(Scope::Write)?;
-    let id = job_id(&id)?;
     match api.ledger.replay(caller.own(), id).await? {
         Wish::Done => Ok((StatusCode::ACCEPTED, Json(api.view_of(&caller, id).await?))),
         Wish::NotNow(state) => Err(not_now(state)),
