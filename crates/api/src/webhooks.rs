@@ -3,8 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tonemill_ledger::credentials::random_bytes;
 use tonemill_ledger::webhooks::{EVENTS, MAX_URL_BYTES, MAX_WEBHOOKS, Webhook};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -96,10 +99,7 @@ pub async fn add_webhook(
         return Err(Problem::invalid(why).field("events"));
     }
     // 32 bytes as Standard Webhooks write them.
-    let bytes = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
-    let bytes = *blake3::hash(&bytes).as_bytes();
-    let secret =
-        format!("whsec_{}", base64::Engine::encode(&base64::prelude::BASE64_STANDARD, bytes));
+    let secret = format!("whsec_{}", BASE64_STANDARD.encode(random_bytes()));
     let added = api.ledger.add_webhook(caller.user.id, &new.url, &secret, &events).await?;
     let webhook = added.ok_or_else(|| {
         Problem::conflict(format!("you have {MAX_WEBHOOKS} webhooks: delete some"))

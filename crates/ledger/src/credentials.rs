@@ -13,7 +13,7 @@ use crate::Ledger;
 use crate::database::Tx;
 use crate::error::Result;
 use crate::job::parsed;
-pub use crate::token::{Token, TokenKind};
+pub use crate::token::{Token, TokenKind, random_bytes};
 use crate::users::{User, from_row};
 
 /// For this long an exchanged refresh token may be exchanged again: its answer may have been lost,
