@@ -21,6 +21,8 @@ use crate::users::{User, from_row};
 pub const REUSE_GRACE_MS: i64 = 10_000;
 /// An API key's last use is written down this often at most.
 const USED_EVERY_MS: i64 = 60_000;
+/// Most API keys of a user.
+pub const MAX_API_KEYS: i64 = 100;
 /// Longest label of an API key, in bytes.
 pub const MAX_KEY_LABEL_BYTES: usize = 190;
 
@@ -62,6 +64,21 @@ pub struct ApiKey {
     /// When it was used last, within a minute.
     pub used_ms: Option<i64>,
 }
+
+/// What came of the wish for an API key.
+#[derive(Debug)]
+pub enum ApiKeyMade {
+    /// It is good.
+    Made(ApiKey, Token),
+    /// The user has [`MAX_API_KEYS`].
+    TooMany,
+    /// There is no such user, or not any more.
+    NoUser,
+}
+
+/// API keys that have not ended, of a user, at a time.
+const GOOD_KEYS: &str = "user_id = ? AND kind = 'api_key' AND revoked_ms IS NULL AND \
+    (expires_ms IS NULL OR expires_ms > ?)";
 
 const USER: &str = "users.id, users.name, users.role, users.email, users.created_ms, \
     users.disabled_ms, users.max_unfinished_jobs, users.max_stored_bytes, \
@@ -175,14 +192,9 @@ impl Ledger {
         label: &str,
         scopes: &str,
         expires_ms: Option<i64>,
-    ) -> Result<(ApiKey, Token)> {
+    ) -> Result<ApiKeyMade> {
         let token = Token::new(TokenKind::ApiKey);
-        let insert = || {
-            let row = Row { user, family: token.id, label, scopes };
-            self.insert_token(&token, row, expires_ms)
-        };
-        self.db.write("add an API key", insert).await?;
-        let key = ApiKey {
+        let made = ApiKey {
             id: token.id,
             label: label.to_owned(),
             scopes: scopes.to_owned(),
@@ -190,16 +202,36 @@ impl Ledger {
             expires_ms,
             used_ms: None,
         };
-        Ok((key, token))
+        let add = || async {
+            let mut tx = self.db.begin().await?;
+            // Of several at once each counts the others, and whoever disables the user ends them all.
+            let found = self.locked_user(&mut tx, user).await?;
+            if found.is_none_or(|(user, _)| user.disabled_ms.is_some()) {
+                return Ok(ApiKeyMade::NoUser);
+            }
+            let count = format!("SELECT COUNT(*) FROM credentials WHERE {GOOD_KEYS}");
+            let count = self.db.dialect.query_of(count).bind(user.to_string());
+            let count = count.bind(self.db.now_ms()).fetch_one(&mut *tx).await?;
+            if count.try_get::<i64, _>(0)? >= MAX_API_KEYS {
+                return Ok(ApiKeyMade::TooMany);
+            }
+            let row = Row { user, family: token.id, label, scopes };
+            self.insert_token(&token, row, expires_ms).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(ApiKeyMade::Made(made.clone(), token.clone()))
+        };
+        self.db.run("add an API key", add).await
     }
 
     /// A user's API keys that have not ended, oldest first.
     pub async fn api_keys(&self, user: Uuid) -> Result<Vec<ApiKey>> {
         let look = || async move {
-            let text = "SELECT id, label, scopes, created_ms, expires_ms, used_ms \
-                        FROM credentials WHERE user_id = ? AND kind = 'api_key' AND \
-                        revoked_ms IS NULL AND (expires_ms IS NULL OR expires_ms > ?) ORDER BY id";
-            let query = self.db.query(text).bind(user.to_string()).bind(self.db.now_ms());
+            let text = format!(
+                "SELECT id, label, scopes, created_ms, expires_ms, used_ms FROM credentials \
+                 WHERE {GOOD_KEYS} ORDER BY id"
+            );
+            let query =
+                self.db.dialect.query_of(text).bind(user.to_string()).bind(self.db.now_ms());
             query.fetch_all(&self.db.read).await?.iter().map(api_key).collect()
         };
         self.db.run("list API keys", look).await

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use tonemill_ledger::credentials::{Refreshed, Session, Token, TokenKind};
+use tonemill_ledger::LedgerError;
+use tonemill_ledger::credentials::{
+    ApiKey, ApiKeyMade, MAX_API_KEYS, Refreshed, Session, Token, TokenKind,
+};
 use tonemill_ledger::signing_keys::SigningKey;
 use tonemill_ledger::sweep::{Retention, Sweeper};
 use tonemill_ledger::users::{User, UserChange};
@@ -14,6 +17,13 @@ const HOUR_MS: i64 = 3_600_000;
 async fn log_in(bed: &Bed, user: &User, password_hash: &str) -> Session {
     let session = bed.ledger.log_in(user.id, password_hash, HOUR_MS).await.unwrap();
     session.expect("the password is right")
+}
+
+fn made(outcome: Result<ApiKeyMade, LedgerError>) -> (ApiKey, Token) {
+    match outcome.unwrap() {
+        ApiKeyMade::Made(key, token) => (key, token),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn renewed(outcome: Refreshed) -> Session {
@@ -164,14 +174,14 @@ pub async fn a_made_up_token_waits_for_no_writer(bed: Bed) {
 
 pub async fn api_keys_do_until_revoked(bed: Bed) {
     let (user, other) = (bed.user("u").await, bed.user("o").await);
-    let (key, token) = bed.ledger.add_api_key(user.id, "ci", "read write", None).await.unwrap();
+    let (key, token) = made(bed.ledger.add_api_key(user.id, "ci", "read write", None).await);
     let (holder, scopes) = bed.ledger.api_key_user(&token).await.unwrap().unwrap();
     assert_eq!((holder.id, scopes.as_str()), (user.id, "read write"));
     let listed = bed.ledger.api_keys(user.id).await.unwrap();
     assert_eq!((listed.len(), listed[0].id, listed[0].label.as_str()), (1, key.id, "ci"));
     assert!(listed[0].used_ms.is_some());
     let past = bed.ledger.now_ms() - 1;
-    let (_, expired) = bed.ledger.add_api_key(user.id, "", "read", Some(past)).await.unwrap();
+    let (_, expired) = made(bed.ledger.add_api_key(user.id, "", "read", Some(past)).await);
     assert_eq!(bed.ledger.api_key_user(&expired).await.unwrap(), None);
     assert_eq!(bed.ledger.api_keys(user.id).await.unwrap().len(), 1);
 
@@ -184,6 +194,36 @@ pub async fn api_keys_do_until_revoked(bed: Bed) {
     let text = session.refresh.text().replace("tmr_", "tmk_");
     let disguised = Token::parse(TokenKind::ApiKey, &text).unwrap();
     assert_eq!(bed.ledger.api_key_user(&disguised).await.unwrap(), None);
+}
+
+/// However many are asked for at once, and whatever happens to the user meanwhile.
+pub async fn api_keys_have_a_number_and_an_end(bed: Bed) {
+    let user = bed.user("u").await;
+    let add = || {
+        let (ledger, user) = (Arc::clone(&bed.ledger), user.id);
+        tokio::spawn(async move { ledger.add_api_key(user, "", "read", None).await.unwrap() })
+    };
+    for _ in 0..MAX_API_KEYS - 2 {
+        made(bed.ledger.add_api_key(user.id, "", "read", None).await);
+    }
+    let tries: Vec<_> = (0..8).map(|_| add()).collect();
+    let mut count = 0;
+    for outcome in tries {
+        count += usize::from(matches!(outcome.await.unwrap(), ApiKeyMade::Made(..)));
+    }
+    assert_eq!(count, 2);
+
+    for key in bed.ledger.api_keys(user.id).await.unwrap() {
+        bed.ledger.revoke_api_key(user.id, key.id).await.unwrap();
+    }
+    let disable = UserChange { disabled: Some(true), ..UserChange::default() };
+    let tries: Vec<_> = (0..8).map(|_| add()).collect();
+    assert!(bed.ledger.change_user(user.id, &disable).await.unwrap());
+    for outcome in tries {
+        outcome.await.unwrap();
+    }
+    assert_eq!(bed.ledger.api_keys(user.id).await.unwrap(), [], "they ended with the user");
+    assert!(matches!(add().await.unwrap(), ApiKeyMade::NoUser));
 }
 
 pub async fn signing_keys_follow_each_other(bed: Bed) {

@@ -41,7 +41,7 @@ macro_rules! on_every_database {
 on_every_database! {
     credentials: log_ins_are_renewed_and_end no_log_in_outlives_its_password
         reuse_ends_the_family who_logs_out_meets_every_refresh a_made_up_token_waits_for_no_writer
-        api_keys_do_until_revoked signing_keys_follow_each_other;
+        api_keys_do_until_revoked api_keys_have_a_number_and_an_end signing_keys_follow_each_other;
     damage: a_job_that_cannot_be_sent_fails_and_stops_no_other
         what_cannot_be_read_is_listed_watched_and_reconciled
         what_cannot_be_read_keeps_nothing_else_from_going;
