@@ -55,7 +55,7 @@ pub use accept::{Acceptance, Idempotency};
 pub use deliveries::Delivery;
 pub use error::{LedgerError, LedgerErrorKind, Result};
 pub use job::{Job, JobDetail, NewJob, Output, Unsendable};
-pub use jobs::{Attempt, Owner, Wish};
+pub use jobs::{Attempt, Owner, TransitionOutcome};
 pub use list::JobFilter;
 pub use quota::{OverQuota, Quotas, Usage};
 pub use state::{JobState, Transition};
