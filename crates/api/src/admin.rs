@@ -3,7 +3,7 @@
 #![allow(unused_qualifications, reason = "in code that utoipa writes")]
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,9 +16,9 @@ use crate::account::QuotasView;
 use crate::auth::Caller;
 use crate::auth::password::check_new;
 use crate::body::{JsonBody, Object, check_text};
+use crate::extract::{Fields, Id};
 use crate::jobs::view::time;
 use crate::names::RoleName;
-use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// Longest address (RFC 5321 section 4.5.3.1).
@@ -138,10 +138,9 @@ pub struct UserQuery {
 pub async fn list_users(
     State(api): State<Api>,
     caller: Caller,
-    query: Result<Query<UserQuery>, axum::extract::rejection::QueryRejection>,
+    Fields(query): Fields<UserQuery>,
 ) -> Answer<Json<Vec<UserView>>> {
     caller.may_administer()?;
-    let Query(query) = query.map_err(|error| Problem::invalid(error.body_text()))?;
     let after = query.after.unwrap_or_default();
     check_text("after", &after, MAX_NAME_BYTES)?;
     let users = api.ledger.list_users(Some(&after), PAGE).await?;
@@ -192,12 +191,11 @@ pub async fn add_user(
 pub async fn change_user(
     State(api): State<Api>,
     caller: Caller,
-    Id(id): Id,
+    Id(id): Id<Uuid>,
     JsonBody(change): JsonBody<UserChangeRequest>,
 ) -> Answer<Json<UserView>> {
     caller.may_administer()?;
     let no_user = || Problem::not_found("there is no such user");
-    let id: Uuid = id.parse().map_err(|_| no_user())?;
     let new_role = change.role.as_deref().map(role).transpose()?;
     let is_loss = change.disabled == Some(true) || new_role == Some(Role::User);
     if id == caller.user.id && is_loss {
@@ -217,6 +215,7 @@ pub async fn change_user(
         role: new_role,
         disabled: change.disabled,
         password_hash,
+        if_password_hash: None,
         email: change.email.map(check_email).transpose()?,
         quotas: change.quotas.map(|Object(quotas)| quotas.into()),
     };

@@ -135,6 +135,11 @@ impl FromRequestParts<Api> for Caller {
     }
 }
 
+/// The user was there when the request came.
+pub(crate) fn no_user() -> Problem {
+    Problem::unauthorized("this user may not log in any more")
+}
+
 fn in_query(parts: &Parts) -> Option<String> {
     if parts.method != axum::http::Method::GET {
         return None;

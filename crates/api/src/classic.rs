@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::Api;
 use crate::auth::{Caller, Scope};
-use crate::jobs::look::job_id;
+use crate::jobs::view::no_job;
 use crate::problem::{Answer, Problem};
 use crate::server::ClientAddress;
 
@@ -33,9 +33,7 @@ pub async fn log_in(
     let basic = headers.typed_get::<Authorization<Basic>>().ok_or_else(|| {
         Problem::unauthorized("missing credentials").challenge("Basic realm=\"tonemill\"")
     })?;
-    let user = api.check_password(basic.username(), basic.password(), address).await?;
-    let session = api.ledger.log_in(user, api.refresh_ms()).await?;
-    let token = api.logged_in(&session)?.access_token;
+    let token = api.log_in(basic.username(), basic.password(), address).await?.access_token;
     Ok(([(header::CACHE_CONTROL, "no-store")], token).into_response())
 }
 
@@ -105,6 +103,7 @@ pub async fn download(
     caller.may(Scope::Read)?;
     let Query(query) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
     let fid = query.fid.ok_or_else(|| Problem::bad_request("fid is required").field("fid"))?;
-    let job = api.own_job(&caller, job_id(&fid)?).await?;
+    let id = fid.parse().map_err(|_| no_job())?;
+    let job = api.own_job(&caller, id).await?;
     api.output(&job, &method, &headers).await
 }

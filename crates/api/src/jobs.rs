@@ -12,7 +12,7 @@
 //! | `look` | one job, many jobs |
 //! | `events` | a job's life as it happens |
 //! | `output` | the MP3 |
-//! | `wish` | cancel, delete, replay |
+//! | `transitions` | cancel, delete, replay |
 
 pub mod create;
 pub mod events;
@@ -23,5 +23,5 @@ pub mod look;
 pub mod output;
 pub(crate) mod quotas;
 pub mod request;
+pub mod transitions;
 pub mod view;
-pub mod wish;

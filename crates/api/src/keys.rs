@@ -5,21 +5,18 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tonemill_ledger::credentials::{ApiKey, MAX_KEY_LABEL_BYTES};
+use tonemill_ledger::credentials::{ApiKey, ApiKeyMade, MAX_API_KEYS, MAX_KEY_LABEL_BYTES};
 use tonemill_ledger::users::Role;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::Api;
-use crate::auth::{Caller, Scope};
+use crate::auth::{Caller, Scope, no_user};
 use crate::body::{JsonBody, check_text};
+use crate::extract::Id;
 use crate::jobs::view::time;
 use crate::names::ScopeName;
-use crate::path::Id;
 use crate::problem::{Answer, Problem};
-
-/// Most API keys of a user.
-const MAX_API_KEYS: usize = 100;
 
 /// An API key to be.
 #[derive(Deserialize, ToSchema)]
@@ -107,12 +104,16 @@ pub async fn add_key(
     if expires_ms.is_some_and(|expires| expires <= api.ledger.now_ms()) {
         return Err(Problem::invalid("this time is past").field("expires_at"));
     }
-    if api.ledger.api_keys(caller.user.id).await?.len() >= MAX_API_KEYS {
-        return Err(Problem::conflict("you have 100 API keys: delete some"));
-    }
-    let user = caller.user.id;
-    let made = api.ledger.add_api_key(user, &new.label, &scopes.join(" "), expires_ms).await?;
-    let view = ApiKeyView::new(made.0, Some(made.1.text()));
+    let (user, scopes) = (caller.user.id, scopes.join(" "));
+    let (key, token) = match api.ledger.add_api_key(user, &new.label, &scopes, expires_ms).await? {
+        ApiKeyMade::Made(key, token) => (key, token),
+        ApiKeyMade::TooMany => {
+            let why = format!("you have {MAX_API_KEYS} API keys: delete some");
+            return Err(Problem::conflict(why));
+        }
+        ApiKeyMade::NoUser => return Err(no_user()),
+    };
+    let view = ApiKeyView::new(key, Some(token.text()));
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(view)))
 }
 
@@ -136,10 +137,14 @@ pub async fn list_keys(State(api): State<Api>, caller: Caller) -> Answer<Json<Ve
         (status = 404, description = "There is no such key"),
     )
 )]
-pub async fn delete_key(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<StatusCode> {
+pub async fn delete_key(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<Uuid>,
+) -> Answer<StatusCode> {
     caller.log_in()?;
-    let no_key = || Problem::not_found("there is no such key");
-    let id = id.parse().map_err(|_| no_key())?;
-    let revoked = api.ledger.revoke_api_key(caller.user.id, id).await?;
-    if revoked { Ok(StatusCode::NO_CONTENT) } else { Err(no_key()) }
+    if !api.ledger.revoke_api_key(caller.user.id, id).await? {
+        return Err(Problem::not_found("there is no such key"));
+    }
+    Ok(StatusCode::NO_CONTENT)
 }

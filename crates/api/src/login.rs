@@ -91,9 +91,8 @@ pub async fn log_in(
             (name, password)
         }
     };
-    let user = api.check_password(&name, &password, address).await?;
-    let session = api.ledger.log_in(user, api.refresh_ms()).await?;
-    Ok(([NO_STORE], Json(api.logged_in(&session)?)))
+    let logged_in = api.log_in(&name, &password, address).await?;
+    Ok(([NO_STORE], Json(logged_in)))
 }
 
 /// Get the next pair of tokens. A refresh token is good once; one that comes again ends its log-in.
@@ -147,11 +146,14 @@ pub async fn change_password(
 ) -> Answer<StatusCode> {
     caller.log_in()?;
     check_new(&new).map_err(|problem| problem.field("new"))?;
-    api.check_password(&caller.user.name, &current, address).await?;
-    let password_hash = Some(api.passwords.hash(&new).await?);
-    let change = UserChange { password_hash, ..UserChange::default() };
-    api.ledger.change_user(caller.user.id, &change).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let (user, current_hash) = api.check_password(&caller.user.name, &current, address).await?;
+    let change = UserChange {
+        password_hash: Some(api.passwords.hash(&new).await?),
+        if_password_hash: Some(current_hash),
+        ..UserChange::default()
+    };
+    let is_changed = api.ledger.change_user(user.id, &change).await?;
+    if is_changed { Ok(StatusCode::NO_CONTENT) } else { Err(wrong_password()) }
 }
 
 /// The keys with which others can verify access tokens.
@@ -169,15 +171,31 @@ pub async fn public_keys(
 /// Tokens are nobody else's business (RFC 6749 section 5.1).
 const NO_STORE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 
+fn wrong_password() -> Problem {
+    Problem::unauthorized("wrong name or password").challenge("Basic, Bearer")
+}
+
 impl Api {
-    /// The user of this name, if the password is right. Whether the name or the password is wrong
-    /// can be told neither from the answer nor from its time.
-    pub(crate) async fn check_password(
+    /// Logs in who says the right password.
+    pub(crate) async fn log_in(
+        &self,
+        name: &str,
+        password: &str,
+        address: ClientAddress,
+    ) -> Answer<LoggedIn> {
+        let (user, hash) = self.check_password(name, password, address).await?;
+        let session = self.ledger.log_in(user.id, &hash, self.refresh_ms()).await?;
+        self.logged_in(&session.ok_or_else(wrong_password)?)
+    }
+
+    /// The user of this name and the hash that the password was verified by, if it is right. Whether
+    /// the name or the password is wrong can be told neither from the answer nor from its time.
+    async fn check_password(
         &self,
         name: &str,
         password: &str,
         ClientAddress(address): ClientAddress,
-    ) -> Answer<User> {
+    ) -> Answer<(User, String)> {
         let attempt = self.throttle.admit(Attempt::new(address, name))?;
         // A name that nobody can have is as unknown as another.
         let can_be = check_text("name", name, MAX_NAME_BYTES).is_ok();
@@ -188,24 +206,22 @@ impl Api {
             .passwords
             .verify(&password[..password.floor_char_boundary(MAX_BYTES)], hash)
             .await?;
-        let user = found
-            .map(|(user, _)| user)
-            .filter(|user| is_right && user.disabled_ms.is_none() && password.len() <= MAX_BYTES);
-        match user {
-            Some(user) => {
+        let is_right = is_right && password.len() <= MAX_BYTES;
+        match found.filter(|(user, _)| is_right && user.disabled_ms.is_none()) {
+            Some(found) => {
                 attempt.succeeded();
                 metrics::counter!("tonemill_logins_total", "outcome" => "ok").increment(1);
-                Ok(user)
+                Ok(found)
             }
             None => {
                 attempt.failed();
                 metrics::counter!("tonemill_logins_total", "outcome" => "refused").increment(1);
-                Err(Problem::unauthorized("wrong name or password").challenge("Basic, Bearer"))
+                Err(wrong_password())
             }
         }
     }
 
-    pub(crate) fn logged_in(&self, session: &Session) -> Answer<LoggedIn> {
+    fn logged_in(&self, session: &Session) -> Answer<LoggedIn> {
         let Session { id, user, refresh } = session;
         let now = self.ledger.now_ms();
         let lifetimes = self.tokens.lifetimes();
@@ -218,7 +234,7 @@ impl Api {
         })
     }
 
-    pub(crate) fn refresh_ms(&self) -> i64 {
+    fn refresh_ms(&self) -> i64 {
         i64::try_from(self.tokens.lifetimes().refresh.as_millis()).unwrap_or(i64::MAX)
     }
 }

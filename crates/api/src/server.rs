@@ -12,7 +12,7 @@
 //! | `socket` | whether the client takes anything; how to part |
 //! | `service`, `address` | what a request carries to the routes |
 //! | `request_body` | how slow a body may come |
-//! | `answer` | how slow an HTTP/2 stream may be taken |
+//! | `response_body` | how slow an HTTP/2 stream may be taken |
 //! | `tls` | the certificate |
 //!
 //! Metrics: `tonemill_http_connections` (now), `tonemill_http_connections_refused_total`,
@@ -35,21 +35,21 @@ use tokio_util::task::TaskTracker;
 
 mod activity;
 mod address;
-mod answer;
 mod connection;
 mod places;
 mod request_body;
+mod response_body;
 mod service;
 mod socket;
 mod tls;
 
 pub use address::ClientAddress;
-pub(crate) use answer::UntilSent;
 pub use request_body::{BodyRate, BodyTooSlow};
+pub(crate) use response_body::UntilSent;
 pub use tls::{TlsError, TlsFiles};
 
-use answer::Streams;
 use places::Places;
+use response_body::Streams;
 
 /// Connections that wait to be accepted; the system may allow fewer. The kernel drops what is more
 /// in a way that costs its client a second or resets it, and a listener has 128 unless told.

@@ -36,8 +36,7 @@ fn no_upload() -> Problem {
 
 impl Api {
     /// An upload of the caller's.
-    async fn own_upload(&self, caller: &Caller, id: &str) -> Answer<Upload> {
-        let id: JobId = id.parse().map_err(|_| no_upload())?;
+    async fn own_upload(&self, caller: &Caller, id: JobId) -> Answer<Upload> {
         self.ledger.upload(caller.user.id, id).await?.ok_or_else(no_upload)
     }
 }

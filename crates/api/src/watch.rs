@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tonemill_job::message::Progress;
-use tonemill_job::queue::QueueError;
+use tonemill_job::queue::{Depth, QueueError};
 use tonemill_job::{JobId, Lane, chain};
 use tonemill_ledger::{Job, JobState};
 
@@ -148,10 +148,12 @@ pub async fn run(api: &Api, shutdown: &CancellationToken) {
             },
             _ = look.tick() => api.watch.jobs(),
         };
+        let traffic = Traffic::default();
         for jobs in jobs.chunks(TOGETHER) {
             match api.ledger.jobs_by_id(jobs).await {
                 Ok(jobs) => {
-                    stream::iter(jobs).for_each_concurrent(AT_ONCE, |job| api.tell_news(job)).await;
+                    let tell = |job| api.tell_news(job, &traffic);
+                    stream::iter(jobs).for_each_concurrent(AT_ONCE, tell).await;
                 }
                 Err(error) => tracing::debug!(error = chain(&error), "no news can be told"),
             }
@@ -159,30 +161,51 @@ pub async fn run(api: &Api, shutdown: &CancellationToken) {
     }
 }
 
+/// What all jobs that wait have in common at a moment: found out once, when the first needs it.
+#[derive(Debug, Default)]
+struct Traffic(OnceCell<(Option<Depth>, Option<f64>)>);
+
+impl Traffic {
+    /// How full the queue is, and how many jobs are finished each second.
+    async fn of(&self, api: &Api) -> (Option<&Depth>, Option<f64>) {
+        let look = async || {
+            let pace = api.ledger.pace_per_second();
+            let (depth, pace) = tokio::join!(soon(api.queue.depth()), pace);
+            (depth, pace.ok().flatten())
+        };
+        let (depth, pace) = self.0.get_or_init(look).await;
+        (depth.as_ref(), *pace)
+    }
+}
+
 impl Api {
-    async fn tell_news(&self, job: Job) {
+    async fn tell_news(&self, job: Job, traffic: &Traffic) {
         let last = self.watch.last(job.id);
         let kept =
             last.filter(|last| last.job.version == job.version && job.state == JobState::Waiting);
         let (snapshot, is_new_position) = match kept {
             Some(last) => ((*last).clone(), false),
-            None => (self.snapshot(job).await, true),
+            None => (self.snapshot_in(job, traffic).await, true),
         };
         self.watch.tell(snapshot, is_new_position);
     }
 
     /// A job with its outlook. What cannot be found out is left away.
     pub(crate) async fn snapshot(&self, job: Job) -> Snapshot {
+        self.snapshot_in(job, &Traffic::default()).await
+    }
+
+    async fn snapshot_in(&self, job: Job, traffic: &Traffic) -> Snapshot {
         let mut outlook = Outlook::default();
         match job.state {
             JobState::Waiting => {
                 let before = self.ledger.waiting_before(&job, FAR).await.ok();
-                let queued = soon(self.queue.depth()).await.map(|depth| {
+                let (depth, pace) = traffic.of(self).await;
+                let queued = depth.map(|depth| {
                     let lane = Lane::ALL.iter().position(|lane| *lane == job.lane);
                     lane.map_or(0, |lane| depth.lanes[lane].waiting)
                 });
                 outlook.position = before.zip(queued).map(|(before, queued)| before + queued);
-                let pace = self.ledger.pace_per_second().await.ok().flatten();
                 outlook.eta = outlook.position.zip(pace).and_then(|(position, pace)| {
                     Duration::try_from_secs_f64((position + 1) as f64 / pace).ok()
                 });

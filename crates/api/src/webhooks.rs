@@ -3,8 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tonemill_ledger::credentials::random_bytes;
 use tonemill_ledger::webhooks::{EVENTS, MAX_URL_BYTES, MAX_WEBHOOKS, Webhook};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -12,9 +15,9 @@ use uuid::Uuid;
 use crate::Api;
 use crate::auth::{Caller, Scope};
 use crate::body::{JsonBody, check_text};
+use crate::extract::Id;
 use crate::jobs::view::time;
 use crate::names::EventName;
-use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// A webhook to be.
@@ -96,10 +99,7 @@ pub async fn add_webhook(
         return Err(Problem::invalid(why).field("events"));
     }
     // 32 bytes as Standard Webhooks write them.
-    let bytes = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
-    let bytes = *blake3::hash(&bytes).as_bytes();
-    let secret =
-        format!("whsec_{}", base64::Engine::encode(&base64::prelude::BASE64_STANDARD, bytes));
+    let secret = format!("whsec_{}", BASE64_STANDARD.encode(random_bytes()));
     let added = api.ledger.add_webhook(caller.user.id, &new.url, &secret, &events).await?;
     let webhook = added.ok_or_else(|| {
         Problem::conflict(format!("you have {MAX_WEBHOOKS} webhooks: delete some"))
@@ -134,11 +134,11 @@ pub async fn list_webhooks(
 pub async fn delete_webhook(
     State(api): State<Api>,
     caller: Caller,
-    Id(id): Id,
+    Id(id): Id<Uuid>,
 ) -> Answer<StatusCode> {
     caller.may(Scope::Write)?;
-    let no_webhook = || Problem::not_found("there is no such webhook");
-    let id = id.parse().map_err(|_| no_webhook())?;
-    let deleted = api.ledger.delete_webhook(caller.user.id, id).await?;
-    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(no_webhook()) }
+    if !api.ledger.delete_webhook(caller.user.id, id).await? {
+        return Err(Problem::not_found("there is no such webhook"));
+    }
+    Ok(StatusCode::NO_CONTENT)
 }

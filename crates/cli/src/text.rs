@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
+use tonemill_job::is_deceptive;
+
 /// A path as one line: characters that would move the cursor or turn the text around are escaped.
 pub fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
-    let plain = |c: char| {
-        !c.is_control()
-            && !matches!(c, '\u{61c}' | '\u{2028}' | '\u{2029}')
-            && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let plain = |c: char| !is_deceptive(c);
     if text.chars().all(plain) {
         return text.into_owned();
     }

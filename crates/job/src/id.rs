@@ -32,6 +32,12 @@ impl fmt::Debug for JobId {
     }
 }
 
+impl From<Uuid> for JobId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
 impl FromStr for JobId {
     type Err = uuid::Error;
 

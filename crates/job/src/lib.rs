@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod error_chain;
+mod file_name;
 pub mod id;
 pub mod message;
 pub mod object_key;
@@ -20,6 +21,7 @@ pub mod options;
 pub mod queue;
 
 pub use error_chain::chain;
+pub use file_name::is_deceptive;
 pub use id::JobId;
 pub use message::{JobEvent, JobMessage, Lane};
 pub use object_key::ObjectKey;

@@ -13,14 +13,16 @@ use crate::Ledger;
 use crate::database::Tx;
 use crate::error::Result;
 use crate::job::parsed;
-pub use crate::token::{Token, TokenKind};
-use crate::users::{User, user};
+pub use crate::token::{Token, TokenKind, random_bytes};
+use crate::users::{User, from_row};
 
 /// For this long an exchanged refresh token may be exchanged again: its answer may have been lost,
 /// or two windows may have had the same idea.
 pub const REUSE_GRACE_MS: i64 = 10_000;
 /// An API key's last use is written down this often at most.
 const USED_EVERY_MS: i64 = 60_000;
+/// Most API keys of a user.
+pub const MAX_API_KEYS: i64 = 100;
 /// Longest label of an API key, in bytes.
 pub const MAX_KEY_LABEL_BYTES: usize = 190;
 
@@ -63,21 +65,51 @@ pub struct ApiKey {
     pub used_ms: Option<i64>,
 }
 
+/// What came of the wish for an API key.
+#[derive(Debug)]
+pub enum ApiKeyMade {
+    /// It is good.
+    Made(ApiKey, Token),
+    /// The user has [`MAX_API_KEYS`].
+    TooMany,
+    /// There is no such user, or not any more.
+    NoUser,
+}
+
+/// API keys that have not ended, of a user, at a time.
+const GOOD_KEYS: &str = "user_id = ? AND kind = 'api_key' AND revoked_ms IS NULL AND \
+    (expires_ms IS NULL OR expires_ms > ?)";
+
 const USER: &str = "users.id, users.name, users.role, users.email, users.created_ms, \
     users.disabled_ms, users.max_unfinished_jobs, users.max_stored_bytes, \
     users.max_daily_audio_ms";
 
 impl Ledger {
-    /// Logs a user in whose password was right.
-    pub async fn log_in(&self, user: User, lifetime_ms: i64) -> Result<Session> {
+    /// Logs a user in whose password was right, if `password_hash`, by which it was verified, is still
+    /// the user's. To verify takes a while, in which the password may have become another or the user
+    /// disabled, and a log-in that is made after all others have ended would go on.
+    pub async fn log_in(
+        &self,
+        user: Uuid,
+        password_hash: &str,
+        lifetime_ms: i64,
+    ) -> Result<Option<Session>> {
         let refresh = Token::new(TokenKind::Refresh);
-        let insert = || {
+        let log_in = || async {
+            let mut tx = self.db.begin().await?;
+            // Whoever changes the user at this moment waits, and then ends this log-in as well.
+            let found = self.locked_user(&mut tx, user).await?;
+            let found = found.filter(|(user, hash)| {
+                user.disabled_ms.is_none() && hash.as_str() == password_hash
+            });
+            let Some((user, _)) = found else { return Ok(None) };
             let expires = self.db.now_ms().saturating_add(lifetime_ms);
             let row = Row { user: user.id, family: refresh.id, label: "", scopes: "" };
-            self.insert_token(&refresh, row, Some(expires))
+            self.insert_token(&refresh, row, Some(expires)).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(Some(Session { id: refresh.id, user, refresh: refresh.clone() }))
         };
-        self.db.write("log a user in", insert).await?;
-        Ok(Session { id: refresh.id, user, refresh })
+        self.db.run("log a user in", log_in).await
     }
 
     /// Exchanges a refresh token for the next of its family.
@@ -117,7 +149,7 @@ impl Ledger {
             tx.commit().await?;
             return Ok(Refreshed::Reused);
         }
-        let user = user(&row)?;
+        let user = from_row(&row)?;
         let text = "UPDATE credentials SET used_ms = ? WHERE id = ? AND used_ms IS NULL";
         let update = self.db.query(text).bind(now).bind(token.id.to_string());
         update.execute(&mut *tx).await?;
@@ -138,7 +170,7 @@ impl Ledger {
                  credentials.revoked_ms IS NULL AND users.disabled_ms IS NULL LIMIT 1"
             );
             let query = self.db.dialect.query_of(text).bind(session.to_string());
-            query.fetch_optional(&self.db.read).await?.as_ref().map(user).transpose()
+            query.fetch_optional(&self.db.read).await?.as_ref().map(from_row).transpose()
         };
         self.db.run("look up a log-in", look).await
     }
@@ -160,14 +192,9 @@ impl Ledger {
         label: &str,
         scopes: &str,
         expires_ms: Option<i64>,
-    ) -> Result<(ApiKey, Token)> {
+    ) -> Result<ApiKeyMade> {
         let token = Token::new(TokenKind::ApiKey);
-        let insert = || {
-            let row = Row { user, family: token.id, label, scopes };
-            self.insert_token(&token, row, expires_ms)
-        };
-        self.db.write("add an API key", insert).await?;
-        let key = ApiKey {
+        let made = ApiKey {
             id: token.id,
             label: label.to_owned(),
             scopes: scopes.to_owned(),
@@ -175,16 +202,36 @@ impl Ledger {
             expires_ms,
             used_ms: None,
         };
-        Ok((key, token))
+        let add = || async {
+            let mut tx = self.db.begin().await?;
+            // Of several at once each counts the others, and whoever disables the user ends them all.
+            let found = self.locked_user(&mut tx, user).await?;
+            if found.is_none_or(|(user, _)| user.disabled_ms.is_some()) {
+                return Ok(ApiKeyMade::NoUser);
+            }
+            let count = format!("SELECT COUNT(*) FROM credentials WHERE {GOOD_KEYS}");
+            let count = self.db.dialect.query_of(count).bind(user.to_string());
+            let count = count.bind(self.db.now_ms()).fetch_one(&mut *tx).await?;
+            if count.try_get::<i64, _>(0)? >= MAX_API_KEYS {
+                return Ok(ApiKeyMade::TooMany);
+            }
+            let row = Row { user, family: token.id, label, scopes };
+            self.insert_token(&token, row, expires_ms).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(ApiKeyMade::Made(made.clone(), token.clone()))
+        };
+        self.db.run("add an API key", add).await
     }
 
     /// A user's API keys that have not ended, oldest first.
     pub async fn api_keys(&self, user: Uuid) -> Result<Vec<ApiKey>> {
         let look = || async move {
-            let text = "SELECT id, label, scopes, created_ms, expires_ms, used_ms \
-                        FROM credentials WHERE user_id = ? AND kind = 'api_key' AND \
-                        revoked_ms IS NULL AND (expires_ms IS NULL OR expires_ms > ?) ORDER BY id";
-            let query = self.db.query(text).bind(user.to_string()).bind(self.db.now_ms());
+            let text = format!(
+                "SELECT id, label, scopes, created_ms, expires_ms, used_ms FROM credentials \
+                 WHERE {GOOD_KEYS} ORDER BY id"
+            );
+            let query =
+                self.db.dialect.query_of(text).bind(user.to_string()).bind(self.db.now_ms());
             query.fetch_all(&self.db.read).await?.iter().map(api_key).collect()
         };
         self.db.run("list API keys", look).await
@@ -211,7 +258,7 @@ impl Ledger {
             };
             let used: Option<i64> = row.try_get("used_ms")?;
             let is_noted = used.is_some_and(|used| now - used < USED_EVERY_MS);
-            Ok(Some((user(&row)?, row.try_get::<String, _>("scopes")?, is_noted)))
+            Ok(Some((from_row(&row)?, row.try_get::<String, _>("scopes")?, is_noted)))
         };
         let Some((user, scopes, is_noted)) = self.db.run("look up an API key", look).await? else {
             return Ok(None);

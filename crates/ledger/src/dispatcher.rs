@@ -3,18 +3,23 @@
 //! The queue is kept short, a few times what its workers run at once, because order is decided in the
 //! ledger: what is in the queue already goes first, whoever comes. Any number of replicas dispatch at
 //! once. A job is marked first and queued second; what a death between the two leaves marked and not
-//! queued, the reconciler finds.
+//! queued, the reconciler finds. A job that cannot be sent to any worker fails here, and stops no other.
 
+use std::error::Error;
 use std::time::Duration;
 
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonemill_job::queue::Queue;
 use tonemill_job::{JobId, JobMessage, Lane, chain};
 
 use crate::Ledger;
+use crate::database::Tx;
 use crate::error::{Result, Trouble};
-use crate::job::{COLUMNS, Job};
+use crate::events::defect;
+use crate::job::{COLUMNS, Job, to_json};
 use crate::state::{Change, Transition};
 
 /// Most jobs that are moved in one transaction.
@@ -127,11 +132,15 @@ impl Ledger {
         let mut messages = Vec::with_capacity(rows.len());
         let mut turn = 0;
         for row in &rows {
-            let job = Job::from_row(row)?;
+            let (job, message) = match sendable(row) {
+                Ok(sendable) => sendable,
+                Err(why) => {
+                    self.give_up(&mut tx, row, chain(&*why)).await?;
+                    continue;
+                }
+            };
             let change = Change::new(Transition::Dispatch).number("dispatched_ms", now);
-            if change.apply(&self.db, &mut tx, &job.id.to_string()).await?
-                && let Some(message) = job.message()
-            {
+            if change.apply(&self.db, &mut tx, &job.id.to_string()).await? {
                 messages.push(message);
                 turn = turn.max(job.turn);
             }
@@ -141,6 +150,25 @@ impl Ledger {
         serving.execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(messages)
+    }
+
+    /// Fails a job that no worker can be sent: those behind it would wait for ever.
+    async fn give_up(&self, tx: &mut Tx, row: &AnyRow, why: String) -> Result<(), sqlx::Error> {
+        // Only what has to be known: the rest may be what is wrong.
+        let (id, user): (String, String) = (row.try_get("id")?, row.try_get("user_id")?);
+        tracing::error!(job = id, error = why, "a job that cannot be dispatched fails");
+        let failure = defect("dispatch", "this job cannot be given to a worker", why);
+        let change = Change::new(Transition::Fail).number("ended_ms", self.db.now_ms());
+        let change = change.text("failure", to_json(&failure)?);
+        let change = change.text("failure_kind", failure.kind.name().to_owned());
+        if !change.apply(&self.db, tx, &id).await? {
+            return Ok(());
+        }
+        self.charge(tx, &user, -1, 0).await?;
+        match Job::from_row(row) {
+            Ok(job) => self.owe(tx, &job, "job.failed", Some(&failure)).await,
+            Err(_) => Ok(()),
+        }
     }
 
     async fn first_waiting(&self, lane: Lane, now: i64) -> Result<Option<()>, sqlx::Error> {
@@ -154,6 +182,13 @@ impl Ledger {
     async fn dispatcher_woken(&self) {
         self.wake.notified().await;
     }
+}
+
+/// A waiting job, and what the workers are sent.
+fn sendable(row: &AnyRow) -> Result<(Job, JobMessage), Box<dyn Error + Send + Sync>> {
+    let job = Job::from_row(row)?;
+    let message = job.message()?;
+    Ok((job, message))
 }
 
 #[cfg(test)]

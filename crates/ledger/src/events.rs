@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use sqlx::Row as _;
-use tonemill_job::message::{Failure, FailureKind, Finished, History, What};
+use tonemill_job::message::{Failure, FailureKind, Finished, History, Position, What};
 use tonemill_job::{JobEvent, JobId, ObjectKey};
 
 use crate::Ledger;
@@ -264,6 +264,19 @@ fn retrying(
         .number("not_before_ms", not_before_ms)
         .text("worker", None)
         .text("failure", to_json(failure)?))
+}
+
+/// The failure of a job that is nobody's fault but ours.
+pub(crate) fn defect(stage: &str, message: &str, why: String) -> Failure {
+    Failure {
+        kind: FailureKind::Bug,
+        stage: stage.to_owned(),
+        message: message.to_owned(),
+        advice: "this is a defect of the service: try again later".to_owned(),
+        chain: vec![why],
+        probe: None,
+        position: Position::default(),
+    }
 }
 
 /// A worker's name, as far as there is room for it.

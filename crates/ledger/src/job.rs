@@ -1,9 +1,10 @@
 //! A job as the ledger knows it.
 
+use serde::Deserialize as _;
 use sqlx::any::AnyRow;
 use sqlx::{Error, Row as _};
 use tonemill_job::message::{Failure, History, now_ms};
-use tonemill_job::{JobId, JobMessage, JobOptions, Lane, ObjectKey};
+use tonemill_job::{JobId, JobMessage, JobOptions, Lane, ObjectKey, chain};
 use uuid::Uuid;
 
 use crate::state::JobState;
@@ -63,8 +64,8 @@ pub struct Job {
     pub file_name: String,
     /// What its first bytes look like.
     pub media: String,
-    /// What to make of it.
-    pub options: JobOptions,
+    /// What to make of it: [`JobOptions`], if this version knows all that is asked for.
+    pub options: serde_json::Value,
     /// Where the upload is; `None` when it is gone.
     pub input: Option<ObjectKey>,
     /// How long the upload is.
@@ -90,6 +91,17 @@ pub struct Job {
     /// What came out.
     pub output: Option<Output>,
     traceparent: Option<String>,
+}
+
+/// Why a job cannot be sent to any worker.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsendable {
+    /// There is nothing to convert.
+    #[error("the upload is gone")]
+    NoInput,
+    /// They are those of another version, or damaged.
+    #[error("the options cannot be read")]
+    Options(#[from] serde_json::Error),
 }
 
 /// An output, as its worker told of it.
@@ -126,15 +138,15 @@ pub(crate) const COLUMNS: &str = "id, user_id, state, version, lane, turn, label
 
 impl Job {
     /// What the workers are sent.
-    #[must_use]
-    pub fn message(&self) -> Option<JobMessage> {
-        Some(JobMessage {
+    pub fn message(&self) -> Result<JobMessage, Unsendable> {
+        let input = self.input.clone().ok_or(Unsendable::NoInput)?;
+        Ok(JobMessage {
             lane: self.lane,
-            options: self.options.clone(),
+            options: JobOptions::deserialize(&self.options)?,
             traceparent: self.traceparent.clone(),
             history: self.history,
             queued_ms: now_ms(),
-            ..JobMessage::new(self.id, self.input.clone()?)
+            ..JobMessage::new(self.id, input)
         })
     }
 
@@ -151,11 +163,12 @@ impl Job {
             label: row.try_get("label")?,
             file_name: row.try_get("file_name")?,
             media: row.try_get("media")?,
-            options: json(row, "options")?,
+            // What is damaged is no object, and no options of anybody's.
+            options: json(row, "options").unwrap_or_default(),
             input: key(row, "input_key")?,
             input_bytes: unsigned(row, "input_bytes")?,
             input_blake3: row.try_get("input_blake3")?,
-            history: json(row, "history")?,
+            history: history(row)?,
             attempts: u32::try_from(unsigned(row, "attempts")?).unwrap_or(u32::MAX),
             worker: row.try_get("worker")?,
             not_before_ms: row.try_get("not_before_ms")?,
@@ -184,6 +197,22 @@ fn output(row: &AnyRow) -> Result<Option<Output>, Error> {
 #[must_use]
 pub fn lane_named(name: &str) -> Option<Lane> {
     Lane::ALL.into_iter().find(|lane| lane.name() == name)
+}
+
+/// What happened to a job. Of one whose history cannot be read the worst is believed.
+pub(crate) fn history(row: &AnyRow) -> Result<History, Error> {
+    let text: String = row.try_get("history")?;
+    let damaged = |_| History { suspect: true, ..History::default() };
+    Ok(serde_json::from_str(&text).unwrap_or_else(damaged))
+}
+
+/// All of the rows that can be read: what is wrong with one is told, and keeps nobody from the others.
+pub(crate) fn readable<T>(rows: &[AnyRow], read: impl Fn(&AnyRow) -> Result<T, Error>) -> Vec<T> {
+    let tell = |row: &AnyRow, error: &Error| {
+        let id: String = row.try_get("id").unwrap_or_default();
+        tracing::error!(id, error = chain(error), "a row of the ledger cannot be read");
+    };
+    rows.iter().filter_map(|row| read(row).inspect_err(|error| tell(row, error)).ok()).collect()
 }
 
 /// A number that cannot be negative.

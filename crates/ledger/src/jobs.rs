@@ -1,4 +1,4 @@
-//! Jobs as their users see them: one, many, and the wish to end or replay them.
+//! Jobs as their users see them: one, many, and how they are ended or replayed.
 //!
 //! Whose job it is, is part of every statement: somebody else's does not exist.
 
@@ -12,7 +12,8 @@ use crate::Ledger;
 use crate::database::Tx;
 use crate::dialect::marks;
 use crate::error::Result;
-use crate::job::{COLUMNS, Job, JobDetail, to_json, unsigned};
+use crate::job::{COLUMNS, Job, JobDetail, readable, to_json, unsigned};
+use crate::quota::OverQuota;
 use crate::state::{Change, JobState, Transition};
 
 /// Whose jobs are meant.
@@ -41,15 +42,17 @@ pub struct Attempt {
     pub failure: Option<serde_json::Value>,
 }
 
-/// What came of the wish to change a job.
+/// What came of a transition that somebody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub enum TransitionOutcome {
     /// It is so now.
     Done,
     /// The job's state does not allow it.
     NotNow(JobState),
     /// The upload is gone: there is nothing to replay.
     NoInput,
+    /// The user has too much already to replay a job.
+    OverQuota(OverQuota),
     /// There is no such job, or it is somebody else's.
     NoJob,
 }
@@ -65,7 +68,7 @@ impl Ledger {
         self.db.run("look up a job", look).await
     }
 
-    /// Several jobs of anybody, in any order.
+    /// Several jobs of anybody, in any order, as far as they can be read.
     pub async fn jobs_by_id(&self, jobs: &[JobId]) -> Result<Vec<Job>> {
         let look = || async move {
             if jobs.is_empty() {
@@ -77,7 +80,7 @@ impl Ledger {
             for job in jobs {
                 query = query.bind(job.to_string());
             }
-            query.fetch_all(&self.db.read).await?.iter().map(Job::from_row).collect()
+            Ok(readable(&query.fetch_all(&self.db.read).await?, Job::from_row))
         };
         self.db.run("look up jobs", look).await
     }
@@ -121,69 +124,83 @@ impl Ledger {
     }
 
     /// Ends a job that is not over. Whoever works on it is told by the queue, not by the ledger.
-    pub async fn cancel(&self, owner: Owner, job: JobId) -> Result<Wish> {
-        self.wish(owner, job, Transition::Cancel).await
+    pub async fn cancel(&self, owner: Owner, job: JobId) -> Result<TransitionOutcome> {
+        self.transition(owner, job, Transition::Cancel).await
     }
 
-    /// Has a job that came to no good end tried again, behind the user's other jobs.
-    pub async fn replay(&self, owner: Owner, job: JobId) -> Result<Wish> {
-        let wish = self.wish(owner, job, Transition::Replay).await?;
+    /// Has a job that came to no good end tried again, behind the user's other jobs, if the user's quotas
+    /// have room for it. Operators can do so in any case.
+    pub async fn replay(&self, owner: Owner, job: JobId) -> Result<TransitionOutcome> {
+        let outcome = self.transition(owner, job, Transition::Replay).await?;
         self.wake_dispatcher();
-        Ok(wish)
+        Ok(outcome)
     }
 
     /// Makes a job that is over disappear; what it has stored follows.
-    pub async fn delete_job(&self, owner: Owner, job: JobId) -> Result<Wish> {
-        self.wish(owner, job, Transition::Delete).await
+    pub async fn delete_job(&self, owner: Owner, job: JobId) -> Result<TransitionOutcome> {
+        self.transition(owner, job, Transition::Delete).await
     }
 
-    async fn wish(&self, owner: Owner, job: JobId, transition: Transition) -> Result<Wish> {
+    async fn transition(
+        &self,
+        owner: Owner,
+        job: JobId,
+        transition: Transition,
+    ) -> Result<TransitionOutcome> {
         let operation = match transition {
             Transition::Cancel => "cancel a job",
             Transition::Replay => "replay a job",
             _ => "delete a job",
         };
-        let attempt = || self.try_wish(owner, job, transition);
-        let wish = self.db.run(operation, attempt).await?;
-        if wish == Wish::Done {
+        let attempt = || self.try_transition(owner, job, transition);
+        let outcome = self.db.run(operation, attempt).await?;
+        if outcome == TransitionOutcome::Done {
             self.tell_changed(job);
         }
-        Ok(wish)
+        Ok(outcome)
     }
 
-    async fn try_wish(
+    async fn try_transition(
         &self,
         owner: Owner,
         id: JobId,
         transition: Transition,
-    ) -> Result<Wish, sqlx::Error> {
+    ) -> Result<TransitionOutcome, sqlx::Error> {
         let mut tx = self.db.begin().await?;
         let columns = format!("{COLUMNS}, stored_bytes");
         let lock = self.db.dialect.for_update();
         let Some(row) = self.job_row(&mut tx, owner, id, &columns, lock).await? else {
-            return Ok(Wish::NoJob);
+            return Ok(TransitionOutcome::NoJob);
         };
         let job = Job::from_row(&row)?;
         if !transition.from().contains(&job.state) {
-            return Ok(Wish::NotNow(job.state));
+            return Ok(TransitionOutcome::NotNow(job.state));
         }
         let now = self.db.now_ms();
         let change = Change::new(transition);
         let (change, unfinished, stored) = match transition {
             Transition::Cancel => (change.number("ended_ms", now), -1, 0),
-            Transition::Replay if job.input.is_none() => return Ok(Wish::NoInput),
-            Transition::Replay => (self.replayed(&mut tx, &job, change).await?, 1, 0),
+            Transition::Replay if job.input.is_none() => return Ok(TransitionOutcome::NoInput),
+            Transition::Replay => {
+                let user = job.user.to_string();
+                let found = self.quotas_of(&mut tx, &user, lock).await?;
+                let over = found.and_then(|(usage, quotas)| quotas.exceeded_by(usage, 0));
+                if let (Owner::User(_), Some(over)) = (owner, over) {
+                    return Ok(TransitionOutcome::OverQuota(over));
+                }
+                (self.replayed(&mut tx, &job, change).await?, 1, 0)
+            }
             _ => {
                 let stored: i64 = row.try_get("stored_bytes")?;
                 (change.number("ended_ms", now).number("stored_bytes", 0), 0, -stored)
             }
         };
         if !change.apply(&self.db, &mut tx, &id.to_string()).await? {
-            return Ok(Wish::NotNow(job.state));
+            return Ok(TransitionOutcome::NotNow(job.state));
         }
         self.charge(&mut tx, &job.user.to_string(), unfinished, stored).await?;
         tx.commit().await?;
-        Ok(Wish::Done)
+        Ok(TransitionOutcome::Done)
     }
 
     async fn replayed(
@@ -192,9 +209,7 @@ impl Ledger {
         job: &Job,
         change: Change,
     ) -> Result<Change, sqlx::Error> {
-        let user = job.user.to_string();
-        self.quotas_of(tx, &user, self.db.dialect.for_update()).await?;
-        let turn = self.next_turn(tx, &user, job.lane).await?;
+        let turn = self.next_turn(tx, &job.user.to_string(), job.lane).await?;
         // Attempts go on counting, so that no event of an old one is taken for a new one's.
         let history = History { attempts: job.attempts, ..History::default() };
         let change = change.number("turn", turn).number("not_before_ms", 0);

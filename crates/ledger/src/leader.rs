@@ -8,27 +8,27 @@ use tonemill_job::chain;
 use crate::Ledger;
 use crate::error::Result;
 
-/// How long an office is held after the last sign of life.
+/// How long a replica leads after its last sign of life.
 const LEASE_MS: i64 = 30_000;
-/// How often somebody at work in it shows one.
+/// How often one that works shows one.
 const RENEW: Duration = Duration::from_secs(10);
 
 impl Ledger {
-    /// Does `work` if this replica can have the office, and for as long as it has it: however long the
+    /// Does `work` if this replica can lead in a duty, and for as long as it does: however long the
     /// work is, no other does it at the same time. `None` if it could not, or not to the end; what is
     /// dropped half-way must do no harm.
-    pub(crate) async fn in_office<T>(
+    pub(crate) async fn while_leading<T>(
         &self,
-        office: &'static str,
+        duty: &'static str,
         work: impl Future<Output = T>,
     ) -> Option<T> {
-        if !self.leads(office).await {
+        if !self.leads(duty).await {
             return None;
         }
         let lost = async {
             loop {
                 sleep(RENEW).await;
-                if !self.leads(office).await {
+                if !self.leads(duty).await {
                     return;
                 }
             }
@@ -39,17 +39,17 @@ impl Ledger {
         }
     }
 
-    async fn leads(&self, office: &'static str) -> bool {
-        self.lead(office, LEASE_MS).await.unwrap_or_else(|error| {
-            tracing::warn!(error = chain(&error), office, "no leader can be chosen");
+    async fn leads(&self, duty: &'static str) -> bool {
+        self.lead(duty, LEASE_MS).await.unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), duty, "no leader can be chosen");
             false
         })
     }
 
-    /// Lets another have the office, if it can be said.
-    pub(crate) async fn leave_office(&self, office: &'static str) {
-        if let Err(error) = self.step_down(office).await {
-            tracing::debug!(error = chain(&error), office, "left office without a word");
+    /// Lets another lead, if it can be said.
+    pub(crate) async fn stop_leading(&self, duty: &'static str) {
+        if let Err(error) = self.step_down(duty).await {
+            tracing::debug!(error = chain(&error), duty, "led until its lease ran out");
         }
     }
 

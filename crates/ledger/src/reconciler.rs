@@ -18,8 +18,8 @@ use tonemill_job::{JobId, chain};
 use crate::Ledger;
 use crate::error::Trouble;
 
-/// The office that one replica holds.
-const OFFICE: &str = "reconciler";
+/// The duty of one replica at a time.
+const DUTY: &str = "reconciler";
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(5);
 /// A job this young may be on its way from the dispatcher to the queue.
@@ -34,7 +34,7 @@ pub async fn run(ledger: &Ledger, queue: &dyn Queue, shutdown: &CancellationToke
         loop {
             if let Err(error) = ledger.db.set_clock().await {
                 tracing::warn!(error = chain(&error), "the ledger's clock cannot be read");
-            } else if ledger.in_office(OFFICE, missing.look(ledger, queue)).await.is_none() {
+            } else if ledger.while_leading(DUTY, missing.look(ledger, queue)).await.is_none() {
                 missing = Missing::default();
             }
             sleep(LOOK).await;
@@ -44,7 +44,7 @@ pub async fn run(ledger: &Ledger, queue: &dyn Queue, shutdown: &CancellationToke
         () = shutdown.cancelled() => {}
         () = looks => {}
     }
-    ledger.leave_office(OFFICE).await;
+    ledger.stop_leading(DUTY).await;
 }
 
 /// Tells the queue of jobs in it that are over in the ledger: whoever cancelled them could not, or

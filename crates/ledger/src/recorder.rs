@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tonemill_job::message::{Failure, FailureKind, Position, What};
+use tonemill_job::message::What;
 use tonemill_job::objects::ObjectStore;
 use tonemill_job::queue::{EventId, Queue};
 use tonemill_job::{JobEvent, chain};
 
 use crate::Ledger;
 use crate::error::{LedgerError, LedgerErrorKind};
+use crate::events::defect;
 use crate::removal::Removal;
 
 /// Most events in one transaction.
@@ -105,15 +106,8 @@ impl Recorder<'_> {
     async fn refuse(&self, id: &EventId, event: &JobEvent, why: &LedgerError) {
         tracing::error!(job = %event.job, error = chain(why), "an event is put aside");
         if event.what.is_end() {
-            let failure = Box::new(Failure {
-                kind: FailureKind::Bug,
-                stage: "record".to_owned(),
-                message: "what became of this file could not be written down".to_owned(),
-                advice: "this is a defect of the service: try again later".to_owned(),
-                chain: vec![chain(why)],
-                probe: None,
-                position: Position::default(),
-            });
+            let told = "what became of this file could not be written down";
+            let failure = Box::new(defect("record", told, chain(why)));
             let failed = JobEvent { what: What::Failed { failure }, ..event.clone() };
             if let Err(error) = self.ledger.record(&[failed]).await {
                 tracing::error!(job = %event.job, error = chain(&error), "nor does its job fail");

@@ -9,7 +9,7 @@ use crate::Ledger;
 use crate::database::Tx;
 use crate::dialect::marks;
 use crate::error::Result;
-use crate::job::{COLUMNS, Job, parsed, to_json};
+use crate::job::{history, parsed, to_json, unsigned};
 use crate::jobs::Owner;
 use crate::state::{Change, JobState, Transition};
 
@@ -45,12 +45,11 @@ impl Ledger {
     /// those that began.
     async fn history(&self, tx: &mut Tx, job: JobId) -> Result<Option<History>, sqlx::Error> {
         let lock = self.db.dialect.for_update();
-        let row = self.job_row(tx, Owner::Anyone, job, COLUMNS, lock).await?;
-        let job = row.as_ref().map(Job::from_row).transpose()?;
-        Ok(job.map(|job| {
-            let attempts = job.attempts.max(job.history.attempts);
-            History { attempts, ..job.history }
-        }))
+        let row = self.job_row(tx, Owner::Anyone, job, "attempts, history", lock).await?;
+        let Some(row) = row else { return Ok(None) };
+        let history = history(&row)?;
+        let began = u32::try_from(unsigned(&row, "attempts")?).unwrap_or(u32::MAX);
+        Ok(Some(History { attempts: began.max(history.attempts), ..history }))
     }
 
     /// Takes all jobs back: for a queue that died with its process, which was the workers' as well. It

@@ -227,8 +227,8 @@ mod tests {
     fn what_is_over_goes_on_only_when_somebody_says_so() {
         for transition in Transition::ALL {
             let leaves_end = transition.from().iter().any(|state| state.is_ended());
-            let is_wish = matches!(transition, Transition::Replay | Transition::Delete);
-            assert_eq!(leaves_end, is_wish, "{transition:?}");
+            let is_asked_for = matches!(transition, Transition::Replay | Transition::Delete);
+            assert_eq!(leaves_end, is_asked_for, "{transition:?}");
         }
     }
 }

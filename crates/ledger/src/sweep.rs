@@ -44,8 +44,8 @@ impl Default for Retention {
     }
 }
 
-/// The office that one replica holds.
-const OFFICE: &str = "sweeper";
+/// The duty of one replica at a time.
+const DUTY: &str = "sweeper";
 /// How often is looked whether something is due.
 const LOOK: Duration = Duration::from_secs(5);
 /// Jobs that expire, or go, in one step.
@@ -69,7 +69,7 @@ pub async fn run(
     let mut sweeper = Sweeper::new(retention);
     let sweeps = async {
         loop {
-            ledger.in_office(OFFICE, sweeper.sweep(ledger, store)).await;
+            ledger.while_leading(DUTY, sweeper.sweep(ledger, store)).await;
             sleep(LOOK).await;
         }
     };
@@ -77,7 +77,7 @@ pub async fn run(
         () = shutdown.cancelled() => {}
         () = sweeps => {}
     }
-    ledger.leave_office(OFFICE).await;
+    ledger.stop_leading(DUTY).await;
 }
 
 /// Sweeps, now and then.

@@ -5,6 +5,13 @@ use std::fmt;
 
 use uuid::Uuid;
 
+/// Bytes that nobody can guess: two UUIDs of version 4 have 244 bits by the system's generator.
+#[must_use]
+pub fn random_bytes() -> [u8; blake3::OUT_LEN] {
+    let ids = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()];
+    *blake3::hash(ids.as_flattened()).as_bytes()
+}
+
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
@@ -40,7 +47,7 @@ pub struct Token {
 
 impl Token {
     pub(crate) fn new(kind: TokenKind) -> Self {
-        let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let secret = blake3::Hash::from_bytes(random_bytes()).to_hex().to_string();
         Self { kind, id: Uuid::now_v7(), secret }
     }
 

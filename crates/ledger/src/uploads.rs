@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::Ledger;
 use crate::database::Tx;
 use crate::error::Result;
-use crate::job::{parsed, signed, strange, unsigned};
+use crate::job::{parsed, readable, signed, strange, unsigned};
 use crate::quota::OverQuota;
 
 /// Most uploads of a user that are not jobs yet.
@@ -288,12 +288,12 @@ impl Ledger {
         self.db.write("give up an upload", give_up).await.map(drop)
     }
 
-    /// Some uploads that have expired.
+    /// Some uploads that have expired, as far as they can be read.
     pub(crate) async fn expired_uploads(&self, most: i64) -> Result<Vec<Upload>> {
         let look = || async move {
             let text = format!("SELECT {COLUMNS} FROM uploads WHERE expires_ms <= ? LIMIT ?");
             let query = self.db.dialect.query_of(text).bind(self.db.now_ms()).bind(most);
-            query.fetch_all(&self.db.read).await?.iter().map(upload).collect()
+            Ok(readable(&query.fetch_all(&self.db.read).await?, upload))
         };
         self.db.run("look up expired uploads", look).await
     }

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 use crate::Ledger;
-use crate::database::is_taken;
+use crate::database::{Tx, is_taken};
 use crate::error::Result;
 use crate::job::{parsed, signed, strange};
 use crate::quota::Quotas;
@@ -82,6 +82,8 @@ pub struct UserChange {
     pub disabled: Option<bool>,
     /// A PHC string.
     pub password_hash: Option<String>,
+    /// Only if the password is still the one that was hashed so: by it somebody showed who it is.
+    pub if_password_hash: Option<String>,
     /// Where it is written to; `Some(None)`: nowhere.
     pub email: Option<Option<String>>,
     /// All three of them.
@@ -120,7 +122,7 @@ impl Ledger {
         let look = || async move {
             let text = format!("SELECT {COLUMNS} FROM users WHERE id = ?");
             let query = self.db.dialect.query_of(text).bind(id.to_string());
-            query.fetch_optional(&self.db.read).await?.as_ref().map(user).transpose()
+            query.fetch_optional(&self.db.read).await?.as_ref().map(from_row).transpose()
         };
         self.db.run("look up a user", look).await
     }
@@ -131,7 +133,7 @@ impl Ledger {
             let text = format!("SELECT {COLUMNS}, password_hash FROM users WHERE name = ?");
             let query = self.db.dialect.query_of(text).bind(name.to_owned());
             let Some(row) = query.fetch_optional(&self.db.read).await? else { return Ok(None) };
-            let user = user(&row)?;
+            let user = from_row(&row)?;
             // To MariaDB, spaces at the end are nothing: limits by name would not meet such a user.
             let is_it = user.name == name;
             Ok(if is_it { Some((user, row.try_get("password_hash")?)) } else { None })
@@ -145,7 +147,7 @@ impl Ledger {
             let text = format!("SELECT {COLUMNS} FROM users WHERE name > ? ORDER BY name LIMIT ?");
             let after = after.unwrap_or_default().to_owned();
             let query = self.db.dialect.query_of(text).bind(after).bind(i64::from(most));
-            query.fetch_all(&self.db.read).await?.iter().map(user).collect()
+            query.fetch_all(&self.db.read).await?.iter().map(from_row).collect()
         };
         self.db.run("list users", look).await
     }
@@ -155,21 +157,34 @@ impl Ledger {
         Ok(!self.list_users(None, 1).await?.is_empty())
     }
 
-    /// Changes a user; false if there is none. Who is disabled or gets another password is logged out
-    /// everywhere, and API keys of a disabled user end for good.
+    /// Changes a user; false if there is none, or its password is another by now. Who is disabled or
+    /// gets another password is logged out everywhere, and API keys of a disabled user end for good.
     pub async fn change_user(&self, id: Uuid, change: &UserChange) -> Result<bool> {
         let update = || self.try_change_user(id, change);
         self.db.run("change a user", update).await
     }
 
+    /// A user whom nobody else changes before the transaction ends, and its password's hash.
+    pub(crate) async fn locked_user(
+        &self,
+        tx: &mut Tx,
+        id: Uuid,
+    ) -> Result<Option<(User, String)>, sqlx::Error> {
+        let lock = self.db.dialect.for_update();
+        let text = format!("SELECT {COLUMNS}, password_hash FROM users WHERE id = ?{lock}");
+        let query = self.db.dialect.query_of(text).bind(id.to_string());
+        let Some(row) = query.fetch_optional(&mut **tx).await? else { return Ok(None) };
+        Ok(Some((from_row(&row)?, row.try_get("password_hash")?)))
+    }
+
     async fn try_change_user(&self, id: Uuid, change: &UserChange) -> Result<bool, sqlx::Error> {
-        let id = id.to_string();
         let now = self.db.now_ms();
         let mut tx = self.db.begin().await?;
-        let exists = self.db.query("UPDATE users SET name = name WHERE id = ?").bind(id.clone());
-        if exists.execute(&mut *tx).await?.rows_affected() == 0 {
+        let Some((_, current)) = self.locked_user(&mut tx, id).await? else { return Ok(false) };
+        if change.if_password_hash.as_ref().is_some_and(|expected| *expected != current) {
             return Ok(false);
         }
+        let id = id.to_string();
         let mut set = Vec::new();
         if let Some(role) = change.role {
             set.push(("role", Some(role.name().to_owned())));
@@ -208,7 +223,7 @@ impl Ledger {
     }
 }
 
-pub(crate) fn user(row: &AnyRow) -> Result<User, sqlx::Error> {
+pub(crate) fn from_row(row: &AnyRow) -> Result<User, sqlx::Error> {
     let role: String = row.try_get("role")?;
     let quota = |column| {
         let quota: Option<i64> = row.try_get(column)?;

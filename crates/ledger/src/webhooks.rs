@@ -42,8 +42,8 @@ impl Ledger {
         let id = Uuid::now_v7();
         let add = || async move {
             let mut tx = self.db.begin().await?;
-            let lock = self.db.query("UPDATE users SET name = name WHERE id = ?");
-            lock.bind(user.to_string()).execute(&mut *tx).await?;
+            // Of several at once each counts the others.
+            self.locked_user(&mut tx, user).await?;
             let count = self.db.query("SELECT COUNT(*) FROM webhooks WHERE user_id = ?");
             let count: i64 = count.bind(user.to_string()).fetch_one(&mut *tx).await?.try_get(0)?;
             if count >= MAX_WEBHOOKS {

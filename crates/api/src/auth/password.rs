@@ -11,6 +11,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tonemill_ledger::credentials::random_bytes;
 
 use crate::problem::{Answer, Problem};
 
@@ -102,16 +103,9 @@ pub fn check_new(password: &str) -> Answer<()> {
 pub fn one_time() -> String {
     // 80 random bits, in letters and digits that are not mistaken for each other.
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let bits = uuid::Uuid::new_v4().as_u128() ^ uuid::Uuid::new_v4().as_u128().rotate_left(64);
-    let letter = |n: u32| char::from(LETTERS[(bits >> (5 * n) & 31) as usize]);
-    let mut text = String::new();
-    for n in 0..16 {
-        if n > 0 && n % 4 == 0 {
-            text.push('-');
-        }
-        text.push(letter(n));
-    }
-    text
+    let letters = random_bytes().map(|byte| char::from(LETTERS[usize::from(byte & 31)]));
+    let groups = letters[..16].chunks(4).map(String::from_iter);
+    groups.collect::<Vec<_>>().join("-")
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tonemill_ledger::{Acceptance, Idempotency, NewJob, Owner};
 use tracing::Instrument as _;
 
 use crate::Api;
-use crate::auth::{Caller, Scope};
+use crate::auth::{Caller, Scope, no_user};
 use crate::body::{broken, small_body};
 use crate::jobs::form::{self, UploadForm, refuse_upload};
 use crate::jobs::idempotency::{idempotency_key, request_hash};
@@ -180,7 +180,7 @@ impl Api {
                 Some(job) => Ok(Submitted { id: job.id, new: None }),
                 None => Err(Problem::conflict("the upload is not there any more")),
             },
-            Acceptance::NoUser => Err(Problem::unauthorized("this user may not log in any more")),
+            Acceptance::NoUser => Err(no_user()),
         }
     }
 

@@ -15,13 +15,13 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::unfold;
 use tokio::sync::watch::Receiver;
+use tonemill_job::JobId;
 use tonemill_ledger::JobState;
 
 use crate::Api;
 use crate::auth::{Caller, Scope};
-use crate::jobs::look::job_id;
+use crate::extract::Id;
 use crate::jobs::view::JobView;
-use crate::path::Id;
 use crate::problem::Answer;
 use crate::watch::{Outlook, Snapshot};
 
@@ -46,11 +46,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub async fn events(
     State(api): State<Api>,
     caller: Caller,
-    Id(id): Id,
+    Id(id): Id<JobId>,
     headers: HeaderMap,
 ) -> Answer<Response> {
     caller.may(Scope::Read)?;
-    let job = api.own_job(&caller, job_id(&id)?).await?;
+    let job = api.own_job(&caller, id).await?;
     let known: Option<u64> =
         headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     if job.state.is_ended() && known == Some(job.version) {

@@ -43,7 +43,7 @@ impl Api {
             .map_err(|error| Problem::bad_request(error.body_text()))?;
         let mut fields = query;
         let mut json = None;
-        let mut room = MAX_FIELDS_BYTES;
+        let mut left_bytes = MAX_FIELDS_BYTES;
         let mut taken = None;
         let outcome = async {
             while let Some(field) = form.next_field().await.map_err(|error| form_broken(&error))? {
@@ -57,9 +57,9 @@ impl Api {
                     }
                     taken = Some(take_in(self, user, input, field, form_broken).await?);
                 } else if name == "options" {
-                    json = Some(text(field, &mut room).await?);
+                    json = Some(text(field, &mut left_bytes).await?);
                 } else {
-                    fields.push((name, text(field, &mut room).await?));
+                    fields.push((name, text(field, &mut left_bytes).await?));
                 }
                 if fields.len() > MAX_FIELDS {
                     return Err(Problem::too_large("the form has too many fields"));
@@ -113,12 +113,12 @@ pub(super) fn refuse_upload(request: &JobRequest) -> Answer<()> {
     }
 }
 
-async fn text(mut field: Field<'_>, room: &mut usize) -> Answer<String> {
+async fn text(mut field: Field<'_>, left_bytes: &mut usize) -> Answer<String> {
     let name = field.name().unwrap_or_default().to_owned();
     let mut bytes = Vec::new();
     while let Some(chunk) = field.chunk().await.map_err(|error| form_broken(&error))? {
         let too_long = || Problem::too_large("the fields of the form are too long").field(&name);
-        *room = room.checked_sub(chunk.len()).ok_or_else(too_long)?;
+        *left_bytes = left_bytes.checked_sub(chunk.len()).ok_or_else(too_long)?;
         bytes.extend_from_slice(&chunk);
     }
     String::from_utf8(bytes).map_err(|_| Problem::bad_request("a field is no UTF-8").field(name))

@@ -14,8 +14,10 @@ use crate::problem::{Answer, Problem};
 
 /// What makes two requests the same: the bytes and what is to become of them.
 pub(super) fn request_hash(new: &NewJob) -> Answer<String> {
-    let NewJob { lane, label, file_name, options, input_bytes, input_blake3, .. } = new;
-    let all = (lane, label, file_name, options, input_bytes, input_blake3);
+    let NewJob { id, lane, label, file_name, options, input_bytes, input_blake3, .. } = new;
+    // What came past us was not hashed: it is known by its name.
+    let bytes = input_blake3.clone().unwrap_or_else(|| id.to_string());
+    let all = (lane, label, file_name, options, input_bytes, bytes);
     let json = serde_json::to_vec(&all).map_err(|error| Problem::defect(&error))?;
     Ok(blake3::hash(&json).to_hex().to_string())
 }
@@ -60,5 +62,39 @@ pub(super) struct Busy<'a> {
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         self.keys.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonemill_job::{JobId, JobOptions, Lane, ObjectKey};
+
+    use super::*;
+
+    #[test]
+    fn the_same_bytes_or_the_same_upload_are_the_same() {
+        let job = |input_blake3: Option<&str>| {
+            let id = JobId::new();
+            NewJob {
+                id,
+                user: Uuid::nil(),
+                lane: Lane::Normal,
+                label: String::new(),
+                file_name: "talk.mp4".to_owned(),
+                media: "mp4".to_owned(),
+                options: JobOptions::default(),
+                traceparent: None,
+                input: ObjectKey::upload(id),
+                input_bytes: 5,
+                input_blake3: input_blake3.map(str::to_owned),
+                is_upload: true,
+            }
+        };
+        let hash = |job: &NewJob| request_hash(job).unwrap();
+        assert_eq!(hash(&job(Some("ab"))), hash(&job(Some("ab"))));
+        assert_ne!(hash(&job(Some("ab"))), hash(&job(Some("cd"))));
+        let direct = job(None);
+        assert_eq!(hash(&direct), hash(&direct.clone()));
+        assert_ne!(hash(&direct), hash(&job(None)), "as long, and of the same name");
     }
 }

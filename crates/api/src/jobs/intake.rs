@@ -12,8 +12,8 @@ use tonemill_job::{ObjectKey, chain};
 use uuid::Uuid;
 
 use crate::Api;
-use crate::media::{HEAD_BYTES, sniff};
-use crate::memory::{FREE_BYTES, Room};
+use crate::media::HEAD_BYTES;
+use crate::part::Part;
 use crate::problem::{Answer, Problem};
 
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -60,9 +60,8 @@ struct Intake<'a> {
     bytes: u64,
     hash: blake3::Hasher,
     media: Option<&'static str>,
-    /// What the store has not got yet, and its room, if it needs one.
-    part: Vec<u8>,
-    room: Option<Room>,
+    /// What the store has not got yet.
+    part: Part,
     /// Begun when the first part was full.
     parts: Option<Parts>,
 }
@@ -83,8 +82,7 @@ impl<'a> Intake<'a> {
             bytes: 0,
             hash: blake3::Hasher::new(),
             media: None,
-            part: Vec::new(),
-            room: None,
+            part: Part::default(),
             parts: None,
         }
     }
@@ -97,17 +95,14 @@ impl<'a> Intake<'a> {
         }
         self.hash.update(chunk);
         while !chunk.is_empty() {
-            if self.part.len() == PART_BYTES {
+            if self.part.is_full() {
                 self.send_part().await?;
             }
-            let (taken, rest) = chunk.split_at(chunk.len().min(PART_BYTES - self.part.len()));
-            if self.room.is_none() && self.part.len() + taken.len() > FREE_BYTES {
-                self.room = Some(self.api.upload_memory.room(self.user).await?);
-                self.part.reserve_exact(PART_BYTES - self.part.len());
+            if self.part.needs_slot(chunk) {
+                let is_under_way = self.parts.is_some();
+                self.part.set_slot(self.api.upload_memory.slot(self.user, is_under_way).await?);
             }
-            self.room.as_ref().map_or(Ok(()), Room::check)?;
-            self.part.extend_from_slice(taken);
-            chunk = rest;
+            chunk = self.part.fill(chunk)?;
             if self.media.is_none() && self.part.len() >= HEAD_BYTES {
                 self.look()?;
             }
@@ -117,8 +112,7 @@ impl<'a> Intake<'a> {
 
     /// Looks at the first bytes.
     fn look(&mut self) -> Answer<()> {
-        let head = &self.part[..self.part.len().min(HEAD_BYTES)];
-        self.media = Some(sniff(head).ok_or_else(|| not_media(self.bytes))?);
+        self.media = Some(self.part.media().ok_or_else(|| not_media(self.bytes))?);
         Ok(())
     }
 
@@ -132,12 +126,11 @@ impl<'a> Intake<'a> {
             }
         };
         parts.arrived().await?;
-        let bytes = Bytes::from(std::mem::take(&mut self.part));
-        let room = self.room.take();
+        let (bytes, slot) = self.part.take();
         let number = parts.stored.len() as u32 + 1;
         let (api, key, id) = (self.api.clone(), self.key.clone(), parts.id.clone());
         parts.on_its_way = Some(tokio::spawn(async move {
-            let _room = room;
+            let _slot = slot;
             api.store.put_part(&key, &id, number, bytes).await
         }));
         Ok(())
@@ -153,7 +146,8 @@ impl<'a> Intake<'a> {
         };
         if self.parts.is_none() {
             let mut upload = self.api.store.create(self.key, CONTENT_TYPE, 0).await?;
-            upload.write(Bytes::from(std::mem::take(&mut self.part))).await?;
+            let (bytes, _slot) = self.part.take();
+            upload.write(bytes).await?;
             upload.finish(Bytes::new()).await?;
         } else {
             self.send_part().await?;

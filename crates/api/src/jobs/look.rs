@@ -3,7 +3,7 @@
 #![allow(unused_qualifications, reason = "in code that utoipa writes")]
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tonemill_job::JobId;
@@ -12,9 +12,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::Api;
 use crate::auth::{Caller, Scope};
-use crate::jobs::view::{JobDetailView, JobView, no_job};
+use crate::extract::{Fields, Id};
+use crate::jobs::view::{JobDetailView, JobView};
 use crate::names::StateName;
-use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// Jobs of a page, unless asked otherwise, and at most.
@@ -70,10 +70,9 @@ pub struct JobPage {
 pub async fn list(
     State(api): State<Api>,
     caller: Caller,
-    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    Fields(query): Fields<ListQuery>,
 ) -> Answer<Json<JobPage>> {
     caller.may(Scope::Read)?;
-    let Query(query) = query.map_err(|error| Problem::invalid(error.body_text()))?;
     let most = query.limit.unwrap_or(PAGE);
     if !(1..=LARGEST_PAGE).contains(&most) {
         return Err(Problem::invalid("a page has 1 to 500 jobs").field("limit"));
@@ -131,13 +130,8 @@ const STATES: &str = "waiting, queued, running, finished, failed, cancelled";
 pub async fn show(
     State(api): State<Api>,
     caller: Caller,
-    Id(id): Id,
+    Id(id): Id<JobId>,
 ) -> Answer<Json<JobDetailView>> {
     caller.may(Scope::Read)?;
-    Ok(Json(api.detailed_view_of(&caller, job_id(&id)?).await?))
-}
-
-/// The job of this name. What is no name is nobody's.
-pub(crate) fn job_id(text: &str) -> Answer<JobId> {
-    text.parse().map_err(|_| no_job())
+    Ok(Json(api.detailed_view_of(&caller, id).await?))
 }

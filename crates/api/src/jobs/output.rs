@@ -16,15 +16,14 @@ use headers::{
     LastModified,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tonemill_job::ObjectKey;
 use tonemill_job::objects::StoreError;
+use tonemill_job::{JobId, ObjectKey};
 use tonemill_ledger::{Job, Output};
 
 use crate::Api;
 use crate::auth::{Caller, Scope};
-use crate::jobs::look::job_id;
+use crate::extract::Id;
 use crate::jobs::view::output_file_name;
-use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// Bytes that are read from the store at a time. They become more while the client takes them, so that
@@ -71,12 +70,12 @@ const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
 pub async fn download(
     State(api): State<Api>,
     caller: Caller,
-    Id(id): Id,
+    Id(id): Id<JobId>,
     method: Method,
     headers: HeaderMap,
 ) -> Answer<Response> {
     caller.may(Scope::Read)?;
-    let job = api.own_job(&caller, job_id(&id)?).await?;
+    let job = api.own_job(&caller, id).await?;
     api.output(&job, &method, &headers).await
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tonemill_job::options::{ChannelOption, DecoderOption};
-use tonemill_job::{JobOptions, Lane};
+use tonemill_job::{JobOptions, Lane, is_deceptive};
 use tonemill_ledger::job::{MAX_FILE_NAME_BYTES, MAX_LABEL_BYTES};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -181,20 +181,13 @@ impl JobRequest {
     }
 }
 
-/// Characters that make `gpj.exe` read as `exe.jpg`.
-const REORDERING: [char; 11] = [
-    '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}',
-    '\u{2067}', '\u{2068}', '\u{2069}',
-];
-
 /// A name that a client gives a file, as it is kept: its last component, without control characters
 /// and such, of a bounded length.
 #[must_use]
 pub fn clean_file_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let is_unsafe = |letter: &char| letter.is_control() || REORDERING.contains(letter);
     let mut clean = String::new();
-    for letter in last.trim().chars().filter(|letter| !is_unsafe(letter)) {
+    for letter in last.trim().chars().filter(|letter| !is_deceptive(*letter)) {
         if clean.len() + letter.len_utf8() > MAX_FILE_NAME_BYTES {
             break;
         }

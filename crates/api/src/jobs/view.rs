@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use tonemill_job::JobId;
 use tonemill_job::message::Failure;
-use tonemill_job::{JobId, JobOptions};
 use tonemill_ledger::job::MAX_FILE_NAME_BYTES;
 use tonemill_ledger::{Attempt, Job, JobDetail, JobState, NewJob};
 use utoipa::ToSchema;
@@ -37,7 +37,7 @@ pub struct JobView {
     pub media: String,
     /// What is made of it.
     #[schema(value_type = Object)]
-    pub options: JobOptions,
+    pub options: Value,
     /// How long the upload is.
     pub input_bytes: u64,
     /// BLAKE3 of the upload, if it came through the API.
@@ -196,7 +196,7 @@ impl JobView {
             label: new.label.clone(),
             file_name: new.file_name.clone(),
             media: new.media.clone(),
-            options: new.options.clone(),
+            options: serde_json::to_value(&new.options).unwrap_or_default(),
             input_bytes: new.input_bytes,
             input_blake3: new.input_blake3.clone(),
             attempts: 0,

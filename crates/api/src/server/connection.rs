@@ -17,7 +17,7 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::activity::{Activity, Overdue, Patience};
-use super::answer::Streams;
+use super::response_body::Streams;
 use super::service::Requests;
 use super::socket::Socket;
 use super::{Server, count_cut};

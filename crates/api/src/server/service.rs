@@ -14,8 +14,8 @@ use hyper_util::service::TowerToHyperService;
 
 use super::activity::Activity;
 use super::address::ClientAddress;
-use super::answer::Answer;
 use super::request_body::{BodyRate, TimedBody};
+use super::response_body::ResponseBody;
 
 /// The routes, for one connection.
 pub(super) struct Requests {
@@ -27,7 +27,7 @@ pub(super) struct Requests {
 }
 
 impl Service<Request<Incoming>> for Requests {
-    type Response = Response<Answer>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -47,7 +47,7 @@ impl Service<Request<Incoming>> for Requests {
                 answer.headers_mut().insert(header::CONNECTION, close);
             }
             let until_sent = answer.extensions_mut().remove();
-            Ok(answer.map(|body| Answer::new(body, running, until_sent)))
+            Ok(answer.map(|body| ResponseBody::new(body, running, until_sent)))
         })
     }
 }

@@ -8,16 +8,16 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use tonemill_job::{JobId, ObjectKey, chain};
 use tonemill_ledger::sweep::remove_upload;
-use tonemill_ledger::uploads::{NewUpload, Upload, UploadBegun, UploadKind};
+use tonemill_ledger::uploads::{MAX_UPLOADS, NewUpload, Upload, UploadBegun, UploadKind};
 use tracing::Instrument as _;
 
 use crate::Api;
-use crate::auth::{Caller, Scope};
+use crate::auth::{Caller, Scope, no_user};
+use crate::extract::Id;
 use crate::jobs::intake::{most_bytes, too_large};
 use crate::jobs::quotas::over_quota;
 use crate::jobs::request::clean_file_name;
 use crate::names::{OverriddenMethod, TusVersion};
-use crate::path::Id;
 use crate::problem::{Answer, Problem};
 use crate::uploads::checksum::{Checksum, NAMES};
 use crate::uploads::writer::{write, wrong_offset};
@@ -115,12 +115,12 @@ pub async fn create(
 pub async fn look(
     State(api): State<Api>,
     caller: Caller,
-    Id(id): Id,
+    Id(id): Id<JobId>,
     headers: HeaderMap,
 ) -> Answer<Response> {
     caller.may(Scope::Write)?;
     check_version(&headers)?;
-    let upload = resumable(api.own_upload(&caller, &id).await?)?;
+    let upload = resumable(api.own_upload(&caller, id).await?)?;
     let mut headers = progress(upload.received_bytes, upload.expires_ms);
     insert(&mut headers, "upload-length", &upload.total_bytes.to_string());
     if !upload.metadata.is_empty() {
@@ -156,7 +156,7 @@ pub async fn look(
 pub async fn append(
     State(api): State<Api>,
     caller: Caller,
-    Id(id): Id,
+    Id(id): Id<JobId>,
     request: Request,
 ) -> Answer<Response> {
     caller.may(Scope::Write)?;
@@ -171,7 +171,7 @@ pub async fn append(
         Problem::bad_request("say where the upload goes on").field("Upload-Offset")
     })?;
     let checksum = Checksum::expected_by(&headers)?;
-    let upload = resumable(api.own_upload(&caller, &id).await?)?;
+    let upload = resumable(api.own_upload(&caller, id).await?)?;
     if offset != upload.received_bytes {
         return Err(wrong_offset(upload.received_bytes));
     }
@@ -202,12 +202,12 @@ pub async fn append(
 pub async fn give_up(
     State(api): State<Api>,
     caller: Caller,
-    Id(id): Id,
+    Id(id): Id<JobId>,
     headers: HeaderMap,
 ) -> Answer<Response> {
     caller.may(Scope::Write)?;
     check_version(&headers)?;
-    let upload = api.own_upload(&caller, &id).await?;
+    let upload = api.own_upload(&caller, id).await?;
     match upload.kind {
         UploadKind::Resumable => {}
         UploadKind::Direct => {
@@ -249,7 +249,7 @@ pub async fn give_up(
 pub async fn instead(
     State(api): State<Api>,
     caller: Caller,
-    id: Id,
+    id: Id<JobId>,
     request: Request,
 ) -> Answer<Response> {
     let headers = request.headers().clone();
@@ -289,10 +289,10 @@ impl Api {
         match self.ledger.begin_upload(new).await? {
             UploadBegun::Begun => Ok(()),
             UploadBegun::OverQuota(over) => Err(over_quota(over)),
-            UploadBegun::TooMany => Err(Problem::over_quota(
-                "you have 200 uploads that are no jobs yet: finish or delete some",
-            )),
-            UploadBegun::NoUser => Err(Problem::unauthorized("this user may not log in any more")),
+            UploadBegun::TooMany => Err(Problem::over_quota(format!(
+                "you have {MAX_UPLOADS} uploads that are no jobs yet: finish or delete some"
+            ))),
+            UploadBegun::NoUser => Err(no_user()),
         }
     }
 }

@@ -24,15 +24,14 @@ impl Api {
         key: Option<String>,
         traceparent: Option<String>,
     ) -> Answer<Submitted> {
-        let id = request.upload.ok_or_else(|| {
+        let id = JobId::from(request.upload.ok_or_else(|| {
             Problem::invalid("name a finished upload, or send the video itself").field("upload")
-        })?;
-        let upload = match self.own_upload(caller, &id.to_string()).await {
+        })?);
+        let upload = match self.own_upload(caller, id).await {
             Ok(upload) => upload,
             // It has become a job already: this request came before, and its answer was lost.
             Err(problem) => {
-                let job: JobId = id.to_string().parse().map_err(|_| no_upload())?;
-                return match self.ledger.job(caller.own(), job).await? {
+                return match self.ledger.job(caller.own(), id).await? {
                     Some(job) => Ok(Submitted { id: job.id, new: None }),
                     None => Err(problem.field("upload")),
                 };

@@ -18,8 +18,8 @@ use uuid::Uuid;
 use crate::Api;
 use crate::body::broken;
 use crate::jobs::intake::not_media;
-use crate::media::{HEAD_BYTES, sniff};
-use crate::memory::{FREE_BYTES, Room};
+use crate::media::HEAD_BYTES;
+use crate::part::Part;
 use crate::problem::{Answer, Problem};
 use crate::uploads::checksum::Checksum;
 use crate::uploads::no_upload;
@@ -38,9 +38,8 @@ pub(super) struct Writer<'a> {
     parts_id: PartsId,
     id: Uuid,
     checksum: Option<Checksum>,
-    /// Bytes of the part that is not full, and their room, if they need some.
-    part: Vec<u8>,
-    room: Option<Room>,
+    /// The part that is not full.
+    part: Part,
     /// What is to be written down.
     growth: Growth,
     locked: Instant,
@@ -86,21 +85,19 @@ impl<'a> Writer<'a> {
         let growth = Growth {
             from_bytes: upload.received_bytes,
             to_bytes: upload.received_bytes,
-            tail: upload.tail.clone(),
             ..Growth::default()
         };
-        let (part, room) = (Vec::new(), None);
-        Ok(Self { api, upload, parts_id, id, checksum, part, room, growth, locked })
+        Ok(Self { api, upload, parts_id, id, checksum, part: Part::default(), growth, locked })
     }
 
     /// Goes on with the part that the request before left incomplete.
     async fn take_up_tail(&mut self) -> Answer<()> {
         let Some(tail) = self.upload.tail.clone() else { return Ok(()) };
         let api = self.api;
-        self.room = Some(self.alive(api.upload_memory.room(self.upload.user)).await??);
+        self.find_slot().await?;
         let length = self.upload.received_bytes % PART_BYTES as u64;
-        self.part = self.alive(api.store.get(&tail, 0..length)).await??.into();
-        Ok(())
+        let tail = self.alive(api.store.get(&tail, 0..length)).await??;
+        self.part.fill(&tail).map(drop)
     }
 
     async fn run(&mut self, body: Body) -> Answer<u64> {
@@ -144,33 +141,37 @@ impl<'a> Writer<'a> {
         if let Some(checksum) = &mut self.checksum {
             checksum.update(chunk);
         }
-        let room = self.upload.total_bytes - self.growth.to_bytes;
-        if chunk.len() as u64 > room {
+        let left = self.upload.total_bytes - self.growth.to_bytes;
+        if chunk.len() as u64 > left {
             return Err(Problem::too_large("more bytes than Upload-Length"));
         }
-        self.growth.to_bytes += chunk.len() as u64;
         while !chunk.is_empty() {
-            let count = chunk.len().min(PART_BYTES - self.part.len());
-            let (taken, rest) = chunk.split_at(count);
-            if self.room.is_none() && self.part.len() + taken.len() > FREE_BYTES {
-                let api = self.api;
-                self.room = Some(self.alive(api.upload_memory.room(self.upload.user)).await??);
-                self.part.reserve_exact(PART_BYTES - self.part.len());
+            if self.part.needs_slot(chunk) {
+                self.find_slot().await?;
             }
-            self.room.as_ref().map_or(Ok(()), Room::check)?;
-            self.part.extend_from_slice(taken);
+            let rest = self.part.fill(chunk)?;
+            // Of what is refused nothing is there.
+            self.growth.to_bytes += (chunk.len() - rest.len()) as u64;
             chunk = rest;
             self.look()?;
-            let is_last = chunk.is_empty() && self.growth.to_bytes == self.upload.total_bytes;
-            if self.part.len() == PART_BYTES && !is_last {
-                // What is after this part is written down with the next.
-                let after = chunk.len() as u64;
+            let is_last = self.growth.to_bytes == self.upload.total_bytes;
+            if self.part.is_full() && !is_last {
                 self.store_part().await?;
                 if self.checksum.is_none() {
-                    self.write_down(self.growth.to_bytes - after).await?;
+                    self.write_down(self.growth.to_bytes, None).await?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A slot for the part. A request that has brought nothing yet can be refused, and come again.
+    async fn find_slot(&mut self) -> Answer<()> {
+        let (api, user) = (self.api, self.upload.user);
+        let is_under_way =
+            self.growth.from_bytes > self.upload.received_bytes || !self.growth.parts.is_empty();
+        let slot = self.alive(api.upload_memory.slot(user, is_under_way)).await??;
+        self.part.set_slot(slot);
         Ok(())
     }
 
@@ -182,13 +183,13 @@ impl<'a> Writer<'a> {
         if is_known || !is_first || self.part.len() < enough {
             return Ok(());
         }
-        let head = &self.part[..self.part.len().min(HEAD_BYTES)];
-        self.growth.media = Some(sniff(head).ok_or_else(|| not_media(head.len() as u64))?);
+        let media = self.part.media();
+        self.growth.media = Some(media.ok_or_else(|| not_media(self.part.len() as u64))?);
         Ok(())
     }
 
     async fn store_part(&mut self) -> Answer<()> {
-        let part = Bytes::from(std::mem::take(&mut self.part));
+        let (part, _slot) = self.part.take();
         let number = self.next_number();
         let subtree_hash = subtree_hash(number, &part);
         let (api, key, parts_id) = (self.api, self.upload.key.clone(), self.parts_id.clone());
@@ -197,7 +198,6 @@ impl<'a> Writer<'a> {
             Err(error) => return Err(self.gone(error).await),
         };
         self.growth.parts.push(StoredPart { tag, subtree_hash });
-        self.room = None;
         Ok(())
     }
 
@@ -216,23 +216,20 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes down what is in the store, up to `to_bytes`.
-    async fn write_down(&mut self, to_bytes: u64) -> Answer<()> {
-        let old_tail = self.upload.tail.take();
-        let is_part_full = self.part.is_empty();
+    /// Writes down what is in the store, up to `to_bytes`: whole parts, and a tail.
+    async fn write_down(&mut self, to_bytes: u64, tail: Option<ObjectKey>) -> Answer<()> {
         let growth = Growth {
             from_bytes: self.growth.from_bytes,
             to_bytes,
             parts: std::mem::take(&mut self.growth.parts),
-            tail: if is_part_full { None } else { self.growth.tail.clone() },
+            tail,
             media: self.growth.media,
         };
         if !self.api.ledger.extend_upload(self.upload.id, self.id, &growth).await? {
             return Err(Problem::locked("another request writes to this upload"));
         }
         self.growth.from_bytes = to_bytes;
-        self.upload.tail.clone_from(&growth.tail);
-        if let Some(old) = old_tail.filter(|old| Some(old) != growth.tail.as_ref()) {
+        if let Some(old) = std::mem::replace(&mut self.upload.tail, growth.tail) {
             self.api.forget_object(&old).await;
         }
         self.lock().await
@@ -276,21 +273,22 @@ impl<'a> Writer<'a> {
             // Written down when the object is whole, by `finish`.
             return Ok(());
         }
-        if !self.part.is_empty() {
-            let key = ObjectKey::upload(self.upload.id);
-            let mut tail = self.api.store.create(&key, "application/octet-stream", 0).await?;
-            tail.write(Bytes::copy_from_slice(&self.part)).await?;
-            tail.finish(Bytes::new()).await?;
-            self.growth.tail = Some(key);
+        let (bytes, _slot) = self.part.take();
+        if bytes.is_empty() {
+            return self.write_down(to_bytes, None).await;
         }
-        self.write_down(to_bytes).await
+        let key = ObjectKey::upload(self.upload.id);
+        let mut tail = self.api.store.create(&key, "application/octet-stream", 0).await?;
+        tail.write(bytes).await?;
+        tail.finish(Bytes::new()).await?;
+        self.write_down(to_bytes, Some(key)).await
     }
 
     /// Stores the last part, and makes the object of all of them.
     async fn finish(&mut self) -> Answer<()> {
         let total_bytes = self.upload.total_bytes;
         let mut parts = self.api.ledger.upload_parts(self.upload.id).await?;
-        let last = Bytes::from(std::mem::take(&mut self.part));
+        let (last, _slot) = self.part.take();
         let number = self.next_number();
         parts.append(&mut self.growth.parts);
         let mut subtrees: Vec<String> =
@@ -333,3 +331,6 @@ pub(super) fn wrong_offset(received_bytes: u64) -> Problem {
     let why = format!("the upload goes on at {received_bytes}: ask with HEAD");
     Problem::conflict(why).field("Upload-Offset")
 }
+
+#[cfg(test)]
+mod tests;

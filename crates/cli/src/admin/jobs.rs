@@ -2,7 +2,7 @@
 
 use tonemill_job::message::FailureKind;
 use tonemill_job::{JobId, chain};
-use tonemill_ledger::{Job, JobFilter, JobState, Ledger, Owner, Wish};
+use tonemill_ledger::{Job, JobFilter, JobState, Ledger, Owner, TransitionOutcome};
 
 use super::{Failed, fault, tell, tell_json, usage};
 use crate::args_admin::{JobsCommand, QuarantineCommand, WhereArgs};
@@ -134,8 +134,8 @@ async fn show(at: &WhereArgs, id: JobId) -> Result<Outcome, Failed> {
 async fn replay(at: &WhereArgs, ledger: &Ledger, jobs: &[JobId]) -> Result<Outcome, Failed> {
     let mut worst = Outcome::Done;
     for job in jobs {
-        let wish = ledger.replay(Owner::Anyone, *job).await.map_err(|error| fault(&error))?;
-        worst = worst.max(told(at, *job, wish, "waits for its turn")?);
+        let result = ledger.replay(Owner::Anyone, *job).await.map_err(|error| fault(&error))?;
+        worst = worst.max(told(at, *job, result, "waits for its turn")?);
     }
     Ok(worst)
 }
@@ -145,27 +145,37 @@ async fn cancel(at: &WhereArgs, jobs: &[JobId]) -> Result<Outcome, Failed> {
     let queue = at.queue()?;
     let mut worst = Outcome::Done;
     for job in jobs {
-        let wish = ledger.cancel(Owner::Anyone, *job).await.map_err(|error| fault(&error))?;
+        let result = ledger.cancel(Owner::Anyone, *job).await.map_err(|error| fault(&error))?;
         // Without a queue at hand, the service's reconciler tells the worker.
-        if let (Wish::Done, Some(queue)) = (wish, &queue)
+        if let (TransitionOutcome::Done, Some(queue)) = (result, &queue)
             && let Err(error) = queue.cancel(*job).await
         {
             eprintln!("tonemill: the worker of {job} is not told yet: {}", chain(&error));
         }
-        worst = worst.max(told(at, *job, wish, "is cancelled")?);
+        worst = worst.max(told(at, *job, result, "is cancelled")?);
     }
     Ok(worst)
 }
 
-fn told(at: &WhereArgs, job: JobId, wish: Wish, done: &str) -> Result<Outcome, Failed> {
-    let (what, outcome) = match wish {
-        Wish::Done => (done.to_owned(), Outcome::Done),
-        Wish::NotNow(state) => (format!("is {}", state.name()), Outcome::BadInput),
-        Wish::NoInput => ("has no upload any more".to_owned(), Outcome::BadInput),
-        Wish::NoJob => ("is not there".to_owned(), Outcome::BadInput),
+fn told(
+    at: &WhereArgs,
+    job: JobId,
+    result: TransitionOutcome,
+    done: &str,
+) -> Result<Outcome, Failed> {
+    let (what, outcome) = match result {
+        TransitionOutcome::Done => (done.to_owned(), Outcome::Done),
+        TransitionOutcome::NotNow(state) => (format!("is {}", state.name()), Outcome::BadInput),
+        TransitionOutcome::OverQuota(_) => {
+            ("would be over its user's quota".to_owned(), Outcome::BadInput)
+        }
+        TransitionOutcome::NoInput => ("has no upload any more".to_owned(), Outcome::BadInput),
+        TransitionOutcome::NoJob => ("is not there".to_owned(), Outcome::BadInput),
     };
     if at.json {
-        tell_json(&serde_json::json!({ "job": job, "done": wish == Wish::Done, "told": what }))?;
+        tell_json(
+            &serde_json::json!({ "job": job, "done": result == TransitionOutcome::Done, "told": what }),
+        )?;
     } else {
         tell(&format!("{job} {what}"))?;
     }

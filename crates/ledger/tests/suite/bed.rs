@@ -18,6 +18,9 @@ use tonemill_ledger::{Acceptance, Job, JobState, Ledger, LedgerConfig, NewJob, O
 use tonemill_testbed::mariadb::MariaDb;
 use tonemill_testbed::postgres::Postgres;
 
+/// Of the password that users have.
+pub const PASSWORD_HASH: &str = "hash";
+
 /// What a test has.
 pub struct Bed {
     pub ledger: Arc<Ledger>,
@@ -74,7 +77,7 @@ impl Bed {
         let new = NewUser {
             name: name.to_owned(),
             role: Role::User,
-            password_hash: "hash".to_owned(),
+            password_hash: PASSWORD_HASH.to_owned(),
             email: None,
         };
         self.ledger.add_user(&new).await.unwrap().expect("the name is free")

@@ -2,14 +2,29 @@
 
 use std::sync::Arc;
 
-use tonemill_ledger::credentials::{Refreshed, Session, Token, TokenKind};
+use tonemill_ledger::LedgerError;
+use tonemill_ledger::credentials::{
+    ApiKey, ApiKeyMade, MAX_API_KEYS, Refreshed, Session, Token, TokenKind,
+};
 use tonemill_ledger::signing_keys::SigningKey;
 use tonemill_ledger::sweep::{Retention, Sweeper};
-use tonemill_ledger::users::UserChange;
+use tonemill_ledger::users::{User, UserChange};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, PASSWORD_HASH};
 
 const HOUR_MS: i64 = 3_600_000;
+
+async fn log_in(bed: &Bed, user: &User, password_hash: &str) -> Session {
+    let session = bed.ledger.log_in(user.id, password_hash, HOUR_MS).await.unwrap();
+    session.expect("the password is right")
+}
+
+fn made(outcome: Result<ApiKeyMade, LedgerError>) -> (ApiKey, Token) {
+    match outcome.unwrap() {
+        ApiKeyMade::Made(key, token) => (key, token),
+        other => panic!("{other:?}"),
+    }
+}
 
 fn renewed(outcome: Refreshed) -> Session {
     match outcome {
@@ -20,7 +35,7 @@ fn renewed(outcome: Refreshed) -> Session {
 
 pub async fn log_ins_are_renewed_and_end(bed: Bed) {
     let user = bed.user("u").await;
-    let session = bed.ledger.log_in(user.clone(), HOUR_MS).await.unwrap();
+    let session = log_in(&bed, &user, PASSWORD_HASH).await;
     assert_eq!(bed.ledger.session_user(session.id).await.unwrap(), Some(user.clone()));
     let next = renewed(bed.ledger.refresh(&session.refresh, HOUR_MS).await.unwrap());
     assert_eq!((next.id, &next.user), (session.id, &user));
@@ -34,7 +49,7 @@ pub async fn log_ins_are_renewed_and_end(bed: Bed) {
     let forged = format!("{}{}", &text[..text.len() - 1], u8::from(text.ends_with('0')));
     let forged = Token::parse(TokenKind::Refresh, &forged).unwrap();
     assert!(matches!(bed.ledger.refresh(&forged, HOUR_MS).await.unwrap(), Refreshed::Unknown));
-    let short = bed.ledger.log_in(user.clone(), -1).await.unwrap();
+    let short = bed.ledger.log_in(user.id, PASSWORD_HASH, -1).await.unwrap().unwrap();
     let outcome = bed.ledger.refresh(&short.refresh, HOUR_MS).await.unwrap();
     assert!(matches!(outcome, Refreshed::Unknown));
 
@@ -51,20 +66,60 @@ pub async fn log_ins_are_renewed_and_end(bed: Bed) {
     assert!(matches!(outcome, Refreshed::Unknown));
 
     // Another password, and being disabled, end every log-in.
-    for change in [
-        UserChange { password_hash: Some("new".to_owned()), ..UserChange::default() },
-        UserChange { disabled: Some(true), ..UserChange::default() },
+    for (hash, change) in [
+        (
+            PASSWORD_HASH,
+            UserChange { password_hash: Some("new".to_owned()), ..UserChange::default() },
+        ),
+        ("new", UserChange { disabled: Some(true), ..UserChange::default() }),
     ] {
-        let session = bed.ledger.log_in(user.clone(), HOUR_MS).await.unwrap();
+        let session = log_in(&bed, &user, hash).await;
         assert!(bed.ledger.change_user(user.id, &change).await.unwrap());
         assert_eq!(bed.ledger.session_user(session.id).await.unwrap(), None);
+        // Its password was verified before.
+        let late = bed.ledger.log_in(user.id, hash, HOUR_MS).await.unwrap();
+        assert!(late.is_none());
     }
+    let nobody = bed.ledger.log_in(uuid::Uuid::now_v7(), PASSWORD_HASH, HOUR_MS).await.unwrap();
+    assert!(nobody.is_none());
+}
+
+/// Log-ins whose password was verified before it became another: none of them goes on.
+pub async fn no_log_in_outlives_its_password(bed: Bed) {
+    let user = bed.user("u").await;
+    let (mut hash, mut made) = (PASSWORD_HASH.to_owned(), 0);
+    for round in 0..20 {
+        let (ledger, old) = (Arc::clone(&bed.ledger), hash);
+        let log_ins = tokio::spawn(async move {
+            let mut sessions = Vec::new();
+            // Until it is refused, and for a while after that.
+            let mut refused = 0;
+            while refused < 3 {
+                match ledger.log_in(user.id, &old, HOUR_MS).await.unwrap() {
+                    Some(session) => sessions.push(session),
+                    None => refused += 1,
+                }
+            }
+            sessions
+        });
+        hash = round.to_string();
+        let password_hash = Some(hash.clone());
+        let change = UserChange { password_hash, ..UserChange::default() };
+        assert!(bed.ledger.change_user(user.id, &change).await.unwrap());
+        let sessions = log_ins.await.unwrap();
+        made += sessions.len();
+        for session in sessions {
+            assert!(bed.ledger.session_user(session.id).await.unwrap().is_none());
+        }
+    }
+    assert!(made > 0, "none was in time");
+    log_in(&bed, &user, &hash).await;
 }
 
 pub async fn reuse_ends_the_family(bed: Bed) {
     let user = bed.user("u").await;
-    let stolen = bed.ledger.log_in(user.clone(), HOUR_MS).await.unwrap();
-    let other = bed.ledger.log_in(user, HOUR_MS).await.unwrap();
+    let stolen = log_in(&bed, &user, PASSWORD_HASH).await;
+    let other = log_in(&bed, &user, PASSWORD_HASH).await;
     let next = renewed(bed.ledger.refresh(&stolen.refresh, HOUR_MS).await.unwrap());
     bed.sql("UPDATE credentials SET used_ms = used_ms - 11000").await;
     let outcome = bed.ledger.refresh(&stolen.refresh, HOUR_MS).await.unwrap();
@@ -78,8 +133,9 @@ pub async fn reuse_ends_the_family(bed: Bed) {
 /// A refresh that is under way while its log-in ends adds a token that ends with it.
 pub async fn who_logs_out_meets_every_refresh(bed: Bed) {
     let user = bed.user("u").await;
+    let mut hash = PASSWORD_HASH.to_owned();
     for round in 0..20 {
-        let session = bed.ledger.log_in(user.clone(), HOUR_MS).await.unwrap();
+        let session = log_in(&bed, &user, &hash).await;
         let (ledger, first) = (Arc::clone(&bed.ledger), session.refresh.clone());
         let refreshes = tokio::spawn(async move {
             let mut last = first;
@@ -95,7 +151,8 @@ pub async fn who_logs_out_meets_every_refresh(bed: Bed) {
         if round % 2 == 0 {
             bed.ledger.log_out(session.id).await.unwrap();
         } else {
-            let password_hash = Some(round.to_string());
+            hash = round.to_string();
+            let password_hash = Some(hash.clone());
             let change = UserChange { password_hash, ..UserChange::default() };
             assert!(bed.ledger.change_user(user.id, &change).await.unwrap());
         }
@@ -117,14 +174,14 @@ pub async fn a_made_up_token_waits_for_no_writer(bed: Bed) {
 
 pub async fn api_keys_do_until_revoked(bed: Bed) {
     let (user, other) = (bed.user("u").await, bed.user("o").await);
-    let (key, token) = bed.ledger.add_api_key(user.id, "ci", "read write", None).await.unwrap();
+    let (key, token) = made(bed.ledger.add_api_key(user.id, "ci", "read write", None).await);
     let (holder, scopes) = bed.ledger.api_key_user(&token).await.unwrap().unwrap();
     assert_eq!((holder.id, scopes.as_str()), (user.id, "read write"));
     let listed = bed.ledger.api_keys(user.id).await.unwrap();
     assert_eq!((listed.len(), listed[0].id, listed[0].label.as_str()), (1, key.id, "ci"));
     assert!(listed[0].used_ms.is_some());
     let past = bed.ledger.now_ms() - 1;
-    let (_, expired) = bed.ledger.add_api_key(user.id, "", "read", Some(past)).await.unwrap();
+    let (_, expired) = made(bed.ledger.add_api_key(user.id, "", "read", Some(past)).await);
     assert_eq!(bed.ledger.api_key_user(&expired).await.unwrap(), None);
     assert_eq!(bed.ledger.api_keys(user.id).await.unwrap().len(), 1);
 
@@ -133,10 +190,40 @@ pub async fn api_keys_do_until_revoked(bed: Bed) {
     assert!(!bed.ledger.revoke_api_key(user.id, key.id).await.unwrap());
     assert_eq!(bed.ledger.api_key_user(&token).await.unwrap(), None);
     // A refresh token is no API key, and no key refreshes.
-    let session = bed.ledger.log_in(user, HOUR_MS).await.unwrap();
+    let session = log_in(&bed, &user, PASSWORD_HASH).await;
     let text = session.refresh.text().replace("tmr_", "tmk_");
     let disguised = Token::parse(TokenKind::ApiKey, &text).unwrap();
     assert_eq!(bed.ledger.api_key_user(&disguised).await.unwrap(), None);
+}
+
+/// However many are asked for at once, and whatever happens to the user meanwhile.
+pub async fn api_keys_have_a_number_and_an_end(bed: Bed) {
+    let user = bed.user("u").await;
+    let add = || {
+        let (ledger, user) = (Arc::clone(&bed.ledger), user.id);
+        tokio::spawn(async move { ledger.add_api_key(user, "", "read", None).await.unwrap() })
+    };
+    for _ in 0..MAX_API_KEYS - 2 {
+        made(bed.ledger.add_api_key(user.id, "", "read", None).await);
+    }
+    let tries: Vec<_> = (0..8).map(|_| add()).collect();
+    let mut count = 0;
+    for outcome in tries {
+        count += usize::from(matches!(outcome.await.unwrap(), ApiKeyMade::Made(..)));
+    }
+    assert_eq!(count, 2);
+
+    for key in bed.ledger.api_keys(user.id).await.unwrap() {
+        bed.ledger.revoke_api_key(user.id, key.id).await.unwrap();
+    }
+    let disable = UserChange { disabled: Some(true), ..UserChange::default() };
+    let tries: Vec<_> = (0..8).map(|_| add()).collect();
+    assert!(bed.ledger.change_user(user.id, &disable).await.unwrap());
+    for outcome in tries {
+        outcome.await.unwrap();
+    }
+    assert_eq!(bed.ledger.api_keys(user.id).await.unwrap(), [], "they ended with the user");
+    assert!(matches!(add().await.unwrap(), ApiKeyMade::NoUser));
 }
 
 pub async fn signing_keys_follow_each_other(bed: Bed) {

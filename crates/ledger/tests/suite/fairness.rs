@@ -7,12 +7,14 @@ use tokio_util::sync::CancellationToken;
 use tonemill_job::queue::Queue;
 use tonemill_job::{JobId, Lane};
 use tonemill_ledger::dispatcher::{self, Window};
-use tonemill_ledger::{Acceptance, Idempotency, JobState, NewJob, OverQuota, Quotas};
+use tonemill_ledger::{
+    Acceptance, Idempotency, JobState, NewJob, OverQuota, Owner, Quotas, TransitionOutcome,
+};
 
 use crate::bed::{Bed, new_job};
 
 /// Dispatches until `count` jobs are in the queue.
-async fn dispatch(bed: &Bed, count: u64) {
+pub async fn dispatch(bed: &Bed, count: u64) {
     let shutdown = CancellationToken::new();
     let window = Window { least: count, per_running: 0, most: count };
     let all = async {
@@ -145,6 +147,24 @@ pub async fn quotas_hold(bed: Bed) {
     let fifth = new_job(&other);
     let outcome = ledger.accept(&fifth, None).await.unwrap();
     assert_eq!(outcome, Acceptance::OverQuota(OverQuota::UnfinishedJobs { limit: 4 }));
+}
+
+/// To cancel and replay leads no further than to submit.
+pub async fn quotas_hold_for_replays(bed: Bed) {
+    let quotas = Quotas { unfinished_jobs: Some(3), ..Quotas::default() };
+    let ledger = bed.another_ledger(quotas).await;
+    let user = bed.user("u").await;
+    let cancelled = bed.accept(&user, Lane::Normal).await;
+    ledger.cancel(Owner::Anyone, cancelled).await.unwrap();
+    for _ in 0..3 {
+        bed.accept(&user, Lane::Normal).await;
+    }
+    let refused = ledger.replay(Owner::User(user.id), cancelled).await.unwrap();
+    let too_many = OverQuota::UnfinishedJobs { limit: 3 };
+    assert_eq!(refused, TransitionOutcome::OverQuota(too_many));
+    assert_eq!(bed.state(cancelled).await, JobState::Cancelled);
+    let by_operator = ledger.replay(Owner::Anyone, cancelled).await.unwrap();
+    assert_eq!(by_operator, TransitionOutcome::Done);
 }
 
 pub async fn requests_are_known_again(bed: Bed) {

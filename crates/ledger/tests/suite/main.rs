@@ -2,6 +2,7 @@
 
 mod bed;
 mod credentials;
+mod damage;
 mod fairness;
 mod reconciling;
 mod recorder;
@@ -38,13 +39,16 @@ macro_rules! on_every_database {
 }
 
 on_every_database! {
-    credentials: log_ins_are_renewed_and_end reuse_ends_the_family
-        who_logs_out_meets_every_refresh a_made_up_token_waits_for_no_writer
-        api_keys_do_until_revoked signing_keys_follow_each_other;
+    credentials: log_ins_are_renewed_and_end no_log_in_outlives_its_password
+        reuse_ends_the_family who_logs_out_meets_every_refresh a_made_up_token_waits_for_no_writer
+        api_keys_do_until_revoked api_keys_have_a_number_and_an_end signing_keys_follow_each_other;
+    damage: a_job_that_cannot_be_sent_fails_and_stops_no_other
+        what_cannot_be_read_is_listed_watched_and_reconciled
+        what_cannot_be_read_keeps_nothing_else_from_going;
     fairness: who_has_much_waits_for_nobody_and_nobody_for_him replicas_take_each_job_once
-        quotas_hold requests_are_known_again;
+        quotas_hold quotas_hold_for_replays requests_are_known_again;
     recording: a_job_lives everything_may_come_twice late_events_change_nothing
-        an_attempt_that_failed_leaves_its_history webhooks_are_owed_once wishes_meet_states
+        an_attempt_that_failed_leaves_its_history webhooks_are_owed_once transitions_meet_states
         pages_and_filters;
     reconciling: what_the_queue_forgot_is_queued_again an_empty_queue_is_filled
         what_is_on_its_way_is_left_alone a_steady_stream_of_events_hides_no_loss one_leads;

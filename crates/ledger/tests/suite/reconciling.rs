@@ -116,12 +116,12 @@ pub async fn a_steady_stream_of_events_hides_no_loss(bed: Bed) {
 
 pub async fn one_leads(bed: Bed) {
     let other = bed.another_ledger(Quotas::default()).await;
-    assert!(bed.ledger.lead("office", 30_000).await.unwrap());
-    assert!(bed.ledger.lead("office", 30_000).await.unwrap(), "goes on");
-    assert!(!other.lead("office", 30_000).await.unwrap());
-    assert!(other.lead("another office", 30_000).await.unwrap());
-    bed.ledger.step_down("office").await.unwrap();
+    assert!(bed.ledger.lead("duty", 30_000).await.unwrap());
+    assert!(bed.ledger.lead("duty", 30_000).await.unwrap(), "goes on");
+    assert!(!other.lead("duty", 30_000).await.unwrap());
+    assert!(other.lead("another duty", 30_000).await.unwrap());
+    bed.ledger.step_down("duty").await.unwrap();
     // Their clocks agree to some milliseconds only.
-    assert!(other.lead("office", -60_000).await.unwrap());
-    assert!(bed.ledger.lead("office", 30_000).await.unwrap(), "the other's time is over");
+    assert!(other.lead("duty", -60_000).await.unwrap());
+    assert!(bed.ledger.lead("duty", 30_000).await.unwrap(), "the other's time is over");
 }

@@ -1,8 +1,8 @@
-//! What the workers tell, and what users wish.
+//! What the workers tell, and what users ask for.
 
 use tonemill_job::message::{FailureKind, What};
 use tonemill_job::{JobEvent, Lane};
-use tonemill_ledger::{JobFilter, JobState, NewJob, Owner, Wish};
+use tonemill_ledger::{JobFilter, JobState, NewJob, Owner, TransitionOutcome};
 
 use crate::bed::{Bed, event, failure, finished, new_job};
 
@@ -26,10 +26,7 @@ pub async fn a_job_lives(bed: Bed) {
     bed.ledger.accept(&new, None).await.unwrap();
     let job = bed.job(new.id).await;
     assert_eq!((job.state, job.version, job.attempts), (JobState::Waiting, 1, 0));
-    assert_eq!(
-        (&job.options, &job.label, &job.file_name),
-        (&new.options, &new.label, &new.file_name)
-    );
+    assert_eq!((&job.label, &job.file_name), (&new.label, &new.file_name));
     assert_eq!(
         (&job.input, &job.input_blake3, job.lane),
         (&Some(new.input.clone()), &new.input_blake3, Lane::High)
@@ -61,7 +58,7 @@ pub async fn a_job_lives(bed: Bed) {
     let theirs = Owner::User(stranger.id);
     assert_eq!(bed.ledger.job(theirs, new.id).await.unwrap(), None);
     assert_eq!(bed.ledger.job_detail(theirs, new.id).await.unwrap(), None);
-    assert_eq!(bed.ledger.delete_job(theirs, new.id).await.unwrap(), Wish::NoJob);
+    assert_eq!(bed.ledger.delete_job(theirs, new.id).await.unwrap(), TransitionOutcome::NoJob);
 }
 
 pub async fn everything_may_come_twice(bed: Bed) {
@@ -115,12 +112,18 @@ pub async fn late_events_change_nothing(bed: Bed) {
     // Cancelled is cancelled, whatever comes of it.
     let job = bed.accept(&user, Lane::Normal).await;
     bed.record(job, 1, What::Started).await;
-    assert_eq!(bed.ledger.cancel(Owner::User(user.id), job).await.unwrap(), Wish::Done);
+    assert_eq!(
+        bed.ledger.cancel(Owner::User(user.id), job).await.unwrap(),
+        TransitionOutcome::Done
+    );
     assert_eq!(bed.record(job, 1, finished(job, 1)).await.len(), 1);
     assert_eq!(bed.state(job).await, JobState::Cancelled);
 
     // A wish from before a replay does not end it.
-    assert_eq!(bed.ledger.replay(Owner::User(user.id), job).await.unwrap(), Wish::Done);
+    assert_eq!(
+        bed.ledger.replay(Owner::User(user.id), job).await.unwrap(),
+        TransitionOutcome::Done
+    );
     bed.record(job, 2, What::Started).await;
     bed.record(job, 2, What::Cancelled).await;
     assert_eq!(bed.state(job).await, JobState::Waiting);
@@ -130,8 +133,14 @@ pub async fn late_events_change_nothing(bed: Bed) {
 
     // What was cancelled before it began has used up its attempt's number all the same.
     let job = bed.accept(&user, Lane::Normal).await;
-    assert_eq!(bed.ledger.cancel(Owner::User(user.id), job).await.unwrap(), Wish::Done);
-    assert_eq!(bed.ledger.replay(Owner::User(user.id), job).await.unwrap(), Wish::Done);
+    assert_eq!(
+        bed.ledger.cancel(Owner::User(user.id), job).await.unwrap(),
+        TransitionOutcome::Done
+    );
+    assert_eq!(
+        bed.ledger.replay(Owner::User(user.id), job).await.unwrap(),
+        TransitionOutcome::Done
+    );
     bed.record(job, 1, What::Cancelled).await;
     assert_eq!(bed.job(job).await.message().unwrap().history.attempts, 1);
     bed.record(job, 2, What::Started).await;
@@ -175,7 +184,7 @@ pub async fn an_attempt_that_failed_leaves_its_history(bed: Bed) {
     assert_eq!(detail.failure.unwrap().advice, "send sound");
 
     // Its replay is a new start, but its attempts go on counting.
-    assert_eq!(bed.ledger.replay(Owner::Anyone, job).await.unwrap(), Wish::Done);
+    assert_eq!(bed.ledger.replay(Owner::Anyone, job).await.unwrap(), TransitionOutcome::Done);
     let history = bed.job(job).await.message().unwrap().history;
     assert_eq!((history.attempts, history.crashes_alone, history.suspect), (4, 0, false));
     let (usage, _) = bed.ledger.usage(user.id).await.unwrap().unwrap();
@@ -215,23 +224,23 @@ pub async fn webhooks_are_owed_once(bed: Bed) {
     assert!(bed.ledger.add_webhook(user.id, url, "s", &events).await.unwrap().is_none());
 }
 
-pub async fn wishes_meet_states(bed: Bed) {
+pub async fn transitions_meet_states(bed: Bed) {
     let user = bed.user("u").await;
     let mine = Owner::User(user.id);
     let job = bed.accept(&user, Lane::Normal).await;
-    let waiting = Wish::NotNow(JobState::Waiting);
+    let waiting = TransitionOutcome::NotNow(JobState::Waiting);
     assert_eq!(bed.ledger.delete_job(mine, job).await.unwrap(), waiting);
     assert_eq!(bed.ledger.replay(mine, job).await.unwrap(), waiting);
-    assert_eq!(bed.ledger.cancel(mine, job).await.unwrap(), Wish::Done);
-    let cancelled = Wish::NotNow(JobState::Cancelled);
+    assert_eq!(bed.ledger.cancel(mine, job).await.unwrap(), TransitionOutcome::Done);
+    let cancelled = TransitionOutcome::NotNow(JobState::Cancelled);
     assert_eq!(bed.ledger.cancel(mine, job).await.unwrap(), cancelled);
-    assert_eq!(bed.ledger.replay(mine, job).await.unwrap(), Wish::Done);
+    assert_eq!(bed.ledger.replay(mine, job).await.unwrap(), TransitionOutcome::Done);
     bed.record(job, 1, finished(job, 1)).await;
-    let over = Wish::NotNow(JobState::Finished);
+    let over = TransitionOutcome::NotNow(JobState::Finished);
     assert_eq!(bed.ledger.replay(mine, job).await.unwrap(), over);
-    assert_eq!(bed.ledger.delete_job(mine, job).await.unwrap(), Wish::Done);
+    assert_eq!(bed.ledger.delete_job(mine, job).await.unwrap(), TransitionOutcome::Done);
     assert_eq!(bed.ledger.job(Owner::Anyone, job).await.unwrap(), None);
-    assert_eq!(bed.ledger.delete_job(mine, job).await.unwrap(), Wish::NoJob);
+    assert_eq!(bed.ledger.delete_job(mine, job).await.unwrap(), TransitionOutcome::NoJob);
     let (usage, _) = bed.ledger.usage(user.id).await.unwrap().unwrap();
     assert_eq!((usage.unfinished_jobs, usage.stored_bytes), (0, 0));
 }

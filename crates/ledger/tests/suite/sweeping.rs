@@ -159,7 +159,7 @@ pub async fn what_cannot_go_stops_nothing_else(bed: Bed) {
     assert_eq!(bed.ledger.attempts(stuck).await.unwrap().len(), 1);
 }
 
-/// Whoever sweeps may take hours; reconciling has an office of its own, and shutting down does not wait.
+/// Whoever sweeps may take hours; reconciling is a duty of its own, and shutting down does not wait.
 pub async fn sweeping_ends_when_it_is_told(bed: Bed) {
     let store = slow_store().await;
     let user = bed.user("u").await;

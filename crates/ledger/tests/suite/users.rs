@@ -39,10 +39,12 @@ pub async fn users_come_and_change(bed: Bed) {
         role: Some(Role::User),
         disabled: Some(true),
         password_hash: Some("two".to_owned()),
+        if_password_hash: Some("one".to_owned()),
         email: Some(None),
         quotas: Some(quotas),
     };
     assert!(bed.ledger.change_user(ada.id, &change).await.unwrap());
+    assert!(!bed.ledger.change_user(ada.id, &change).await.unwrap(), "of another password");
     let (changed, hash) = bed.ledger.user_by_name("Ada").await.unwrap().unwrap();
     assert_eq!((changed.role, changed.email, hash.as_str()), (Role::User, None, "two"));
     assert_eq!(changed.quotas, quotas);

@@ -8,6 +8,7 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use super::super::{Result, StoreError, StoreErrorKind};
 use super::S3Store;
 use super::error::store_error;
+use crate::file_name::is_deceptive;
 use crate::object_key::ObjectKey;
 
 /// What S3 takes by a single PUT.
@@ -59,7 +60,7 @@ fn validity(key: &ObjectKey, valid: Duration) -> Result<PresigningConfig> {
 /// A `Content-Disposition` that saves as `file_name` (RFC 6266): once in ASCII for old browsers, once
 /// in UTF-8 (RFC 8187). Nothing of the name can end the text, the header or the folder.
 fn attachment(file_name: &str) -> String {
-    let is_unsafe = |c: char| c.is_control() || is_reordering(c) || "\"\\/:*?<>|".contains(c);
+    let is_unsafe = |c: char| is_deceptive(c) || "\"\\/:*?<>|".contains(c);
     let name: String = file_name.chars().filter(|&c| !is_unsafe(c)).collect();
     let name = name.trim_matches(|c: char| c == '.' || c.is_whitespace());
     let name = if name.is_empty() { "download" } else { name };
@@ -77,11 +78,6 @@ fn attachment(file_name: &str) -> String {
         }
     }
     disposition
-}
-
-/// Characters that make `gpj.exe` read as `exe.jpg`.
-fn is_reordering(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

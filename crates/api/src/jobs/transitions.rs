@@ -9,13 +9,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tokio::time::timeout;
 use tonemill_job::{JobId, chain};
-use tonemill_ledger::{JobState, Owner, Wish};
+use tonemill_ledger::{JobState, Owner, TransitionOutcome};
 
 use crate::Api;
 use crate::auth::{Caller, Scope};
-use crate::jobs::look::job_id;
+use crate::extract::Id;
+use crate::jobs::quotas::over_quota;
 use crate::jobs::view::{JobView, no_job};
-use crate::path::Id;
 use crate::problem::{Answer, Problem};
 
 /// How long a worker may take to be told: it is told again when it next asks.
@@ -31,13 +31,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
         (status = 409, description = "It is finished, or has failed"),
     )
 )]
-pub async fn cancel(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<Json<JobView>> {
+pub async fn cancel(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<JobId>,
+) -> Answer<Json<JobView>> {
     caller.may(Scope::Write)?;
-    let id = job_id(&id)?;
     match api.cancel(caller.own(), id).await? {
-        Wish::Done | Wish::NotNow(JobState::Cancelled) => Ok(Json(api.view_of(&caller, id).await?)),
-        Wish::NotNow(state) => Err(not_now(state)),
-        Wish::NoInput | Wish::NoJob => Err(no_job()),
+        TransitionOutcome::Done | TransitionOutcome::NotNow(JobState::Cancelled) => {
+            Ok(Json(api.view_of(&caller, id).await?))
+        }
+        TransitionOutcome::NotNow(state) => Err(not_now(state)),
+        _ => Err(no_job()),
     }
 }
 
@@ -52,18 +57,17 @@ pub async fn cancel(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answe
         (status = 409, description = "It was replayed in this moment"),
     )
 )]
-pub async fn end(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<Response> {
+pub async fn end(State(api): State<Api>, caller: Caller, Id(id): Id<JobId>) -> Answer<Response> {
     caller.may(Scope::Write)?;
-    let id = job_id(&id)?;
     match api.cancel(caller.own(), id).await? {
-        Wish::Done => Ok(Json(api.view_of(&caller, id).await?).into_response()),
-        Wish::NotNow(_) => match api.ledger.delete_job(caller.own(), id).await? {
-            Wish::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+        TransitionOutcome::Done => Ok(Json(api.view_of(&caller, id).await?).into_response()),
+        TransitionOutcome::NotNow(_) => match api.ledger.delete_job(caller.own(), id).await? {
+            TransitionOutcome::Done => Ok(StatusCode::NO_CONTENT.into_response()),
             // It was replayed in this moment, or deleted.
-            Wish::NotNow(state) => Err(not_now(state)),
-            Wish::NoInput | Wish::NoJob => Err(no_job()),
+            TransitionOutcome::NotNow(state) => Err(not_now(state)),
+            _ => Err(no_job()),
         },
-        Wish::NoInput | Wish::NoJob => Err(no_job()),
+        _ => Err(no_job()),
     }
 }
 
@@ -76,28 +80,31 @@ pub async fn end(State(api): State<Api>, caller: Caller, Id(id): Id) -> Answer<R
         (status = 404, description = "There is no such job, or it is somebody else's"),
         (status = 409, description = "It is not over, or it is finished"),
         (status = 410, description = "Its upload is gone"),
+        (status = 429, description = "Over a quota"),
     )
 )]
 pub async fn retry(
     State(api): State<Api>,
     caller: Caller,
-    Id(id): Id,
+    Id(id): Id<JobId>,
 ) -> Answer<(StatusCode, Json<JobView>)> {
     caller.may(Scope::Write)?;
-    let id = job_id(&id)?;
     match api.ledger.replay(caller.own(), id).await? {
-        Wish::Done => Ok((StatusCode::ACCEPTED, Json(api.view_of(&caller, id).await?))),
-        Wish::NotNow(state) => Err(not_now(state)),
-        Wish::NoInput => Err(Problem::gone("its upload is gone: submit it again")),
-        Wish::NoJob => Err(no_job()),
+        TransitionOutcome::Done => {
+            Ok((StatusCode::ACCEPTED, Json(api.view_of(&caller, id).await?)))
+        }
+        TransitionOutcome::NotNow(state) => Err(not_now(state)),
+        TransitionOutcome::NoInput => Err(Problem::gone("its upload is gone: submit it again")),
+        TransitionOutcome::OverQuota(over) => Err(over_quota(over)),
+        TransitionOutcome::NoJob => Err(no_job()),
     }
 }
 
 impl Api {
     /// Ends a job in the ledger, and has its worker told.
-    pub async fn cancel(&self, owner: Owner, job: JobId) -> Answer<Wish> {
-        let wish = self.ledger.cancel(owner, job).await?;
-        if wish == Wish::Done {
+    pub async fn cancel(&self, owner: Owner, job: JobId) -> Answer<TransitionOutcome> {
+        let outcome = self.ledger.cancel(owner, job).await?;
+        if outcome == TransitionOutcome::Done {
             // The ledger has decided. A worker that does not hear of it works in vain.
             match timeout(PATIENCE, self.queue.cancel(job)).await {
                 Ok(Ok(())) => {}
@@ -107,7 +114,7 @@ impl Api {
                 Err(_) => tracing::warn!(%job, "the queue is slow to tell of a cancellation"),
             }
         }
-        Ok(wish)
+        Ok(outcome)
     }
 }
 

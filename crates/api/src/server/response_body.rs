@@ -86,7 +86,7 @@ pub(crate) struct UntilSent(
     #[expect(dead_code, reason = "kept to be dropped")] pub(crate) Arc<dyn Any + Send + Sync>,
 );
 
-pub(super) struct Answer {
+pub(super) struct ResponseBody {
     body: Body,
     /// What is left of a frame.
     rest: Bytes,
@@ -95,7 +95,7 @@ pub(super) struct Answer {
     _until_sent: Option<UntilSent>,
 }
 
-impl Answer {
+impl ResponseBody {
     /// Of the stream that it is made in.
     pub(super) fn new(body: Body, request: Request, until_sent: Option<UntilSent>) -> Self {
         let stream = STREAM.try_with(Arc::clone).ok();
@@ -103,7 +103,7 @@ impl Answer {
     }
 }
 
-impl http_body::Body for Answer {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 
