@@ -1,13 +1,11 @@
 //! The options that shape the sound: bitrates, channels, rates, start and end.
 
-mod support;
-
 use std::path::Path;
 
+use crate::support::fixtures;
+use crate::support::process::{PATIENCE, convert, converted, names_in, program, start};
+use crate::support::sound::{decoded, decoded_samples, ffprobe, lag, likeness, power};
 use serde_json::Value;
-use support::fixtures;
-use support::process::{convert, converted, names_in};
-use support::sound::{decoded, decoded_samples, ffprobe, lag, likeness, power};
 
 fn out_of(name: &str, arguments: &[&str]) -> (tempfile::TempDir, std::path::PathBuf, Value) {
     let folder = tempfile::tempdir().unwrap();
@@ -79,7 +77,6 @@ fn bitrates_that_a_rate_does_not_have_are_lowered_with_a_warning() {
 
 #[test]
 fn a_warning_is_a_line_on_standard_error() {
-    use support::process::{PATIENCE, program, start};
     let folder = tempfile::tempdir().unwrap();
     let mut command = program();
     command.arg("convert").arg(fixtures::path("u8.wav")).arg("-d").arg(folder.path());

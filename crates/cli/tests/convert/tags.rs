@@ -1,16 +1,14 @@
 //! What a file says about itself comes along: tags, chapters and cover; the caller's word counts
 //! more.
 
-mod support;
-
 use std::fs;
 use std::path::PathBuf;
 
+use crate::support::fixtures::{self, CHAPTERS, TAGS};
+use crate::support::media;
+use crate::support::process::converted;
+use crate::support::sound::{chapters, ffprobe, has_cover, tag};
 use serde_json::Value;
-use support::fixtures::{self, CHAPTERS, TAGS};
-use support::media;
-use support::process::converted;
-use support::sound::{chapters, ffprobe, has_cover, tag};
 
 /// What ffprobe says about the MP3 of the tagged file.
 fn made_with(arguments: &[&str]) -> Value {

@@ -1,15 +1,13 @@
 //! Symphonia and FFmpeg agree, on every file that both decode, on rate, channels, length and sound.
 
-mod support;
-
 use std::path::Path;
 
+use crate::support::fixtures;
+use crate::support::media;
+use crate::support::process::{convert, converted, names_in};
+use crate::support::sound::{decoded, lag, likeness, power};
+use crate::support::verdict::Verdict;
 use serde_json::Value;
-use support::fixtures;
-use support::media;
-use support::process::{convert, converted, names_in};
-use support::sound::{decoded, lag, likeness, power};
-use support::verdict::Verdict;
 
 /// Fixtures that Symphonia must be able to decode.
 const COMMON: [&str; 23] = [

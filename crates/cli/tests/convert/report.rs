@@ -1,15 +1,13 @@
 //! `--json` prints a line per file that holds the whole report, and its numbers are those of the
 //! file.
 
-mod support;
-
 use std::fs;
 
+use crate::support::fixtures::{self, Sound};
+use crate::support::process::{convert, converted, names_in};
+use crate::support::sound::decoded_samples;
+use crate::support::verdict::Verdict;
 use serde_json::Value;
-use support::fixtures::{self, Sound};
-use support::process::{convert, converted, names_in};
-use support::sound::decoded_samples;
-use support::verdict::Verdict;
 
 /// Every number of a report, by its path.
 const NUMBERS: [&str; 18] = [

@@ -1,17 +1,15 @@
 //! Whatever ends a conversion in its middle, nothing is left behind: not a partial output, not a
 //! temporary file, not a changed one.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::fixtures;
+use crate::support::process::{Finished, Running, names_in, program, start};
 use rustix::process::Signal;
-use support::fixtures;
-use support::process::{Finished, Running, names_in, program, start};
 
 /// How long after a signal the process may still run.
 const GRACE: Duration = Duration::from_secs(2);

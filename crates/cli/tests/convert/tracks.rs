@@ -1,11 +1,9 @@
 //! Of several audio tracks the default is converted, or the one that is asked for by number or
 //! language.
 
-mod support;
-
+use crate::support::fixtures;
+use crate::support::process::{convert, converted, names_in};
 use serde_json::Value;
-use support::fixtures;
-use support::process::{convert, converted, names_in};
 
 /// Rate, channels and index of the track that was chosen.
 fn chosen(arguments: &[&str]) -> (Value, Value, Value) {

@@ -2,17 +2,15 @@
 //!
 //! Nothing counts as converted that is not also of the right length and like what FFmpeg hears.
 
-mod support;
-
 use std::path::Path;
 
-use serde_json::Value;
-use support::media;
-use support::process::{convert, converted, names_in};
-use support::sound::{
+use crate::support::media;
+use crate::support::process::{convert, converted, names_in};
+use crate::support::sound::{
     chapters, decoded, decoded_samples, ffprobe, has_cover, likeness, power, tag,
 };
-use support::verdict::Verdict;
+use crate::support::verdict::Verdict;
+use serde_json::Value;
 
 /// What is to happen to a file.
 #[derive(Clone, Copy)]

@@ -1,12 +1,10 @@
 //! `tonemill probe` tells what is in a file, to people and to programs, and decodes nothing.
 
-mod support;
-
 use std::fs::{self, File};
 
+use crate::support::fixtures::{self, CHAPTERS, TAGS};
+use crate::support::process::{Finished, PATIENCE, program, start};
 use serde_json::Value;
-use support::fixtures::{self, CHAPTERS, TAGS};
-use support::process::{Finished, PATIENCE, program, start};
 
 fn probe(path: &std::path::Path, arguments: &[&str]) -> Finished {
     start(program().arg("probe").arg(path).args(arguments)).finish(PATIENCE)

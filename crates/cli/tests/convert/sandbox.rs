@@ -4,16 +4,15 @@
 //! strace is the witness. What the C library opens for itself (never by a name from the input) is
 //! listed here.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::fixtures;
-use support::media;
-use support::process::{PATIENCE, is_installed, names_in, start};
-use support::verdict::Verdict;
+use crate::support::fixtures;
+use crate::support::media;
+use crate::support::process::{PATIENCE, is_installed, names_in, start};
+use crate::support::skip;
+use crate::support::verdict::Verdict;
 
 const CALLS: &str = "trace=open,openat,openat2,creat,socket,socketpair,connect,bind,accept,\
     accept4,execve,execveat,fork,vfork,?memfd_create";
@@ -51,7 +50,7 @@ fn calls_after_opening(input: &Path, arguments: &[&str]) -> Vec<String> {
 fn can_trace() -> bool {
     let installed = is_installed("strace");
     if !installed {
-        support::skip("there is no strace (`make setup` installs it)");
+        skip("there is no strace (`make setup` installs it)");
     }
     installed
 }

@@ -1,15 +1,14 @@
 //! The exit code says whose turn it is: 0 nobody's, 1 the input's, 2 the caller's, 3 the machine's;
 //! and each failure is one line that says what is wrong and what to do.
 
-mod support;
-
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use support::fixtures;
-use support::process::{Finished, PATIENCE, convert, names_in, program, start, tonemill};
-use support::sound::decoded_samples;
+use crate::support::fixtures;
+use crate::support::process::{Finished, PATIENCE, convert, names_in, program, start, tonemill};
+use crate::support::skip;
+use crate::support::sound::decoded_samples;
 
 fn one_line(finished: &Finished, words: &[&str]) {
     assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
@@ -122,7 +121,7 @@ fn a_folder_without_permission_ends_with_3() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o555)).unwrap();
     if File::create(folder.path().join("probe")).is_ok() {
-        support::skip("permissions do not bind this user");
+        skip("permissions do not bind this user");
         return;
     }
     convert(&fixtures::path("s16.wav"), &folder.path().join("out.mp3"), &[]).ended_with(3);

@@ -1,15 +1,13 @@
 //! Where outputs go: beside the input, to `-o`, into `-d`, to standard output; under their name
 //! only when whole, and over an existing file only with `--force`.
 
-mod support;
-
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::fixtures;
-use support::process::{PATIENCE, convert, converted, names_in, program, start};
+use crate::support::fixtures;
+use crate::support::process::{PATIENCE, convert, converted, names_in, program, start};
 
 /// The MP3 of `input` as it comes to a file.
 fn as_file(input: &Path) -> Vec<u8> {

@@ -1,15 +1,14 @@
 //! The bytes of an MP3 depend on its source and settings, never on how many threads made it; and
 //! what segments are joined to is a valid stream.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::fixtures::Sound;
-use support::process::{converted, is_installed};
-use support::sound::{decoded_samples, ffprobe};
+use crate::support::fixtures::{self, Sound};
+use crate::support::process::{PATIENCE, converted, is_installed, program, start};
+use crate::support::skip;
+use crate::support::sound::{decoded_samples, ffprobe};
 
 const MODES: [[&str; 2]; 3] = [["--bitrate", "192"], ["--abr", "160"], ["--vbr", "2"]];
 
@@ -45,7 +44,7 @@ fn same_on_all_threads(input: &Path, mode: &[&str], folder: &Path) -> PathBuf {
 /// no title, artist and so on; these have.
 fn assert_valid(mp3: &Path) {
     if !is_installed("mp3val") {
-        support::skip("there is no mp3val (`make setup` installs it)");
+        skip("there is no mp3val (`make setup` installs it)");
         return;
     }
     let output = Command::new("mp3val").arg(mp3).output().unwrap();
@@ -78,7 +77,7 @@ fn mono_in_short_frames_is_the_same_on_any_number_of_threads() {
 #[test]
 fn short_files_and_tagged_ones_are_valid_too() {
     let folder = tempfile::tempdir().unwrap();
-    for input in [support::fixtures::path("s16.wav"), support::fixtures::tagged()] {
+    for input in [fixtures::path("s16.wav"), fixtures::tagged()] {
         for mode in MODES {
             let output = folder.path().join("out.mp3");
             converted(&input, &output, &[mode[0], mode[1], "--title", "T", "--force"]);
@@ -90,10 +89,8 @@ fn short_files_and_tagged_ones_are_valid_too() {
 /// Files of one run do not get into each other's way.
 #[test]
 fn files_that_share_the_pool_come_out_as_if_alone() {
-    use support::process::{PATIENCE, program, start};
     let (folder, alone) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let inputs =
-        [stereo().1, support::fixtures::path("aac.mp4"), support::fixtures::path("mono.flac")];
+    let inputs = [stereo().1, fixtures::path("aac.mp4"), fixtures::path("mono.flac")];
     let mut command = program();
     command.args(["convert", "-q", "--quality", "7", "--threads", "3", "-d"]).arg(folder.path());
     start(command.args(&inputs)).finish(PATIENCE).succeeded();
@@ -111,7 +108,7 @@ fn the_hash_is_that_of_the_sound() {
     let folder = tempfile::tempdir().unwrap();
     let hash = |arguments: &[&str]| {
         let output = folder.path().join("out.mp3");
-        let report = converted(&support::fixtures::tagged(), &output, arguments);
+        let report = converted(&fixtures::tagged(), &output, arguments);
         assert!(ffprobe(&output)["format"]["format_name"] == "mp3");
         report["output"]["audio_blake3"].as_str().unwrap().to_owned()
     };

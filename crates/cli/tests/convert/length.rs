@@ -3,12 +3,10 @@
 //! Lengths are those that FFmpeg decodes when it honours the LAME tag; what is due is the number of
 //! samples that the fixture was made of.
 
-mod support;
-
-use support::fixtures::{self, Fixture, Length, Sound};
-use support::process::converted;
-use support::sound::{decoded, decoded_samples, lag, likeness};
-use support::verdict::Verdict;
+use crate::support::fixtures::{self, Fixture, Length, Sound};
+use crate::support::process::converted;
+use crate::support::sound::{decoded, decoded_samples, lag, likeness};
+use crate::support::verdict::Verdict;
 
 /// The rate that `--rate auto` gives.
 fn auto_rate(source_hz: u32) -> u32 {

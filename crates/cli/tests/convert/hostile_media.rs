@@ -1,15 +1,13 @@
 //! Files made to hurt: each ends soon, in little memory, with a plain refusal or an honest result,
 //! with either decoder.
 
-mod support;
-
 use std::path::Path;
 use std::time::Duration;
 
-use support::media;
-use support::process::{Finished, names_in, program, start};
-use support::sound::decoded_samples;
-use support::verdict::Verdict;
+use crate::support::process::{Finished, names_in, program, start};
+use crate::support::sound::decoded_samples;
+use crate::support::verdict::Verdict;
+use crate::support::{fixtures, media};
 
 /// When a conversion must have ended.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -176,7 +174,7 @@ fn the_table_holds_every_file() {
 fn other_files_of_the_run_are_unharmed() {
     let Some(hostile) = media::shared("hostile") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let good = support::fixtures::path("s16.flac");
+    let good = fixtures::path("s16.flac");
     let mut command = program();
     command.arg("convert").arg(&good).arg("-d").arg(folder.path()).args(["--threads", "2"]);
     let bad = FILES.iter().filter(|(name, expect)| *expect == Refused && name.starts_with("own_"));

@@ -1,15 +1,13 @@
 //! Names that are options, controls, right-to-left tricks or shell commands elsewhere are plain
 //! names here, of inputs and of outputs.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
-use support::fixtures;
-use support::media;
-use support::process::{Finished, PATIENCE, names_in, program, start};
-use support::verdict::Verdict;
+use crate::support::fixtures;
+use crate::support::media;
+use crate::support::process::{Finished, PATIENCE, names_in, program, start};
+use crate::support::verdict::Verdict;
 
 /// What uploads have been called.
 fn names() -> Option<Vec<String>> {
