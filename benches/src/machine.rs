@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::error::{PeersError, file};
+use crate::error::{BenchError, file};
 
 /// What the report says of the machine.
 #[derive(Debug, Serialize)]
@@ -26,7 +26,7 @@ pub struct Machine {
 
 impl Machine {
     /// Asks the system.
-    pub fn read() -> Result<Self, PeersError> {
+    pub fn read() -> Result<Self, BenchError> {
         let field = |text: &str, key: &str, mark: char| {
             text.lines()
                 .find(|line| line.starts_with(key))
@@ -52,10 +52,10 @@ pub fn cores() -> usize {
 
 /// CPU time that all processes together have used since the machine started, and what the host of
 /// a virtual machine took from it.
-pub fn busy_time() -> Result<Duration, PeersError> {
+pub fn busy_time() -> Result<Duration, BenchError> {
     let stat = read("/proc/stat")?;
     busy_ticks(&stat).map(|ticks| Duration::from_millis(ticks * 10)).ok_or_else(|| {
-        PeersError::Unreadable {
+        BenchError::Unreadable {
             what: "/proc/stat".to_owned(),
             detail: "no line `cpu` with its eight columns".to_owned(),
         }
@@ -70,7 +70,7 @@ fn busy_ticks(stat: &str) -> Option<u64> {
 }
 
 /// The peak resident memory of this very process, in bytes.
-pub fn own_peak_bytes() -> Result<u64, PeersError> {
+pub fn own_peak_bytes() -> Result<u64, BenchError> {
     let status = read("/proc/self/status")?;
     let peak = status.lines().find_map(|line| kibibytes(line.strip_prefix("VmHWM:")?));
     Ok(peak.unwrap_or(0))
@@ -81,7 +81,7 @@ fn kibibytes(text: &str) -> Option<u64> {
     text.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|count| count * 1024)
 }
 
-fn read(path: &str) -> Result<String, PeersError> {
+fn read(path: &str) -> Result<String, BenchError> {
     fs::read_to_string(path).map_err(file("read", Path::new(path)))
 }
 

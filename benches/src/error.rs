@@ -1,11 +1,11 @@
-//! Why a comparison could not be made; every variant says what to do or what to look at.
+//! Why nothing could be measured; every variant says what to do or what to look at.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a comparison could not be made.
+/// Why nothing could be measured.
 #[derive(Debug, thiserror::Error)]
-pub enum PeersError {
+pub enum BenchError {
     /// A file or folder could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
@@ -53,10 +53,53 @@ pub enum PeersError {
         /// Where it was looked for.
         folder: String,
     },
+    /// The connection to the service.
+    #[error("HTTP: {0:?}")]
+    Http(#[from] hyper::Error),
+    /// The service did not say what it should.
+    #[error("{asked}: {status}: {text}")]
+    Answer {
+        /// The request.
+        asked: String,
+        /// The status of the answer.
+        status: u16,
+        /// The answer.
+        text: String,
+    },
+    /// The ledger.
+    #[error("ledger: {0:?}")]
+    Ledger(#[from] tonemill_ledger::LedgerError),
+    /// The queue.
+    #[error("queue: {0:?}")]
+    Queue(#[from] tonemill_job::queue::QueueError),
+    /// The store.
+    #[error("store: {0:?}")]
+    Store(#[from] tonemill_job::objects::StoreError),
+    /// Work was not done, or not equal.
+    #[error("not done: {0}")]
+    Work(String),
+}
+
+impl BenchError {
+    pub(crate) fn work(why: impl Into<String>) -> Self {
+        Self::Work(why.into())
+    }
+}
+
+impl From<serde_json::Error> for BenchError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Work(format!("no JSON: {error}"))
+    }
+}
+
+impl From<tokio::task::JoinError> for BenchError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Work(format!("a client ended: {error}"))
+    }
 }
 
 /// For `map_err`: what was tried on which file.
-pub fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PeersError {
+pub fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BenchError {
     let path = path.to_path_buf();
-    move |source| PeersError::File { action, path, source }
+    move |source| BenchError::File { action, path, source }
 }
