@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use tonemill_job::JobId;
 use tonemill_ledger::job::MAX_LABEL_BYTES;
 
-use crate::args::{CareArgs, FileArgs, PartArgs, SoundArgs, TagArgs};
-use crate::args_service::LaneArg;
+use super::convert::{ConversionArgs, FileArgs};
+use super::submit::LaneArg;
 use crate::text::parse_time;
 
 /// Where the service is, and how patient to be with it.
@@ -86,13 +86,7 @@ pub struct UploadArgs {
     pub server: ServerArgs,
 
     #[command(flatten)]
-    pub sound: SoundArgs,
-    #[command(flatten)]
-    pub part: PartArgs,
-    #[command(flatten)]
-    pub tags: TagArgs,
-    #[command(flatten)]
-    pub care: CareArgs,
+    pub conversion: ConversionArgs,
 }
 
 impl UploadArgs {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::args_service::{LimitArgs, LogArgs, ServiceArgs, SizeArgs, parse_lease};
+use super::backends::BackendArgs;
+use super::worker::{LimitArgs, LogArgs, SizeArgs, parse_lease};
 use crate::text::{parse_bytes, parse_time};
 
 #[derive(Debug, Args)]
@@ -60,7 +61,7 @@ pub struct ApiArgs {
     #[command(flatten)]
     pub ledger: LedgerArgs,
     #[command(flatten)]
-    pub service: ServiceArgs,
+    pub backends: BackendArgs,
     /// How long requests and jobs may go on after SIGTERM, in seconds
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "25",
           env = "TONEMILL_GRACE")]

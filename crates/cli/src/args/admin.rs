@@ -8,7 +8,7 @@ use tonemill_job::JobId;
 use tonemill_ledger::JobState;
 use tonemill_ledger::users::Role;
 
-use crate::args_service::ServiceArgs;
+use super::backends::BackendArgs;
 use crate::text::parse_bytes;
 
 /// What can be looked after.
@@ -41,7 +41,7 @@ pub struct WhereArgs {
     pub json: bool,
     /// Where the other parts are
     #[command(flatten)]
-    pub service: ServiceArgs,
+    pub backends: BackendArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,13 +1,11 @@
-//! What the user may say to the commands that work with a queue and a store. Everything can be said
-//! by an environment variable instead, as containers like it.
+//! What operators may say to a worker, alone or within a whole service. Everything can be said by an
+//! environment variable instead, as containers like it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, ValueEnum};
-use tonemill_job::Lane;
+use clap::{Args, ValueEnum};
 
-use crate::args::{CareArgs, FileArgs, PartArgs, SoundArgs, TagArgs};
+use super::backends::BackendArgs;
 use crate::text::{parse_bytes, parse_time};
 
 #[derive(Debug, Args)]
@@ -18,7 +16,7 @@ use crate::text::{parse_bytes, parse_time};
 )]
 pub struct WorkerArgs {
     #[command(flatten)]
-    pub service: ServiceArgs,
+    pub backends: BackendArgs,
     #[command(flatten)]
     pub size: SizeArgs,
 
@@ -96,88 +94,6 @@ pub struct SizeArgs {
     pub retry_delay: Option<f64>,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 all converted; 1 some input was bad; 2 wrong usage, or an \
-    output exists already; 3 queue, store or workers failed; 130 interrupted: what was not done is \
-    cancelled.")]
-pub struct SubmitArgs {
-    #[command(flatten)]
-    pub files: FileArgs,
-    #[command(flatten)]
-    pub service: ServiceArgs,
-    /// How urgent it is
-    #[arg(long, value_enum, default_value_t)]
-    pub lane: LaneArg,
-
-    #[command(flatten)]
-    pub sound: SoundArgs,
-    #[command(flatten)]
-    pub part: PartArgs,
-    #[command(flatten)]
-    pub tags: TagArgs,
-    #[command(flatten)]
-    pub care: CareArgs,
-}
-
-/// Where the queue and the store are.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Queue and store")]
-#[command(group = ArgGroup::new("store").args(["s3_bucket", "folder"]))]
-pub struct ServiceArgs {
-    /// File of settings, in TOML, by the names of the flags
-    #[arg(long, value_name = "FILE", env = "TONEMILL_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Redis: redis://…, rediss://…, unix://…, redis+sentinel://… or redis+cluster://…
-    #[arg(long, value_name = "URL", env = "TONEMILL_REDIS_URL", hide_env_values = true)]
-    pub redis_url: Option<String>,
-    /// What the keys in Redis start with
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "{tonemill}",
-        hide = true,
-        env = "TONEMILL_REDIS_NAMESPACE"
-    )]
-    pub redis_namespace: String,
-    /// Keep objects in this folder instead of S3; all workers must see the same
-    #[arg(long, value_name = "DIR", env = "TONEMILL_FOLDER")]
-    pub folder: Option<PathBuf>,
-    /// Bucket
-    #[arg(long, value_name = "NAME", env = "TONEMILL_S3_BUCKET")]
-    pub s3_bucket: Option<String>,
-    /// Where the S3 server is [default: AWS]
-    #[arg(long, value_name = "URL", env = "TONEMILL_S3_ENDPOINT")]
-    pub s3_endpoint: Option<String>,
-    /// Region
-    #[arg(long, value_name = "NAME", default_value = "us-east-1", env = "TONEMILL_S3_REGION")]
-    pub s3_region: String,
-    /// Access key [default: the standard chain of AWS, if built with it]
-    #[arg(
-        long,
-        value_name = "ID",
-        env = "TONEMILL_S3_ACCESS_KEY_ID",
-        requires = "s3_secret_access_key"
-    )]
-    pub s3_access_key_id: Option<String>,
-    /// Its secret; better in the environment, where nobody lists it
-    #[arg(
-        long,
-        value_name = "SECRET",
-        env = "TONEMILL_S3_SECRET_ACCESS_KEY",
-        hide_env_values = true
-    )]
-    pub s3_secret_access_key: Option<String>,
-    /// What temporary keys come with
-    #[arg(long, value_name = "TOKEN", env = "TONEMILL_S3_SESSION_TOKEN", hide_env_values = true)]
-    pub s3_session_token: Option<String>,
-    /// Whether the bucket is part of the path; else of the host name [default: with an endpoint]
-    #[arg(long, value_name = "BOOL", env = "TONEMILL_S3_PATH_STYLE")]
-    pub s3_path_style: Option<bool>,
-    /// PEM file of certificate authorities to trust besides the system's
-    #[arg(long, value_name = "FILE", env = "TONEMILL_S3_CA_FILE")]
-    pub s3_ca_file: Option<PathBuf>,
-}
-
 pub fn parse_lease(text: &str) -> Result<f64, String> {
     parse_between(text, 0.1, 3600.0, "0.1 s to an hour")
 }
@@ -195,22 +111,4 @@ fn parse_between(text: &str, low: f64, high: f64, valid: &str) -> Result<f64, St
 pub enum LogFormat {
     Json,
     Text,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub enum LaneArg {
-    High,
-    #[default]
-    Normal,
-    Low,
-}
-
-impl From<LaneArg> for Lane {
-    fn from(arg: LaneArg) -> Self {
-        match arg {
-            LaneArg::High => Self::High,
-            LaneArg::Normal => Self::Normal,
-            LaneArg::Low => Self::Low,
-        }
-    }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::client::failed::Failed;
+use crate::failure::Failure;
 use crate::text::shown;
 
 /// Most that is read of a file, in bytes.
@@ -18,18 +18,18 @@ const PRIVATE: u32 = 0o600;
 
 /// The folder, which need not be there yet.
 #[derive(Debug, Clone)]
-pub struct Place(PathBuf);
+pub struct ConfigDir(PathBuf);
 
-impl Place {
+impl ConfigDir {
     /// Where it is.
-    pub fn find() -> Result<Self, Failed> {
+    pub fn find() -> Result<Self, Failure> {
         let variable = |name| std::env::var_os(name).map(PathBuf::from);
         // As the XDG base directory specification has it: a path that is not absolute counts not.
         let config = variable("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
         let home = || variable("HOME").filter(|path| path.is_absolute());
         let config = config.or_else(|| home().map(|home| home.join(".config")));
         let config = config.ok_or_else(|| {
-            Failed::usage(
+            Failure::usage(
                 "there is no place for log-ins: neither HOME nor XDG_CONFIG_HOME is set",
                 "set one, or use TONEMILL_URL and TONEMILL_TOKEN",
             )
@@ -43,7 +43,7 @@ impl Place {
     }
 
     /// What a file says; `None` if it is not there.
-    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Failed> {
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
         let path = self.file(name);
         match read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -53,7 +53,7 @@ impl Place {
     }
 
     /// Replaces a file at once, so that nobody reads half of it.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failed> {
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
         let path = self.file(name);
         let write = || {
             make(&self.0)?;
@@ -70,7 +70,7 @@ impl Place {
     }
 
     /// A file that is locked while it is open, if nobody else has it locked.
-    pub fn try_lock(&self, name: &str) -> Result<Option<File>, Failed> {
+    pub fn try_lock(&self, name: &str) -> Result<Option<File>, Failure> {
         let path = self.file(name);
         let lock = || {
             make(&self.0)?;
@@ -112,7 +112,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unusable(path: &Path, error: &io::Error) -> Failed {
+fn unusable(path: &Path, error: &io::Error) -> Failure {
     let message = format!("{} cannot be used: {error}", shown(path));
-    Failed::fault(message, "check its permissions and the free space")
+    Failure::fault(message, "check its permissions and the free space")
 }

@@ -8,48 +8,51 @@ use tonemill_job::objects::{FolderStore, ObjectStore, S3Config, S3Credentials, S
 use tonemill_job::queue::Queue;
 use tonemill_job::queue::redis::{RedisConfig, RedisQueue};
 
-use crate::args_service::ServiceArgs;
+use crate::args::backends::BackendArgs;
+use crate::failure::Failure;
 
 /// What a worker and a submitter share.
-pub struct Service {
+pub struct Backends {
     pub queue: Arc<dyn Queue>,
     pub store: Arc<dyn ObjectStore>,
 }
 
-impl ServiceArgs {
+impl BackendArgs {
     /// Makes both, which have to be said; nothing is connected yet. `lease` is for who takes jobs.
-    /// The error says what to change.
-    pub async fn open(&self, lease: Option<Duration>) -> Result<Service, String> {
-        let queue = self.queue(lease)?.ok_or("say where Redis is: --redis-url")?;
-        let store = self.store().await?;
-        let store = store.ok_or("say where the objects are: --s3-bucket or --folder")?;
-        Ok(Service { queue, store })
+    pub async fn open(&self, lease: Option<Duration>) -> Result<Backends, Failure> {
+        let queue = self.queue(lease)?;
+        let queue = queue.ok_or_else(|| Failure::usage("say where Redis is", "--redis-url"))?;
+        let store = self.store().await?.ok_or_else(|| {
+            Failure::usage("say where the objects are", "--s3-bucket or --folder")
+        })?;
+        Ok(Backends { queue, store })
     }
 
     /// The queue, if it was said where it is.
-    pub fn queue(&self, lease: Option<Duration>) -> Result<Option<Arc<dyn Queue>>, String> {
+    pub fn queue(&self, lease: Option<Duration>) -> Result<Option<Arc<dyn Queue>>, Failure> {
         let Some(url) = &self.redis_url else { return Ok(None) };
         let mut redis = RedisConfig::new(url.as_str());
         redis.namespace.clone_from(&self.redis_namespace);
         redis.lease = lease.unwrap_or(redis.lease);
-        let queue =
-            RedisQueue::new(redis).map_err(|error| format!("--redis-url: {}", chain(&error)))?;
+        let queue = RedisQueue::new(redis);
+        let queue = queue.map_err(|error| Failure::usage("--redis-url", chain(&error)))?;
         Ok(Some(Arc::new(queue)))
     }
 
     /// The store, if it was said where it is.
-    pub async fn store(&self) -> Result<Option<Arc<dyn ObjectStore>>, String> {
+    pub async fn store(&self) -> Result<Option<Arc<dyn ObjectStore>>, Failure> {
         Ok(match (&self.folder, &self.s3_bucket) {
             (Some(folder), _) => Some(Arc::new(FolderStore::new(folder))),
             (None, Some(bucket)) => {
                 let config = self.s3(bucket)?;
-                Some(Arc::new(S3Store::new(config).await.map_err(|error| chain(&error))?))
+                let store = S3Store::new(config).await;
+                Some(Arc::new(store.map_err(|error| Failure::usage(chain(&error), ""))?))
             }
             (None, None) => None,
         })
     }
 
-    fn s3(&self, bucket: &str) -> Result<S3Config, String> {
+    fn s3(&self, bucket: &str) -> Result<S3Config, Failure> {
         let credentials = match (&self.s3_access_key_id, &self.s3_secret_access_key) {
             (Some(id), Some(secret)) => S3Credentials::Static {
                 access_key_id: id.clone(),
@@ -57,7 +60,10 @@ impl ServiceArgs {
                 session_token: self.s3_session_token.clone(),
             },
             (None, None) => standard_credentials()?,
-            _ => return Err("--s3-access-key-id and --s3-secret-access-key go together".to_owned()),
+            _ => {
+                let both = "--s3-access-key-id and --s3-secret-access-key go together";
+                return Err(Failure::usage(both, ""));
+            }
         };
         let mut config = S3Config::new(self.s3_endpoint.clone(), bucket, credentials);
         config.region.clone_from(&self.s3_region);
@@ -69,18 +75,12 @@ impl ServiceArgs {
 
 #[cfg(feature = "aws-credentials")]
 #[allow(clippy::unnecessary_wraps, reason = "it fails without the feature")]
-fn standard_credentials() -> Result<S3Credentials, String> {
+fn standard_credentials() -> Result<S3Credentials, Failure> {
     Ok(S3Credentials::Standard)
 }
 
 #[cfg(not(feature = "aws-credentials"))]
-fn standard_credentials() -> Result<S3Credentials, String> {
-    Err("S3 needs --s3-access-key-id and --s3-secret-access-key: the standard chain of AWS is not \
-         built in (feature aws-credentials)"
-        .to_owned())
-}
-
-/// Seconds as a duration, however many.
-pub fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+fn standard_credentials() -> Result<S3Credentials, Failure> {
+    let why = "the standard chain of AWS is not built in (feature aws-credentials)";
+    Err(Failure::usage("S3 needs --s3-access-key-id and --s3-secret-access-key", why))
 }
