@@ -78,6 +78,8 @@ impl Problem {
 fn outcome(status: StatusCode) -> Outcome {
     match status.as_u16() {
         404 | 409 | 410 | 413 | 415 | 416 => Outcome::BadInput,
+        // Too slow, wherever: nothing that was said is wrong.
+        408 => Outcome::Fault,
         400..=422 => Outcome::Usage,
         _ => Outcome::Fault,
     }
