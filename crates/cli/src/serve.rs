@@ -38,7 +38,7 @@ pub fn serve(args: &ServeArgs) -> Outcome {
         let ended = worker.run().await;
         // Also where it was not told to end: a hang ends the whole process.
         shutdown.drain();
-        service.end().await;
+        service.end().await?;
         drop(data);
         Ok(ended)
     })
@@ -51,7 +51,7 @@ pub fn api(args: &ApiCommandArgs) -> Outcome {
         let shutdown = told_by_signals()?;
         let service = Service::start(&args.api, args.limits.max_input, parts, &shutdown).await?;
         shutdown.draining().await;
-        service.end().await;
+        service.end().await?;
         Ok(Ended::Done)
     })
 }

@@ -2,6 +2,7 @@
 //! something to.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -34,6 +35,7 @@ pub(super) struct Service {
     /// What dispatches and records, for as long as there is something to.
     books: JoinSet<()>,
     close_books: CancellationToken,
+    vital: Vital,
     ledger: Arc<Ledger>,
     queue: Arc<dyn Queue>,
 }
@@ -66,16 +68,17 @@ impl Service {
         let password = first_administrator(&api, &ledger, &args.ledger).await?;
         args.http.greet(&listener, password.as_deref());
 
+        let vital = Vital { shutdown: shutdown.clone(), has_died: Arc::default() };
         let (mut http, mut books) = (JoinSet::new(), JoinSet::new());
         let grace = seconds(args.grace);
         let router = routes::router(api.clone());
         let told_to_end = answering.clone();
-        http.spawn(async move {
+        http.spawn(vital.part("HTTP server", async move {
             if let Err(error) = server::serve(listener, router, server, told_to_end, grace).await {
                 tracing::error!(%error, "the HTTP port is closed");
             }
-        });
-        http.spawn(async move { api.run().await });
+        }));
+        http.spawn(vital.part("API", async move { api.run().await }));
         let shutdown = shutdown.clone();
         http.spawn(async move {
             shutdown.draining().await;
@@ -83,22 +86,29 @@ impl Service {
         });
         let (l, q, end) = (Arc::clone(&ledger), Arc::clone(&queue), close_books.clone());
         let dispatch = async move { dispatcher::run(&l, &*q, Window::default(), &end).await };
-        books.spawn(dispatch);
+        books.spawn(vital.part("dispatcher", dispatch));
         let (l, q, s, end) =
             (Arc::clone(&ledger), Arc::clone(&queue), Arc::clone(&store), close_books.clone());
-        books.spawn(async move { recorder::run(&l, &*q, s, &end).await });
+        books.spawn(vital.part("recorder", async move { recorder::run(&l, &*q, s, &end).await }));
         let (l, end, retention) =
             (Arc::clone(&ledger), close_books.clone(), args.ledger.retention());
         let sweep = async move { sweep::run(&l, &*store, retention, &end).await };
-        books.spawn(sweep);
+        books.spawn(vital.part("sweeper", sweep));
         let (l, q, end) = (Arc::clone(&ledger), Arc::clone(&queue), close_books.clone());
-        books.spawn(async move { reconciler::run(&l, &*q, &end).await });
-        Ok(Self { http, books, close_books, ledger, queue })
+        books.spawn(vital.part("reconciler", async move { reconciler::run(&l, &*q, &end).await }));
+        Ok(Self { http, books, close_books, vital, ledger, queue })
     }
 
-    /// Ends what is told to: first the answers, then the books about them.
-    pub(super) async fn end(mut self) {
-        while self.http.join_next().await.is_some() {}
+    /// Ends what is told to: first the answers, then the books about them. Fails if it was not told by
+    /// somebody, but by the death of a part.
+    pub(super) async fn end(mut self) -> Result<(), Failure> {
+        let answered = async { while self.http.join_next().await.is_some() {} };
+        tokio::select! {
+            () = answered => {}
+            // At once: who is being answered is not waited for.
+            () = self.vital.shutdown.stopping() => {}
+        }
+        self.http.shutdown().await;
         self.close_books.cancel();
         while self.books.join_next().await.is_some() {}
         // After the recorder: whoever reads an event is there again.
@@ -106,6 +116,50 @@ impl Service {
             tracing::debug!(error = chain(&error), "left the queue without a word");
         }
         self.ledger.close().await;
+        if self.vital.has_died.load(Ordering::SeqCst) {
+            return Err(Failure::fault("a part of the service has died", "the log says which"));
+        }
+        Ok(())
+    }
+}
+
+/// Ends the service when a part of it ends that should go on: a service without its dispatcher, say,
+/// would look alive and do nothing.
+#[derive(Clone)]
+struct Vital {
+    shutdown: Shutdown,
+    has_died: Arc<AtomicBool>,
+}
+
+impl Vital {
+    /// The `work` of a part of the service, which may end once the service is told to.
+    fn part<W: Future<Output = ()> + Send>(
+        &self,
+        name: &'static str,
+        work: W,
+    ) -> impl Future<Output = ()> + Send + use<W> {
+        let part = Part { name, vital: self.clone() };
+        async move {
+            // Also when the work panics.
+            let _part = part;
+            work.await;
+        }
+    }
+}
+
+struct Part {
+    name: &'static str,
+    vital: Vital,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let Vital { shutdown, has_died } = &self.vital;
+        if !shutdown.is_draining() {
+            tracing::error!("the {} has died: the service ends", self.name);
+            has_died.store(true, Ordering::SeqCst);
+            shutdown.drain();
+        }
     }
 }
 
@@ -159,5 +213,30 @@ impl HttpArgs {
             let line = format!("tonemill: log in as {ADMIN} with {password} (this is told once)");
             print_line(&line);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_dies_ends_the_service() {
+        let vital = Vital { shutdown: Shutdown::new(), has_died: Arc::default() };
+        let (mut parts, told) = (JoinSet::new(), vital.shutdown.clone());
+        parts.spawn(vital.part("one that goes on", async move { told.draining().await }));
+        parts.spawn(vital.part("one that panics", async { panic!("on purpose") }));
+        while parts.join_next().await.is_some() {}
+        assert!(vital.shutdown.is_draining() && vital.has_died.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test]
+    async fn parts_that_are_told_to_end_may() {
+        let vital = Vital { shutdown: Shutdown::new(), has_died: Arc::default() };
+        let (mut parts, told) = (JoinSet::new(), vital.shutdown.clone());
+        parts.spawn(vital.part("one that goes on", async move { told.draining().await }));
+        vital.shutdown.drain();
+        while parts.join_next().await.is_some() {}
+        assert!(!vital.has_died.load(Ordering::SeqCst));
     }
 }

@@ -23,6 +23,7 @@ mod auth;
 mod crash;
 mod crowd;
 mod deaths;
+mod ends;
 mod fairness;
 mod forgery;
 mod keys;
