@@ -1,12 +1,14 @@
 //! The threads of commands that wait for others, and how those end that go on until they are told.
 
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
 use tokio::runtime::Runtime;
 use tonemill_worker::{Ended, Shutdown};
 
 use crate::args::worker::LogArgs;
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::worker::start_again;
 
 /// Threads to wait on.
 pub fn threads() -> Result<Runtime, Failure> {
@@ -43,4 +45,19 @@ pub fn told_by_signals() -> Result<Shutdown, Failure> {
     let listening = shutdown.on_signals();
     listening.map_err(|error| Failure::cannot("listen to signals", error))?;
     Ok(shutdown)
+}
+
+/// A thread of this process does not end: only another program in its place gets rid of it.
+fn start_again() -> Outcome {
+    tracing::error!("an attempt hangs; the worker starts again");
+    // Whatever lies where it was started from by now.
+    let program = if cfg!(target_os = "linux") {
+        Ok("/proc/self/exe".into())
+    } else {
+        std::env::current_exe()
+    };
+    let program = program.unwrap_or_else(|_| "tonemill".into());
+    let error = Command::new(program).args(std::env::args_os().skip(1)).exec();
+    tracing::error!(%error, "the worker cannot start again");
+    Outcome::Fault
 }

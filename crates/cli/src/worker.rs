@@ -1,8 +1,5 @@
 //! `tonemill worker`: the process that operators scale.
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tonemill_worker::{Ended, Size, Worker, WorkerConfig, admin};
@@ -68,19 +65,4 @@ impl SizeArgs {
         }
         config
     }
-}
-
-/// A thread of this process does not end: only another program in its place gets rid of it.
-pub fn start_again() -> Outcome {
-    tracing::error!("an attempt hangs; the worker starts again");
-    // Whatever lies where it was started from by now.
-    let program = if cfg!(target_os = "linux") {
-        Ok("/proc/self/exe".into())
-    } else {
-        std::env::current_exe()
-    };
-    let program = program.unwrap_or_else(|_| "tonemill".into());
-    let error = Command::new(program).args(std::env::args_os().skip(1)).exec();
-    tracing::error!(%error, "the worker cannot start again");
-    Outcome::Fault
 }
