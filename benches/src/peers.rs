@@ -11,9 +11,7 @@
 
 pub mod command;
 pub mod contenders;
-pub mod error;
 pub mod looped;
-pub mod machine;
 pub mod markdown;
 pub mod measure;
 pub mod media;
@@ -24,13 +22,12 @@ pub mod probe;
 pub mod proof;
 pub mod report;
 pub mod rounds;
-pub mod statistics;
 pub mod tree_rss;
 pub mod versions;
 pub mod workloads;
 
-use error::PeersError;
-use machine::Machine;
+use crate::error::BenchError;
+use crate::machine::Machine;
 pub use options::Options;
 use place::Place;
 use report::Report;
@@ -40,7 +37,7 @@ use workloads::Workload;
 /// Makes the media, runs every chosen case, writes the report.
 ///
 /// Returns what was wrong with Tonemill's outputs; empty when the work was equal.
-pub fn run(options: &Options) -> Result<Vec<String>, PeersError> {
+pub fn run(options: &Options) -> Result<Vec<String>, BenchError> {
     let place = Place::prepare(options)?;
     let workloads = workloads::chosen(options, &place)?;
     if options.peers.contains(&options::Peer::Moviepy) && workloads.iter().any(Workload::has_peers)

@@ -6,19 +6,16 @@
 mod clips;
 mod long;
 mod memory;
-mod place;
-mod process;
 mod reads;
+mod servers;
 mod waiting;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use self::place::Place;
-pub use self::place::PoolError;
-use crate::peers::machine::Machine;
+use crate::error::{BenchError, file};
+use crate::place::Place;
 
 /// What to measure.
 #[derive(Debug, Parser)]
@@ -56,10 +53,14 @@ pub enum Case {
 }
 
 /// Measures, and writes the report.
-pub async fn run(options: &Options) -> Result<(), PoolError> {
+pub async fn run(options: &Options) -> Result<(), BenchError> {
     let cases = if options.cases.is_empty() { Case::value_variants() } else { &options.cases[..] };
-    let place = Place::prepare()?;
-    let mut report = header()?;
+    let place = Place::prepare("pool", None)?;
+    let mut report = place.header("The worker pool")?;
+    report.push_str(
+        "; Redis with an append-only file, synced every second; s3s-fs\n\
+         on the same disk. Servers, workers and measuring share the cores.\n\n",
+    );
     for case in cases {
         eprintln!("pool: {case:?}");
         let section = match case {
@@ -73,22 +74,7 @@ pub async fn run(options: &Options) -> Result<(), PoolError> {
         report.push_str(&section);
     }
     if let Some(path) = &options.out {
-        std::fs::write(path, report).map_err(|error| PoolError::file("write", path, error))?;
+        std::fs::write(path, report).map_err(file("write", path))?;
     }
     Ok(())
-}
-
-fn header() -> Result<String, PoolError> {
-    let machine = Machine::read()?;
-    let mut text = String::from("# The worker pool\n\n");
-    let gib = machine.memory_bytes >> 30;
-    let Machine { cpu, cores, system, kernel, .. } = machine;
-    let _ = writeln!(text, "{cpu}, {cores} cores, {gib} GiB; {system}, Linux {kernel}");
-    let _ = writeln!(
-        text,
-        "\ntonemill at {}; Redis with an append-only file, synced every second; s3s-fs",
-        place::revision()
-    );
-    let _ = writeln!(text, "on the same disk. Servers, workers and measuring share the cores.\n");
-    Ok(text)
 }

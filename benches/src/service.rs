@@ -5,7 +5,6 @@
 //! for byte, answers are what they should be.
 
 mod deployment;
-mod error;
 mod fair;
 mod figures;
 mod fill;
@@ -14,21 +13,17 @@ mod http;
 mod latency;
 mod ledger;
 mod open_files;
-mod place;
-mod process;
 mod reads;
 mod start;
 mod uploads;
 mod video;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-pub use self::error::ServiceError;
-use self::place::Place;
-use crate::peers::machine::Machine;
+use crate::error::{BenchError, file};
+use crate::place::Place;
 
 /// What to measure.
 #[derive(Debug, Parser)]
@@ -83,10 +78,11 @@ pub enum Case {
 }
 
 /// Measures, and writes the report.
-pub async fn run(options: &Options) -> Result<(), ServiceError> {
+pub async fn run(options: &Options) -> Result<(), BenchError> {
     let cases = if options.cases.is_empty() { Case::value_variants() } else { &options.cases[..] };
-    let place = Place::prepare(options.program.as_deref())?;
-    let mut report = header(&place)?;
+    let place = Place::prepare("service", options.program.as_deref())?;
+    let mut report = place.header("The service")?;
+    report.push_str(". Servers, workers, clients and measuring share the\ncores and the disk.\n\n");
     for case in cases {
         eprintln!("service: {case:?}");
         let section = match case {
@@ -101,24 +97,8 @@ pub async fn run(options: &Options) -> Result<(), ServiceError> {
         report.push_str(&section);
         // After each case, so that an interrupted run keeps what it has measured.
         if let Some(path) = &options.out {
-            std::fs::write(path, &report).map_err(|e| ServiceError::file("write", path, e))?;
+            std::fs::write(path, &report).map_err(file("write", path))?;
         }
     }
     Ok(())
-}
-
-fn header(place: &Place) -> Result<String, ServiceError> {
-    let machine = Machine::read()?;
-    let mut text = String::from("# The service\n\n");
-    let gib = machine.memory_bytes >> 30;
-    let Machine { cpu, cores, system, kernel, .. } = machine;
-    let _ = writeln!(text, "{cpu}, {cores} cores, {gib} GiB; {system}, Linux {kernel}");
-    let _ = writeln!(
-        text,
-        "\ntonemill at {}{}. Servers, workers, clients and measuring share the\n\
-         cores and the disk.\n",
-        place::revision(),
-        if place.is_release { "" } else { ", **not the release build**" },
-    );
-    Ok(text)
 }

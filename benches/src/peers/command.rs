@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::error::PeersError;
+use crate::error::BenchError;
 
 /// A command to run in the run folder.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl CommandLine {
     }
 
     /// Runs it to its end and returns what it wrote to its standard output.
-    pub fn text(&self, folder: &Path) -> Result<String, PeersError> {
+    pub fn text(&self, folder: &Path) -> Result<String, BenchError> {
         let output = self.command(folder).output().map_err(|source| self.missing(source))?;
         if !output.status.success() {
             return Err(self.failed(output.status, &String::from_utf8_lossy(&output.stderr)));
@@ -61,8 +61,8 @@ impl CommandLine {
 
     /// The error for a program that does not start.
     #[must_use]
-    pub fn missing(&self, source: std::io::Error) -> PeersError {
-        PeersError::Missing {
+    pub fn missing(&self, source: std::io::Error) -> BenchError {
+        BenchError::Missing {
             program: self.shown.clone(),
             remedy: "install it (Debian: apt-get install ffmpeg lame mediainfo python3-venv)",
             source,
@@ -71,9 +71,9 @@ impl CommandLine {
 
     /// The error for a program that ends badly; keeps the end of what it said.
     #[must_use]
-    pub fn failed(&self, status: std::process::ExitStatus, stderr: &str) -> PeersError {
+    pub fn failed(&self, status: std::process::ExitStatus, stderr: &str) -> BenchError {
         let tail: Vec<&str> = stderr.trim().lines().rev().take(5).collect();
-        PeersError::Failed {
+        BenchError::Failed {
             command: self.to_string(),
             status: status.to_string(),
             stderr: tail.into_iter().rev().collect::<Vec<_>>().join("\n"),

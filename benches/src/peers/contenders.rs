@@ -8,11 +8,11 @@ use std::fs;
 use serde::Serialize;
 
 use super::command::CommandLine;
-use super::error::{PeersError, file};
-use super::machine;
 use super::moviepy;
 use super::place::Place;
 use super::workloads::Input;
+use crate::error::{BenchError, file};
+use crate::machine;
 
 /// Bits per second that everyone is asked for.
 pub const BITRATE: u64 = 192_000;
@@ -52,7 +52,7 @@ impl Contender {
         inputs: &[Input],
         folder: &str,
         place: &Place,
-    ) -> Result<Vec<CommandLine>, PeersError> {
+    ) -> Result<Vec<CommandLine>, BenchError> {
         Ok(match self {
             Self::Tonemill => vec![tonemill(inputs, folder, place)],
             Self::Ffmpeg => inputs.iter().map(|input| ffmpeg(&input.media, folder)).collect(),
@@ -103,7 +103,7 @@ fn ffmpeg(media: &str, folder: &str) -> CommandLine {
         .with([output])
 }
 
-fn ffmpeg_parallel(inputs: &[Input], place: &Place) -> Result<CommandLine, PeersError> {
+fn ffmpeg_parallel(inputs: &[Input], place: &Place) -> Result<CommandLine, BenchError> {
     let list = place.run.join("clips.txt");
     let stems: Vec<&str> = inputs.iter().map(|input| input.stem.as_str()).collect();
     fs::write(&list, stems.join("\n")).map_err(file("write", &list))?;
@@ -123,7 +123,7 @@ fn lame(input: &Input, folder: &str) -> CommandLine {
 
 /// Which LAME quality the ffmpeg program uses when it is given none, as moviepy gives it none:
 /// found by encoding five seconds both ways and comparing the bytes.
-pub fn ffmpeg_default_quality(place: &Place) -> Result<Option<u8>, PeersError> {
+pub fn ffmpeg_default_quality(place: &Place) -> Result<Option<u8>, BenchError> {
     let noise = "anoisesrc=d=5:r=44100:c=pink:s=1,aformat=cl=stereo";
     let digest = |quality: Option<u8>| {
         let mut command = CommandLine::new("ffmpeg", &["-nostdin", "-v", "error", "-f", "lavfi"])

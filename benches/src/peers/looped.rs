@@ -5,9 +5,9 @@
 //! Opus and FLAC are encoded again: copies would carry Opus' pre-skip and padding into the middle,
 //! where decoders differ, and keep FLAC's frame numbers and its header's length of ten minutes.
 
-use super::error::PeersError;
 use super::media;
 use super::place::{Place, made};
+use crate::error::BenchError;
 
 const MINUTES: u32 = 10;
 const REPEATS: u32 = 60;
@@ -45,7 +45,7 @@ const KINDS: [Kind; 3] = [
 ];
 
 /// The two inputs of every kind, the short one first; made where they are missing.
-pub fn inputs(place: &Place) -> Result<Vec<Looped>, PeersError> {
+pub fn inputs(place: &Place) -> Result<Vec<Looped>, BenchError> {
     made(&place.media.join("memory"))?;
     let mut inputs = Vec::new();
     media::music(place, &path("ten-minutes", "flac"), START_SECONDS, MINUTES * 60)?;
@@ -67,7 +67,7 @@ fn path(length: &str, extension: &str) -> String {
     format!("memory/{length}.{extension}")
 }
 
-fn ten_minutes(place: &Place, kind: &Kind) -> Result<(), PeersError> {
+fn ten_minutes(place: &Place, kind: &Kind) -> Result<(), BenchError> {
     let [codec, bitrate] = kind.encode else { return Ok(()) };
     media::make(place, &path("ten-minutes", kind.extension), |out| {
         let length = (MINUTES * 60).to_string();
@@ -83,7 +83,7 @@ fn ten_minutes(place: &Place, kind: &Kind) -> Result<(), PeersError> {
     })
 }
 
-fn ten_hours(place: &Place, kind: &Kind) -> Result<(), PeersError> {
+fn ten_hours(place: &Place, kind: &Kind) -> Result<(), BenchError> {
     let (video, audio) = (path("ten-minutes", kind.extension), path("ten-minutes", "flac"));
     let (video, audio) = (format!("media/{video}"), format!("media/{audio}"));
     let (more, length) = ((REPEATS - 1).to_string(), (REPEATS * MINUTES * 60).to_string());

@@ -7,7 +7,7 @@ use super::measure::Usage;
 use super::proof::Proof;
 use super::report::Report;
 use super::rounds::{CaseResult, Measurement};
-use super::statistics::Spread;
+use crate::statistics::Spread;
 
 const MEBIBYTE: f64 = 1_048_576.0;
 

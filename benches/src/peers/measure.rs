@@ -15,9 +15,9 @@ use serde::Serialize;
 use wait4::Wait4 as _;
 
 use super::command::CommandLine;
-use super::error::{PeersError, file};
-use super::machine;
 use super::tree_rss::TreeRss;
+use crate::error::{BenchError, file};
+use crate::machine;
 
 /// What one program used for one job.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -61,7 +61,7 @@ impl Usage {
 /// Runs the commands one after the other in `folder`; `output` keeps what they say.
 ///
 /// The standard output goes to `output/stdout`, the standard error to `output/stderr`.
-pub fn run(commands: &[CommandLine], folder: &Path, output: &Path) -> Result<Usage, PeersError> {
+pub fn run(commands: &[CommandLine], folder: &Path, output: &Path) -> Result<Usage, BenchError> {
     let (stdout_path, stderr_path) = (output.join("stdout"), output.join("stderr"));
     let stdout = File::create(&stdout_path).map_err(file("create", &stdout_path))?;
     let stderr = File::create(&stderr_path).map_err(file("create", &stderr_path))?;

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::command::CommandLine;
-use super::error::{PeersError, file};
 use super::place::{Place, made};
 use super::workloads::Input;
+use crate::error::{BenchError, file};
 
 /// Where Debian's package `wesnoth-1.16-music` puts its tracks, below a folder with the version.
 const MUSIC: (&str, &str) = ("/usr/share/games/wesnoth", "data/core/music");
@@ -18,17 +18,17 @@ const LONG_SECONDS: u32 = 3600;
 const PICTURE: &str = "testsrc2=s=320x180:r=10";
 
 /// The long video; its path in the media folder.
-pub fn long(place: &Place) -> Result<&'static str, PeersError> {
+pub fn long(place: &Place) -> Result<&'static str, BenchError> {
     music_video(place, "long.mp4", 0, LONG_SECONDS)
 }
 
 /// The five-minute video, of music that the long one does not hold.
-pub fn five_minutes(place: &Place) -> Result<&'static str, PeersError> {
+pub fn five_minutes(place: &Place) -> Result<&'static str, BenchError> {
     music_video(place, "five-minutes.mp4", LONG_SECONDS, 300)
 }
 
 /// The clips, from places spread evenly over the long video.
-pub fn clips(place: &Place) -> Result<Vec<String>, PeersError> {
+pub fn clips(place: &Place) -> Result<Vec<String>, BenchError> {
     long(place)?;
     made(&place.media.join("clips"))?;
     let length = CLIP_SECONDS.to_string();
@@ -47,7 +47,7 @@ pub fn clips(place: &Place) -> Result<Vec<String>, PeersError> {
 }
 
 /// The WAVs that lame reads.
-pub fn wavs(place: &Place, inputs: &[Input]) -> Result<(), PeersError> {
+pub fn wavs(place: &Place, inputs: &[Input]) -> Result<(), BenchError> {
     made(&place.media.join("wav"))?;
     for input in inputs {
         let name = input.wav.trim_start_matches("media/");
@@ -63,7 +63,7 @@ pub fn wavs(place: &Place, inputs: &[Input]) -> Result<(), PeersError> {
 }
 
 /// A lossless piece of the music, `seconds` from `start`, at 48 kHz.
-pub fn music(place: &Place, name: &str, start: u32, seconds: u32) -> Result<(), PeersError> {
+pub fn music(place: &Place, name: &str, start: u32, seconds: u32) -> Result<(), BenchError> {
     make_checked(place, name, |out| {
         let (inputs, graph) = music_graph(start, seconds)?;
         let settings = ["-map", "[a]", "-c:a", "flac", "-ar", "48000", "-sample_fmt", "s16"];
@@ -97,7 +97,7 @@ fn music_video(
     name: &'static str,
     start: u32,
     seconds: u32,
-) -> Result<&'static str, PeersError> {
+) -> Result<&'static str, BenchError> {
     make_checked(place, name, |out| {
         let (inputs, graph) = music_graph(start, seconds)?;
         let picture = format!("{}:v", inputs.len() / 2);
@@ -113,7 +113,7 @@ fn music_video(
 }
 
 /// `-i` options for all tracks, and a filter graph that gives a piece of their concatenation.
-fn music_graph(start: u32, seconds: u32) -> Result<(Vec<String>, String), PeersError> {
+fn music_graph(start: u32, seconds: u32) -> Result<(Vec<String>, String), BenchError> {
     let tracks = tracks()?;
     let pads = (0..tracks.len()).map(|track| format!("[{track}:a]")).collect::<Vec<_>>().concat();
     let graph = format!(
@@ -125,7 +125,7 @@ fn music_graph(start: u32, seconds: u32) -> Result<(Vec<String>, String), PeersE
 }
 
 /// All tracks, by name.
-fn tracks() -> Result<Vec<PathBuf>, PeersError> {
+fn tracks() -> Result<Vec<PathBuf>, BenchError> {
     let (root, below) = MUSIC;
     let mut tracks = Vec::new();
     for version in fs::read_dir(root).into_iter().flatten().flatten() {
@@ -135,7 +135,7 @@ fn tracks() -> Result<Vec<PathBuf>, PeersError> {
     tracks.retain(|track| track.extension().is_some_and(|extension| extension == "ogg"));
     tracks.sort();
     if tracks.is_empty() {
-        return Err(PeersError::NoMusic { folder: format!("{root}/*/{below}") });
+        return Err(BenchError::NoMusic { folder: format!("{root}/*/{below}") });
     }
     Ok(tracks)
 }
@@ -152,15 +152,15 @@ pub fn make(
     place: &Place,
     name: &str,
     command: impl FnOnce(String) -> CommandLine,
-) -> Result<(), PeersError> {
+) -> Result<(), BenchError> {
     make_checked(place, name, |out| Ok(command(out)))
 }
 
 fn make_checked(
     place: &Place,
     name: &str,
-    command: impl FnOnce(String) -> Result<CommandLine, PeersError>,
-) -> Result<(), PeersError> {
+    command: impl FnOnce(String) -> Result<CommandLine, BenchError>,
+) -> Result<(), BenchError> {
     let path = place.media.join(name);
     if path.exists() {
         return Ok(());

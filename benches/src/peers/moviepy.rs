@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::command::CommandLine;
-use super::error::{PeersError, file};
 use super::place::Place;
+use crate::error::{BenchError, file};
 
 /// What `pip freeze` said after `pip install moviepy` under Python 3.11.
 const REQUIREMENTS: &str = include_str!("moviepy/requirements.txt");
@@ -13,7 +13,7 @@ const SCRIPT: &str = include_str!("moviepy/convert.py");
 const SCRIPT_NAME: &str = "moviepy_convert.py";
 
 /// Makes the virtual environment unless it holds these very versions, and writes the script.
-pub fn install(place: &Place, python: &str) -> Result<(), PeersError> {
+pub fn install(place: &Place, python: &str) -> Result<(), BenchError> {
     let script = place.run.join(SCRIPT_NAME);
     fs::write(&script, SCRIPT).map_err(file("write", &script))?;
     if is_installed(place) {
@@ -59,7 +59,7 @@ pub fn command(inputs: &[String], folder: &str) -> CommandLine {
 /// The versions of moviepy and Python.
 ///
 /// Asked of the package, for moviepy 2.2.1 calls itself 2.1.2.
-pub fn version(place: &Place) -> Result<String, PeersError> {
+pub fn version(place: &Place) -> Result<String, BenchError> {
     let show = "import importlib.metadata as m, platform as p; \
                 print('moviepy', m.version('moviepy') + ', Python', p.python_version())";
     let text = CommandLine::new("venv/bin/python", &["-c", show]).text(&place.run)?;

@@ -8,8 +8,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::error::{PeersError, file};
 use super::options::Options;
+use crate::error::{BenchError, file};
 
 /// The folders of a comparison; all absolute.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Place {
 
 impl Place {
     /// Makes the folders and the links.
-    pub fn prepare(options: &Options) -> Result<Self, PeersError> {
+    pub fn prepare(options: &Options) -> Result<Self, BenchError> {
         let work = made(&options.work)?;
         let media = made(options.media.as_deref().unwrap_or(&work.join("media")))?;
         let run = made(&work.join("run"))?;
@@ -39,7 +39,7 @@ impl Place {
             Some(video) => Some(link_video(video, &run)?),
             None => None,
         };
-        let tonemill = options.tonemill.canonicalize().map_err(|source| PeersError::Missing {
+        let tonemill = options.tonemill.canonicalize().map_err(|source| BenchError::Missing {
             program: options.tonemill.display().to_string(),
             remedy: "build it with `cargo build --release` or name it with --tonemill",
             source,
@@ -48,7 +48,7 @@ impl Place {
     }
 
     /// An empty folder `out/…` for the outputs of one program, seen from `run`.
-    pub fn empty_output(&self, folder: &str) -> Result<(), PeersError> {
+    pub fn empty_output(&self, folder: &str) -> Result<(), BenchError> {
         let path = self.run.join(folder);
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(file("empty", &path)(error)),
@@ -68,11 +68,11 @@ impl Place {
 }
 
 /// Links to the folder of the video, not to the file: some programs look at a link's target name.
-fn link_video(video: &Path, run: &Path) -> Result<String, PeersError> {
+fn link_video(video: &Path, run: &Path) -> Result<String, BenchError> {
     let video = video.canonicalize().map_err(file("find", video))?;
     let (Some(folder), Some(name)) = (video.parent(), video.file_name().and_then(|n| n.to_str()))
     else {
-        return Err(PeersError::Unreadable {
+        return Err(BenchError::Unreadable {
             what: "--video".to_owned(),
             detail: "not a file with a UTF-8 name".to_owned(),
         });
@@ -81,7 +81,7 @@ fn link_video(video: &Path, run: &Path) -> Result<String, PeersError> {
     Ok(format!("video/{name}"))
 }
 
-fn link(target: &Path, link: &Path) -> Result<(), PeersError> {
+fn link(target: &Path, link: &Path) -> Result<(), BenchError> {
     match fs::remove_file(link) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(file("replace", link)(error)),
         _ => symlink(target, link).map_err(file("create", link)),
@@ -89,7 +89,7 @@ fn link(target: &Path, link: &Path) -> Result<(), PeersError> {
 }
 
 /// Creates the folder where it is missing.
-pub fn made(folder: &Path) -> Result<PathBuf, PeersError> {
+pub fn made(folder: &Path) -> Result<PathBuf, BenchError> {
     fs::create_dir_all(folder).map_err(file("create", folder))?;
     folder.canonicalize().map_err(file("find", folder))
 }

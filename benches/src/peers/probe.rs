@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::command::CommandLine;
-use super::error::{PeersError, file};
+use crate::error::{BenchError, file};
 
 /// The first audio stream of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,7 +24,7 @@ pub struct Audio {
 }
 
 /// Asks ffprobe; `path` is seen from `folder`.
-pub fn audio(path: &str, folder: &Path) -> Result<Audio, PeersError> {
+pub fn audio(path: &str, folder: &Path) -> Result<Audio, BenchError> {
     let entries = "stream=codec_name,bit_rate,sample_rate,channels";
     let arguments = ["-v", "error", "-select_streams", "a:0", "-show_entries", entries];
     let answer =
@@ -34,7 +34,7 @@ pub fn audio(path: &str, folder: &Path) -> Result<Audio, PeersError> {
         Value::String(text) => text.parse().ok(),
         value => value.as_u64(),
     };
-    let unreadable = || PeersError::Unreadable {
+    let unreadable = || BenchError::Unreadable {
         what: format!("ffprobe on {path}"),
         detail: "no audio stream with a codec, a rate and channels".to_owned(),
     };
@@ -58,7 +58,7 @@ pub struct EncoderHeader {
 }
 
 /// Asks mediainfo.
-pub fn encoder_header(path: &str, folder: &Path) -> Result<EncoderHeader, PeersError> {
+pub fn encoder_header(path: &str, folder: &Path) -> Result<EncoderHeader, BenchError> {
     let answer = json(&CommandLine::new("mediainfo", &["--Output=JSON", path]), folder)?;
     let tracks = answer["media"]["track"].as_array().cloned().unwrap_or_default();
     let audio = tracks.into_iter().find(|track| track["@type"] == "Audio").unwrap_or_default();
@@ -71,7 +71,7 @@ pub fn encoder_header(path: &str, folder: &Path) -> Result<EncoderHeader, PeersE
 }
 
 /// How long the container says that its first audio stream is, or else the whole file.
-pub fn declared_seconds(path: &str, folder: &Path) -> Result<Option<f64>, PeersError> {
+pub fn declared_seconds(path: &str, folder: &Path) -> Result<Option<f64>, BenchError> {
     let entries = "stream=duration:format=duration";
     let arguments = ["-v", "error", "-select_streams", "a:0", "-show_entries", entries];
     let command = CommandLine::new("ffprobe", &arguments).with(own(["-of", "json", path]));
@@ -83,7 +83,7 @@ pub fn declared_seconds(path: &str, folder: &Path) -> Result<Option<f64>, PeersE
 /// Samples (of one channel) that ffmpeg decodes from the first audio stream.
 ///
 /// It honours the delay and padding in LAME's tag, edit lists, and the pre-skip of Opus.
-pub fn decoded_samples(path: &str, audio: &Audio, folder: &Path) -> Result<u64, PeersError> {
+pub fn decoded_samples(path: &str, audio: &Audio, folder: &Path) -> Result<u64, BenchError> {
     let command = CommandLine::new("ffmpeg", &["-nostdin", "-v", "error", "-i", path]).with(own([
         "-map",
         "0:a:0",
@@ -120,9 +120,9 @@ fn count(mut stream: impl io::Read) -> io::Result<u64> {
     }
 }
 
-fn json(command: &CommandLine, folder: &Path) -> Result<Value, PeersError> {
+fn json(command: &CommandLine, folder: &Path) -> Result<Value, BenchError> {
     let text = command.text(folder)?;
-    serde_json::from_str(&text).map_err(|error| PeersError::Unreadable {
+    serde_json::from_str(&text).map_err(|error| BenchError::Unreadable {
         what: command.to_string(),
         detail: error.to_string(),
     })

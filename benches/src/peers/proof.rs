@@ -5,10 +5,10 @@ use std::fs;
 use serde::Serialize;
 
 use super::contenders::{BITRATE, Contender};
-use super::error::{PeersError, file};
 use super::place::Place;
 use super::probe::{self, Audio, EncoderHeader};
 use super::workloads::Workload;
+use crate::error::{BenchError, file};
 
 /// Samples of one MP3 frame: the most by which Tonemill may miss the length of its source.
 pub const FRAME: i64 = 1152;
@@ -30,7 +30,7 @@ pub struct Source {
 
 impl Source {
     /// Decodes every input of the workload.
-    pub fn read(workload: &Workload, place: &Place) -> Result<Vec<Self>, PeersError> {
+    pub fn read(workload: &Workload, place: &Place) -> Result<Vec<Self>, BenchError> {
         let read = |path: &String| {
             let audio = probe::audio(path, &place.run)?;
             let samples = probe::decoded_samples(path, &audio, &place.run)?;
@@ -72,13 +72,13 @@ impl Proof {
         workload: &Workload,
         sources: &[Source],
         place: &Place,
-    ) -> Result<Self, PeersError> {
+    ) -> Result<Self, BenchError> {
         let folder = workload.folder(contender);
         let read = |(input, source): (&super::workloads::Input, &Source)| {
             let path = input.output(&folder);
             let audio = probe::audio(&path, &place.run)?;
             let samples = probe::decoded_samples(&path, &audio, &place.run)?;
-            Ok(Output {
+            Ok::<_, BenchError>(Output {
                 longer_by_samples: difference(samples, audio.sample_rate, source),
                 header: probe::encoder_header(&path, &place.run)?,
                 bytes: size(place, &path)?,
@@ -126,7 +126,7 @@ fn difference(samples: u64, rate: u64, source: &Source) -> i64 {
 }
 
 /// The size of a file that is seen from the run folder.
-pub fn size(place: &Place, path: &str) -> Result<u64, PeersError> {
+pub fn size(place: &Place, path: &str) -> Result<u64, BenchError> {
     let path = place.run.join(path);
     fs::metadata(&path).map(|metadata| metadata.len()).map_err(file("find", &path))
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::contenders::Contender;
-use super::error::{PeersError, file};
-use super::machine::{self, Machine};
 use super::markdown;
 use super::place::{Place, made};
 use super::rounds::CaseResult;
 use super::versions::Versions;
+use crate::error::{BenchError, file};
+use crate::machine::{self, Machine};
 
 /// Everything that was found.
 #[derive(Debug, Serialize)]
@@ -47,7 +47,7 @@ impl Report {
     }
 
     /// Writes `path` and, beside it, `path` with the extension `json`.
-    pub fn write(&mut self, path: &Path, place: &Place) -> Result<(), PeersError> {
+    pub fn write(&mut self, path: &Path, place: &Place) -> Result<(), BenchError> {
         self.own_peak_bytes = machine::own_peak_bytes()?;
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             made(folder)?;

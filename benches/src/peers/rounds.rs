@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::contenders::Contender;
-use super::error::{PeersError, file};
 use super::measure::{self, Usage};
 use super::place::Place;
 use super::proof::{self, Proof, Source};
 use super::workloads::Workload;
+use crate::error::{BenchError, file};
 
 /// One contender in one round.
 #[derive(Debug, Serialize)]
@@ -58,7 +58,7 @@ impl CaseResult {
 }
 
 /// Runs all rounds of a workload.
-pub fn compare(workload: &Workload, place: &Place) -> Result<CaseResult, PeersError> {
+pub fn compare(workload: &Workload, place: &Place) -> Result<CaseResult, BenchError> {
     warm_cache(workload, place)?;
     let mut measurements = Vec::new();
     for round in 0..workload.rounds {
@@ -86,7 +86,7 @@ fn order(contenders: &[Contender], round: u32) -> Vec<Contender> {
 }
 
 /// Reads every input once, so that the first contender does not pay for the disk.
-fn warm_cache(workload: &Workload, place: &Place) -> Result<(), PeersError> {
+fn warm_cache(workload: &Workload, place: &Place) -> Result<(), BenchError> {
     let wavs = workload.contenders.contains(&Contender::Lame);
     for input in &workload.inputs {
         for path in [Some(&input.media), wavs.then_some(&input.wav)].into_iter().flatten() {
@@ -104,13 +104,13 @@ fn measure_one(
     round: u32,
     workload: &Workload,
     place: &Place,
-) -> Result<Measurement, PeersError> {
+) -> Result<Measurement, BenchError> {
     let folder = workload.folder(contender);
     place.empty_output(&folder)?;
     let commands = contender.commands(&workload.inputs, &folder, place)?;
     let usage = measure::run(&commands, &place.run, &place.run.join(&folder))?;
     let sizes = workload.inputs.iter().map(|input| proof::size(place, &input.output(&folder)));
-    let bytes = sizes.sum::<Result<u64, PeersError>>()?;
+    let bytes = sizes.sum::<Result<u64, BenchError>>()?;
     let own_report = match contender {
         Contender::Tonemill => own_report(&folder, place)?,
         _ => Vec::new(),
@@ -119,7 +119,7 @@ fn measure_one(
 }
 
 /// The JSON lines that Tonemill printed.
-fn own_report(folder: &str, place: &Place) -> Result<Vec<Value>, PeersError> {
+fn own_report(folder: &str, place: &Place) -> Result<Vec<Value>, BenchError> {
     let path = place.run.join(folder).join("stdout");
     let said = fs::read_to_string(&path).map_err(file("read", &path))?;
     let lines = place.without_machine_paths(&said);
@@ -133,7 +133,7 @@ fn finish(
     workload: &Workload,
     measurements: Vec<Measurement>,
     place: &Place,
-) -> Result<CaseResult, PeersError> {
+) -> Result<CaseResult, BenchError> {
     eprintln!("{}: decoding sources and outputs for the proof", workload.name);
     let sources = Source::read(workload, place)?;
     let mut proofs = Vec::new();

@@ -5,10 +5,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::command::CommandLine;
-use super::error::PeersError;
 use super::moviepy;
 use super::options::{Options, Peer};
 use super::place::Place;
+use crate::error::BenchError;
 
 /// Versions, each as the program itself gives it; `None` where it took no part.
 #[derive(Debug, Serialize)]
@@ -29,7 +29,7 @@ pub struct Versions {
 
 impl Versions {
     /// Asks every program.
-    pub fn read(options: &Options, place: &Place) -> Result<Self, PeersError> {
+    pub fn read(options: &Options, place: &Place) -> Result<Self, BenchError> {
         let here = Path::new(".");
         let first = |command: CommandLine, folder: &Path| {
             command.text(folder).map(|text| text.lines().next().unwrap_or("").trim().to_owned())

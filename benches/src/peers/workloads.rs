@@ -1,11 +1,11 @@
 //! What is converted: the cases of the command line as lists of inputs and contenders.
 
 use super::contenders::Contender;
-use super::error::PeersError;
 use super::looped;
 use super::media;
 use super::options::{Case, Options, Peer};
 use super::place::Place;
+use crate::error::BenchError;
 
 /// One thing to compare.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Input {
 }
 
 /// The chosen workloads, their media made.
-pub fn chosen(options: &Options, place: &Place) -> Result<Vec<Workload>, PeersError> {
+pub fn chosen(options: &Options, place: &Place) -> Result<Vec<Workload>, BenchError> {
     let mut workloads = Vec::new();
     for case in options.all_cases() {
         for (name, about, inputs) in described(case, place)? {
@@ -84,7 +84,7 @@ pub fn chosen(options: &Options, place: &Place) -> Result<Vec<Workload>, PeersEr
 }
 
 /// Name, description and inputs of the workloads of a case; makes the inputs.
-fn described(case: Case, place: &Place) -> Result<Vec<Described>, PeersError> {
+fn described(case: Case, place: &Place) -> Result<Vec<Described>, BenchError> {
     let one = |name: &str, about: &str, inputs| vec![(name.to_owned(), about.to_owned(), inputs)];
     Ok(match case {
         Case::Long => one("long", LONG, vec![Input::in_media(media::long(place)?)]),

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use tonemill_job::message::Finished;
 
 use super::Options;
-use super::place::{Place, PoolError, Servers, log_of, read, same_length};
-use super::process::cpu_time;
-use crate::peers::statistics::Spread;
+use super::servers::{Servers, log_of, same_length};
+use crate::error::BenchError;
+use crate::place::Place;
+use crate::process::cpu_time;
+use crate::statistics::Spread;
 
 fn ms(duration: Duration, jobs: usize) -> f64 {
     duration.as_secs_f64() * 1000.0 / jobs as f64
@@ -27,8 +29,8 @@ fn codec_cpu(outputs: &[Finished]) -> Duration {
 }
 
 /// Jobs a second, and where the CPU time goes.
-pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, PoolError> {
-    let clip = read(&place.video("clip-1s.mp4", 1, &[])?)?;
+pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, BenchError> {
+    let clip = place.video_bytes(1)?;
     let jobs = options.clips;
     let mut text = format!(
         "## Clips\n\n{jobs} videos of one second ({} bytes), queued beforehand; one worker with its\n\
@@ -50,12 +52,12 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
             messages.push(servers.upload(&clip).await?);
         }
         let pids = [worker.pid(), servers.redis.pid(), servers.s3.pid()];
-        let before = pids.map(|pid| cpu_time(pid).unwrap_or_default());
+        let before = pids.map(cpu_time);
         let started = Instant::now();
         servers.queue.enqueue(&messages).await?;
         let outputs = servers.ends(jobs).await?;
         let took = started.elapsed();
-        let after = pids.map(|pid| cpu_time(pid).unwrap_or_default());
+        let after = pids.map(cpu_time);
         let used: Vec<Duration> =
             after.iter().zip(before).map(|(a, b)| a.saturating_sub(b)).collect();
         same_length(&outputs)?;
@@ -83,12 +85,12 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
 }
 
 /// What clips take that come one at a time.
-async fn alone_and_beside(place: &Place, clip: &Bytes) -> Result<String, PoolError> {
+async fn alone_and_beside(place: &Place, clip: &Bytes) -> Result<String, BenchError> {
     let mut text = String::from(
         "One clip at a time, from queueing to the event; medians of 100 in ms.\n\n\
          | beside | whole | of which the conversion, with its reads and writes |\n|---|--:|--:|\n",
     );
-    let film = read(&place.video("video-2h.mp4", 7200, &[])?)?;
+    let film = place.video_bytes(7200)?;
     for (name, other) in [("nothing", None), ("a film of two hours", Some(&film))] {
         let [whole, converting] = one_at_a_time(place, clip, other).await?;
         let _ = writeln!(text, "| {name} | {whole:.1} | {converting:.1} |");
@@ -102,7 +104,7 @@ async fn one_at_a_time(
     place: &Place,
     clip: &Bytes,
     other: Option<&Bytes>,
-) -> Result<[f64; 2], PoolError> {
+) -> Result<[f64; 2], BenchError> {
     let servers = Servers::start().await?;
     let _worker = servers.worker(place, &["--log", "warn"], &log_of("lone"))?;
     let (mut whole, mut converting) = (Vec::new(), Vec::new());
@@ -117,7 +119,7 @@ async fn one_at_a_time(
         servers.queue.enqueue(&[message]).await?;
         let outputs = servers.ends(1).await?;
         if outputs[0].duration_seconds > 60.0 {
-            return Err(PoolError::Work("the other job ended too early".to_owned()));
+            return Err(BenchError::work("the other job ended too early".to_owned()));
         }
         whole.push(started.elapsed().as_secs_f64() * 1e3);
         converting.push(outputs[0].report["timing"]["wall_seconds"].as_f64().unwrap_or(0.0) * 1e3);

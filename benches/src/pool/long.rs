@@ -2,23 +2,24 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::Options;
-use super::place::{Place, PoolError, Servers, log_of, read};
-use crate::peers::statistics::Spread;
+use super::servers::{Servers, log_of};
+use crate::error::BenchError;
+use crate::place::Place;
+use crate::statistics::Spread;
 
 /// A long video by a worker and by `tonemill convert`, in turns.
-pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, PoolError> {
-    let path = place.video("long-30min.mp4", 1800, &[])?;
-    let video = read(&path)?;
+pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, BenchError> {
+    let path = place.video(1800)?;
+    let video = place.video_bytes(1800)?;
     let servers = Servers::start().await?;
     let log = log_of("long");
     let _worker = servers.worker(place, &["--log", "warn"], &log)?;
-    let warm = servers.upload(&read(&place.video("clip-1s.mp4", 1, &[])?)?).await?;
+    let warm = servers.upload(&place.video_bytes(1)?).await?;
     servers.queue.enqueue(&[warm]).await?;
     servers.ends(1).await?;
     let mut text = format!(
@@ -37,7 +38,7 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
             (by_worker(&servers, &video).await?, by_convert(place, &path)?)
         };
         if worker.audio != convert.audio {
-            return Err(PoolError::Work("worker and convert made different audio".to_owned()));
+            return Err(BenchError::work("worker and convert made different audio".to_owned()));
         }
         let share = convert.seconds / worker.seconds;
         shares.push(share);
@@ -63,7 +64,7 @@ struct Conversion {
     audio: String,
 }
 
-async fn by_worker(servers: &Servers, video: &Bytes) -> Result<Conversion, PoolError> {
+async fn by_worker(servers: &Servers, video: &Bytes) -> Result<Conversion, BenchError> {
     let message = servers.upload(video).await?;
     let started = Instant::now();
     servers.queue.enqueue(&[message]).await?;
@@ -73,17 +74,10 @@ async fn by_worker(servers: &Servers, video: &Bytes) -> Result<Conversion, PoolE
     Ok(Conversion { seconds, audio: outputs[0].audio_blake3.clone() })
 }
 
-fn by_convert(place: &Place, path: &Path) -> Result<Conversion, PoolError> {
-    let output = std::env::temp_dir().join(format!("tonemill-pool-{}.mp3", std::process::id()));
-    let mut command = place.program();
-    command.arg("convert").arg(path).arg("-o").arg(&output).args(["--json", "--force"]);
+fn by_convert(place: &Place, path: &Path) -> Result<Conversion, BenchError> {
     let started = Instant::now();
-    let done = command.stderr(Stdio::null()).output();
+    let report = place.convert(path)?;
     let seconds = started.elapsed().as_secs_f64();
-    let _ = std::fs::remove_file(output);
-    let done = done.map_err(|error| PoolError::file("run", path, error))?;
-    let report: serde_json::Value =
-        serde_json::from_slice(&done.stdout).map_err(|error| PoolError::Work(error.to_string()))?;
     let audio = report["output"]["audio_blake3"].as_str().unwrap_or_default().to_owned();
     Ok(Conversion { seconds, audio })
 }

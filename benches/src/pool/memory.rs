@@ -3,15 +3,16 @@
 use std::fmt::Write as _;
 
 use super::Options;
-use super::place::{Place, PoolError, Servers, log_of, read, same_length};
-use super::process::resident_bytes;
+use super::servers::{Servers, log_of, same_length};
+use crate::error::BenchError;
+use crate::place::Place;
 
 /// Memory of a worker with long jobs, and after many short ones.
-pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, PoolError> {
+pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, BenchError> {
     let mut text = String::from("## Memory\n\n| worker | resident MiB |\n|---|--:|\n");
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     {
-        let video = read(&place.video("video-2h.mp4", 7200, &[])?)?;
+        let video = place.video_bytes(7200)?;
         let servers = Servers::start().await?;
         let worker = servers.worker(place, &["--log", "warn", "--jobs", "8"], &log_of("long"))?;
         let mut messages = Vec::new();
@@ -21,7 +22,7 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
         servers.queue.enqueue(&messages).await?;
         let outputs = servers.ends(8).await?;
         same_length(&outputs)?;
-        let (_, peak) = resident_bytes(worker.pid()).unwrap_or_default();
+        let (_, peak) = worker.resident_bytes();
         let size = video.len() >> 20;
         let _ = writeln!(
             text,
@@ -29,7 +30,7 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
             mib(peak)
         );
     }
-    let clip = read(&place.video("clip-1s.mp4", 1, &[])?)?;
+    let clip = place.video_bytes(1)?;
     let servers = Servers::start().await?;
     let worker = servers.worker(place, &["--log", "warn"], &log_of("short"))?;
     let mut done = 0;
@@ -44,7 +45,7 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
             servers.ends(messages.len()).await?;
         }
         servers.empty().await?;
-        let (now, peak) = resident_bytes(worker.pid()).unwrap_or_default();
+        let (now, peak) = worker.resident_bytes();
         let _ = writeln!(
             text,
             "| after {done} clips: now / peak | {:.0} / {:.0} |",

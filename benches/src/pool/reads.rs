@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::place::{Place, PoolError, Servers, log_of, read};
+use super::servers::{Servers, log_of};
+use crate::error::BenchError;
+use crate::place::{Place, read};
 
 /// What one job reads of its object.
-pub(super) async fn measure(place: &Place) -> Result<String, PoolError> {
+pub(super) async fn measure(place: &Place) -> Result<String, BenchError> {
     let mut text = String::from(
         "## Reads\n\nOne job each, ten minutes of video. Requests are ranged GETs; a HEAD comes before,\n\
          and the output takes one PUT, or as many parts as it has 8 MiB, and two calls around them.\n\n\
@@ -20,7 +22,7 @@ pub(super) async fn measure(place: &Place) -> Result<String, PoolError> {
         ("AVI", "reads.avi", &[]),
     ];
     for (what, name, ffmpeg) in files {
-        let video = read(&place.video(name, 600, ffmpeg)?)?;
+        let video = read(&place.video_with(name, 600, ffmpeg)?)?;
         let servers = Servers::start().await?;
         let log = log_of("reads");
         let _worker = servers.worker(place, &["--log", "warn,tonemill_worker=debug"], &log)?;
@@ -30,9 +32,9 @@ pub(super) async fn measure(place: &Place) -> Result<String, PoolError> {
         let lines = read(&log)?;
         let lines = String::from_utf8_lossy(&lines);
         let line = lines.lines().find(|line| line.contains("input read"));
-        let line = line.ok_or_else(|| PoolError::Work("the worker did not say".to_owned()))?;
+        let line = line.ok_or_else(|| BenchError::work("the worker did not say".to_owned()))?;
         let fields: serde_json::Value =
-            serde_json::from_str(line).map_err(|error| PoolError::Work(error.to_string()))?;
+            serde_json::from_str(line).map_err(|error| BenchError::work(error.to_string()))?;
         let number = |name: &str| fields[name].as_u64().unwrap_or(0);
         let (bytes, requests) = (number("bytes"), number("requests"));
         let _ = writeln!(

@@ -10,11 +10,12 @@ use tonemill_job::{JobEvent, JobId, JobMessage, ObjectKey};
 use tonemill_testbed::redis::RedisServer;
 
 use super::Options;
-use super::place::{PoolError, queue};
-use crate::peers::statistics::Spread;
+use super::servers::queue;
+use crate::error::BenchError;
+use crate::statistics::Spread;
 
 /// Queueing, receiving and settling while many wait.
-pub(super) async fn measure(options: &Options) -> Result<String, PoolError> {
+pub(super) async fn measure(options: &Options) -> Result<String, BenchError> {
     let mut text = String::from(
         "## A full queue\n\nOne client, one call at a time, in turns on two servers; medians of 2,000 in\n\
          µs. Memory is that of Redis (`used_memory`) beyond the empty server's, by the number of\n\
@@ -51,7 +52,7 @@ struct FullQueue {
 }
 
 impl FullQueue {
-    async fn start(waiting: usize) -> Result<Self, PoolError> {
+    async fn start(waiting: usize) -> Result<Self, BenchError> {
         let redis = RedisServer::start();
         let queue = queue(&redis)?;
         let empty = redis.used_memory();
@@ -66,7 +67,7 @@ impl FullQueue {
     }
 
     /// Queues a job, takes the oldest, and settles it.
-    async fn work_off_one(&mut self) -> Result<(), PoolError> {
+    async fn work_off_one(&mut self) -> Result<(), BenchError> {
         let job = [message()];
         let at = Instant::now();
         self.queue.enqueue(&job).await?;
@@ -74,7 +75,7 @@ impl FullQueue {
         let at = Instant::now();
         let delivery = self.queue.receive(Duration::ZERO).await?;
         self.times[1].push(at.elapsed());
-        let delivery = delivery.ok_or_else(|| PoolError::Work("no job".to_owned()))?;
+        let delivery = delivery.ok_or_else(|| BenchError::work("no job".to_owned()))?;
         let event = JobEvent {
             v: VERSION,
             job: delivery.message.job,
@@ -87,7 +88,7 @@ impl FullQueue {
         let end = Settlement::End { event, reply: delivery.message.reply.clone() };
         let at = Instant::now();
         if self.queue.settle(&delivery.lease, &end).await? != Hold::Held {
-            return Err(PoolError::Work("a lease was lost".to_owned()));
+            return Err(BenchError::work("a lease was lost".to_owned()));
         }
         self.times[2].push(at.elapsed());
         Ok(())

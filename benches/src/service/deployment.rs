@@ -9,10 +9,10 @@ use tonemill_ledger::{Ledger, LedgerConfig};
 use tonemill_testbed::redis::RedisServer;
 use tonemill_testbed::s3::S3Server;
 
-use super::error::ServiceError;
 use super::http::{ADMIN, Connection, PASSWORD, add_user, log_in};
-use super::place::Place;
-use super::process::Process;
+use crate::error::{BenchError, file};
+use crate::place::Place;
+use crate::process::Process;
 
 /// Where the objects are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) struct Deployment {
 
 impl Deployment {
     /// `tonemill serve`, with these arguments besides the usual.
-    pub(super) fn embedded(place: &Place, arguments: &[&str]) -> Result<Self, ServiceError> {
+    pub(super) fn embedded(place: &Place, arguments: &[&str]) -> Result<Self, BenchError> {
         let folder = folder()?;
         let mut command = place.program();
         command.arg("serve").arg("--data").arg(folder.path()).args(arguments);
@@ -44,7 +44,7 @@ impl Deployment {
     }
 
     /// `tonemill api`, with Redis, a store and a ledger in `SQLite`; no workers.
-    pub(super) fn api(place: &Place, store: Store) -> Result<Self, ServiceError> {
+    pub(super) fn api(place: &Place, store: Store) -> Result<Self, BenchError> {
         let folder = folder()?;
         let redis = RedisServer::start();
         let s3 = (store == Store::S3).then(S3Server::start);
@@ -57,27 +57,27 @@ impl Deployment {
     }
 
     /// `tonemill worker`, for an API alone.
-    pub(super) fn worker(&self, place: &Place) -> Result<Process, ServiceError> {
+    pub(super) fn worker(&self, place: &Place) -> Result<Process, BenchError> {
         let mut command = place.program();
         command.args(["worker", "--log", "warn"]);
         let redis = self.redis.as_ref();
-        let redis = redis.ok_or_else(|| ServiceError::work("the workers are in the service"))?;
+        let redis = redis.ok_or_else(|| BenchError::work("the workers are in the service"))?;
         parts(&mut command, redis, self.s3.as_ref(), self.folder.path());
         Process::start(&mut command, self.folder.path().join("worker.log"))
     }
 
     /// The ledger that it uses, beside it.
-    pub(super) async fn ledger(&self) -> Result<Ledger, ServiceError> {
+    pub(super) async fn ledger(&self) -> Result<Ledger, BenchError> {
         Ok(Ledger::open(LedgerConfig::new(ledger_url(self.folder.path()))).await?)
     }
 
     /// The administrator.
-    pub(super) async fn admin(&self) -> Result<Connection, ServiceError> {
+    pub(super) async fn admin(&self) -> Result<Connection, BenchError> {
         Connection::with(self.address, &log_in(self.address, ADMIN).await?).await
     }
 
     /// The access token of a new user.
-    pub(super) async fn user(&self, name: &str) -> Result<String, ServiceError> {
+    pub(super) async fn user(&self, name: &str) -> Result<String, BenchError> {
         add_user(&mut self.admin().await?, name).await
     }
 
@@ -98,14 +98,14 @@ impl Deployment {
     }
 }
 
-pub(super) fn folder() -> Result<TempDir, ServiceError> {
+pub(super) fn folder() -> Result<TempDir, BenchError> {
     let folder = tempfile::Builder::new().prefix("tonemill-service-").tempdir();
-    folder.map_err(|error| ServiceError::file("make", &std::env::temp_dir(), error))
+    folder.map_err(file("make", &std::env::temp_dir()))
 }
 
-fn temporary(folder: &Path) -> Result<PathBuf, ServiceError> {
+fn temporary(folder: &Path) -> Result<PathBuf, BenchError> {
     let path = folder.join("tmp");
-    std::fs::create_dir(&path).map_err(|error| ServiceError::file("make", &path, error))?;
+    std::fs::create_dir(&path).map_err(file("make", &path))?;
     Ok(path)
 }
 
@@ -119,7 +119,7 @@ pub(super) fn ledger_url(folder: &Path) -> String {
 pub(super) fn listen(
     command: &mut Command,
     folder: &Path,
-) -> Result<(Process, SocketAddr), ServiceError> {
+) -> Result<(Process, SocketAddr), BenchError> {
     command.args(["--listen", "127.0.0.1:0", "--requests", "1000000", "--log", "warn"]);
     command.args(["--access-token", "12:00:00"]);
     command.env("TONEMILL_ADMIN_PASSWORD", PASSWORD);
@@ -134,9 +134,5 @@ fn parts(command: &mut Command, redis: &RedisServer, s3: Option<&S3Server>, fold
         command.env("TONEMILL_FOLDER", folder);
         return;
     };
-    command.env("TONEMILL_S3_ENDPOINT", &s3.endpoint);
-    command.env("TONEMILL_S3_BUCKET", &s3.bucket);
-    command.env("TONEMILL_S3_REGION", &s3.region);
-    command.env("TONEMILL_S3_ACCESS_KEY_ID", &s3.access_key_id);
-    command.env("TONEMILL_S3_SECRET_ACCESS_KEY", &s3.secret_access_key);
+    command.envs(s3.variables());
 }

@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::Options;
 use super::deployment::{Deployment, Store};
-use super::error::ServiceError;
 use super::figures::Figures;
 use super::follow::{Followed, follow, submit};
 use super::http::{Connection, add_user};
-use super::place::Place;
+use crate::error::BenchError;
+use crate::place::Place;
 
 const OTHERS: usize = 99;
 /// Connections over which the first user submits.
@@ -25,7 +25,7 @@ const CONNECTIONS: usize = 8;
 const UNDER_WAY: u64 = 20;
 
 /// Everybody one job, without and behind one user's thousands.
-pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, ServiceError> {
+pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, BenchError> {
     let rounds = options.rounds(3);
     let clip = place.video_bytes(1)?;
     let service = Deployment::api(place, Store::Folder)?;
@@ -110,7 +110,7 @@ struct Others {
 }
 
 impl Others {
-    async fn one_by_one(&self, audio: &str) -> Result<Figures, ServiceError> {
+    async fn one_by_one(&self, audio: &str) -> Result<Figures, BenchError> {
         let mut waits = Figures::default();
         for token in &self.tokens {
             let mut connection = Connection::with(self.address, token).await?;
@@ -119,7 +119,7 @@ impl Others {
         Ok(waits)
     }
 
-    async fn together(&self, audio: &str, waits: &mut Figures) -> Result<(), ServiceError> {
+    async fn together(&self, audio: &str, waits: &mut Figures) -> Result<(), BenchError> {
         let mut connections = Vec::new();
         for token in &self.tokens {
             connections.push(Connection::with(self.address, token).await?);
@@ -137,9 +137,9 @@ impl Others {
 }
 
 /// How long a user waited for this audio, in s.
-fn wait(followed: &Followed, audio: &str) -> Result<f64, ServiceError> {
+fn wait(followed: &Followed, audio: &str) -> Result<f64, BenchError> {
     if followed.audio_blake3 != audio || audio.is_empty() {
-        return Err(ServiceError::work(format!("{} has other audio", followed.id)));
+        return Err(BenchError::work(format!("{} has other audio", followed.id)));
     }
     Ok(followed.whole.as_secs_f64())
 }
@@ -149,7 +149,7 @@ async fn submit_crowd(
     token: &str,
     clip: &Bytes,
     jobs: usize,
-) -> Result<(), ServiceError> {
+) -> Result<(), BenchError> {
     let mut submitting = JoinSet::new();
     for number in 0..CONNECTIONS {
         let mut connection = Connection::with(address, token).await?;
@@ -158,7 +158,7 @@ async fn submit_crowd(
             for _ in (number..jobs).step_by(CONNECTIONS) {
                 submit(&mut connection, &clip).await?;
             }
-            Ok::<_, ServiceError>(())
+            Ok::<_, BenchError>(())
         });
     }
     while let Some(done) = submitting.join_next().await {
@@ -176,31 +176,31 @@ struct Crowd<'a> {
 
 impl<'a> Crowd<'a> {
     /// All of them, which must be there and wait.
-    async fn find(ledger: &'a Ledger, jobs: usize) -> Result<Self, ServiceError> {
+    async fn find(ledger: &'a Ledger, jobs: usize) -> Result<Self, BenchError> {
         let user = ledger.user_by_name("first").await?;
-        let (user, _) = user.ok_or_else(|| ServiceError::work("the first user is away"))?;
+        let (user, _) = user.ok_or_else(|| BenchError::work("the first user is away"))?;
         let crowd = Self { ledger, user: user.id, jobs: jobs as u64 };
         match crowd.finished().await? {
             0 => Ok(crowd),
-            early => Err(ServiceError::work(format!("{early} jobs are finished too early"))),
+            early => Err(BenchError::work(format!("{early} jobs are finished too early"))),
         }
     }
 
     /// How many are over.
-    async fn finished(&self) -> Result<u64, ServiceError> {
+    async fn finished(&self) -> Result<u64, BenchError> {
         let usage = self.ledger.usage(self.user).await?;
         let unfinished = usage.map_or(0, |(usage, _)| usage.unfinished_jobs);
         Ok(self.jobs.saturating_sub(unfinished))
     }
 
     /// How many are left, which must be some: else the others were not behind them.
-    async fn check(&self) -> Result<u64, ServiceError> {
+    async fn check(&self) -> Result<u64, BenchError> {
         let states = vec![JobState::Failed, JobState::Cancelled];
         let filter = JobFilter { states, ..JobFilter::default() };
         let failed = self.ledger.list_jobs(Owner::Anyone, &filter, 1).await?;
         let left = self.jobs - self.finished().await?;
         if left <= OTHERS as u64 || !failed.is_empty() {
-            return Err(ServiceError::work(format!("{left} jobs left; failed: {failed:?}")));
+            return Err(BenchError::work(format!("{left} jobs left; failed: {failed:?}")));
         }
         Ok(left)
     }

@@ -8,17 +8,17 @@ use tonemill_ledger::users::{NewUser, Role};
 use tonemill_ledger::{Acceptance, Ledger, NewJob};
 use uuid::Uuid;
 
-use super::error::ServiceError;
+use crate::error::BenchError;
 
 /// Events in one transaction, as the recorder has.
 const BATCH: usize = 100;
 
 /// A user, whose password nobody knows.
-pub(super) async fn user(ledger: &Ledger, name: &str) -> Result<Uuid, ServiceError> {
+pub(super) async fn user(ledger: &Ledger, name: &str) -> Result<Uuid, BenchError> {
     let (name, password_hash) = (name.to_owned(), "none".to_owned());
     let new = NewUser { name, role: Role::User, password_hash, email: None };
     let user = ledger.add_user(&new).await?;
-    user.map(|user| user.id).ok_or_else(|| ServiceError::work("the user is there already"))
+    user.map(|user| user.id).ok_or_else(|| BenchError::work("the user is there already"))
 }
 
 /// Accepts and finishes `jobs` jobs of a user. `report` is what a conversion said of itself.
@@ -27,7 +27,7 @@ pub(super) async fn fill(
     user: Uuid,
     jobs: usize,
     report: &Value,
-) -> Result<(), ServiceError> {
+) -> Result<(), BenchError> {
     let mut missing = jobs;
     while missing > 0 {
         let mut ends = Vec::new();
@@ -42,11 +42,11 @@ pub(super) async fn fill(
 }
 
 /// Accepts a job.
-pub(super) async fn accept(ledger: &Ledger, user: Uuid) -> Result<JobId, ServiceError> {
+pub(super) async fn accept(ledger: &Ledger, user: Uuid) -> Result<JobId, BenchError> {
     let new = new_job(user);
     match ledger.accept(&new, None).await? {
         Acceptance::Accepted => Ok(new.id),
-        other => Err(ServiceError::work(format!("{other:?}"))),
+        other => Err(BenchError::work(format!("{other:?}"))),
     }
 }
 

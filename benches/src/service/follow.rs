@@ -10,8 +10,8 @@ use hyper::{Method, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::error::ServiceError;
 use super::http::{Connection, expect, text, whole};
+use crate::error::BenchError;
 
 /// How long a job may take.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -34,7 +34,7 @@ pub(super) struct Followed {
 pub(super) async fn submit(
     connection: &mut Connection,
     video: &Bytes,
-) -> Result<Value, ServiceError> {
+) -> Result<Value, BenchError> {
     let headers = [(CONTENT_TYPE.as_str(), "video/mp4".to_owned())];
     let answer = connection.send(Method::POST, "/v1/jobs", &headers, whole(video.clone())).await?;
     Ok(serde_json::from_slice(&expect(answer, StatusCode::CREATED, "POST /v1/jobs").await?)?)
@@ -44,7 +44,7 @@ pub(super) async fn submit(
 pub(super) async fn follow(
     connection: &mut Connection,
     video: &Bytes,
-) -> Result<Followed, ServiceError> {
+) -> Result<Followed, BenchError> {
     let (sent, start) = (SystemTime::now(), Instant::now());
     let id = text(&submit(connection, video).await?, "id");
     let accepted = start.elapsed();
@@ -52,20 +52,20 @@ pub(super) async fn follow(
     let events = connection.send(Method::GET, &path, &[], whole(Bytes::new())).await?;
     if events.status() != StatusCode::OK {
         expect(events, StatusCode::OK, &path).await?;
-        return Err(ServiceError::work("no events"));
+        return Err(BenchError::work("no events"));
     }
     let job = timeout(PATIENCE, end_of(events)).await;
-    let job = job.map_err(|_| ServiceError::work(format!("{id} does not end")))??;
+    let job = job.map_err(|_| BenchError::work(format!("{id} does not end")))??;
     let whole = start.elapsed();
     if job["state"] != "finished" {
-        return Err(ServiceError::work(job.to_string()));
+        return Err(BenchError::work(job.to_string()));
     }
     let audio_blake3 = text(&job["output"], "audio_blake3");
     Ok(Followed { id, sent, accepted, whole, audio_blake3 })
 }
 
 /// The job as the event of its end carries it.
-async fn end_of(events: Response<Incoming>) -> Result<Value, ServiceError> {
+async fn end_of(events: Response<Incoming>) -> Result<Value, BenchError> {
     let mut events = events.into_body();
     let mut lines = Vec::new();
     while let Some(frame) = events.frame().await {
@@ -79,5 +79,5 @@ async fn end_of(events: Response<Incoming>) -> Result<Value, ServiceError> {
             }
         }
     }
-    Err(ServiceError::work("the events ended before the job"))
+    Err(BenchError::work("the events ended before the job"))
 }

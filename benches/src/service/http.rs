@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::error::ServiceError;
+use crate::error::BenchError;
 
 /// The name and password of the administrator of every service that is started here.
 pub(super) const ADMIN: &str = "admin";
@@ -37,8 +37,8 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Nobody.
-    pub(super) async fn open(address: SocketAddr) -> Result<Self, ServiceError> {
-        let failed = |error| ServiceError::Program(format!("no connection to {address}: {error}"));
+    pub(super) async fn open(address: SocketAddr) -> Result<Self, BenchError> {
+        let failed = |error| BenchError::work(format!("no connection to {address}: {error}"));
         let stream = TcpStream::connect(address).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
@@ -48,7 +48,7 @@ impl Connection {
     }
 
     /// The holder of an access token.
-    pub(super) async fn with(address: SocketAddr, token: &str) -> Result<Self, ServiceError> {
+    pub(super) async fn with(address: SocketAddr, token: &str) -> Result<Self, BenchError> {
         let mut connection = Self::open(address).await?;
         connection.token = Some(token.to_owned());
         Ok(connection)
@@ -61,7 +61,7 @@ impl Connection {
         path: &str,
         headers: &[(&str, String)],
         body: Body,
-    ) -> Result<Response<Incoming>, ServiceError> {
+    ) -> Result<Response<Incoming>, BenchError> {
         let mut request = Request::builder().method(method).uri(path);
         request = request.header(HOST, self.address.to_string());
         if let Some(token) = &self.token {
@@ -71,13 +71,13 @@ impl Connection {
             request = request.header(*name, value);
         }
         let request = request.body(body);
-        let request = request.map_err(|error| ServiceError::work(error.to_string()))?;
+        let request = request.map_err(|error| BenchError::work(error.to_string()))?;
         self.sender.ready().await?;
         Ok(self.sender.send_request(request).await?)
     }
 
     /// What is at `path`.
-    pub(super) async fn get(&mut self, path: &str) -> Result<Bytes, ServiceError> {
+    pub(super) async fn get(&mut self, path: &str) -> Result<Bytes, BenchError> {
         let answer = self.send(Method::GET, path, &[], whole(Bytes::new())).await?;
         expect(answer, StatusCode::OK, path).await
     }
@@ -87,7 +87,7 @@ impl Connection {
         path: &str,
         value: &Value,
         status: StatusCode,
-    ) -> Result<Value, ServiceError> {
+    ) -> Result<Value, BenchError> {
         let headers = [(CONTENT_TYPE.as_str(), "application/json".to_owned())];
         let answer = self.send(Method::POST, path, &headers, whole(value.to_string())).await?;
         Ok(serde_json::from_slice(&expect(answer, status, path).await?)?)
@@ -99,25 +99,25 @@ pub(super) async fn expect(
     answer: Response<Incoming>,
     expected: StatusCode,
     asked: &str,
-) -> Result<Bytes, ServiceError> {
+) -> Result<Bytes, BenchError> {
     let status = answer.status();
     let body = answer.into_body().collect().await?.to_bytes();
     if status == expected {
         return Ok(body);
     }
     let text = String::from_utf8_lossy(&body).into_owned();
-    Err(ServiceError::Answer { asked: asked.to_owned(), status: status.as_u16(), text })
+    Err(BenchError::Answer { asked: asked.to_owned(), status: status.as_u16(), text })
 }
 
 /// An access token of the user of this name, who has [`PASSWORD`].
-pub(super) async fn log_in(address: SocketAddr, name: &str) -> Result<String, ServiceError> {
+pub(super) async fn log_in(address: SocketAddr, name: &str) -> Result<String, BenchError> {
     let login = json!({"name": name, "password": PASSWORD});
     let tokens = Connection::open(address).await?.post("/v1/login", &login, StatusCode::OK).await?;
     Ok(text(&tokens, "access_token"))
 }
 
 /// Adds a user with [`PASSWORD`] and logs it in.
-pub(super) async fn add_user(admin: &mut Connection, name: &str) -> Result<String, ServiceError> {
+pub(super) async fn add_user(admin: &mut Connection, name: &str) -> Result<String, BenchError> {
     let user = json!({"name": name, "password": PASSWORD});
     admin.post("/v1/users", &user, StatusCode::CREATED).await?;
     log_in(admin.address, name).await

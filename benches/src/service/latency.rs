@@ -11,11 +11,11 @@ use tonemill_ledger::{Ledger, Owner};
 
 use super::Options;
 use super::deployment::Deployment;
-use super::error::ServiceError;
 use super::figures::Figures;
 use super::follow::{Followed, follow};
 use super::http::{Connection, text};
-use super::place::Place;
+use crate::error::BenchError;
+use crate::place::Place;
 
 /// What of a job is not its conversion may take this long, in ms.
 const TARGET_MS: f64 = 50.0;
@@ -35,7 +35,7 @@ const ROWS: [&str; 12] = [
 ];
 
 /// Clips one at a time, by the service and by `tonemill convert`, in turns.
-pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, ServiceError> {
+pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, BenchError> {
     let rounds = options.rounds(50);
     let path = place.video(5)?;
     let clip = place.video_bytes(5)?;
@@ -55,7 +55,7 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
         };
         let same = [&job.audio_blake3, &text(&convert["output"], "audio_blake3")];
         if same.iter().any(|audio| **audio != first.audio_blake3) || first.audio_blake3.is_empty() {
-            return Err(ServiceError::work("service and convert made different audio"));
+            return Err(BenchError::work("service and convert made different audio"));
         }
         let convert = [wall_ms(&convert), seconds.as_secs_f64() * 1e3];
         for (figures, value) in figures.iter_mut().zip(job.ms.into_iter().chain(convert)) {
@@ -75,11 +75,11 @@ async fn by_service(
     ledger: &Ledger,
     connection: &mut Connection,
     clip: &Bytes,
-) -> Result<Measured, ServiceError> {
+) -> Result<Measured, BenchError> {
     let Followed { id, sent, accepted, whole, audio_blake3 } = follow(connection, clip).await?;
-    let id: JobId = id.parse().map_err(|_| ServiceError::work("a job without a name"))?;
+    let id: JobId = id.parse().map_err(|_| BenchError::work("a job without a name"))?;
     let job = ledger.job(Owner::Anyone, id).await?;
-    let job = job.ok_or_else(|| ServiceError::work("a job that the ledger does not know"))?;
+    let job = job.ok_or_else(|| BenchError::work("a job that the ledger does not know"))?;
     let detail = ledger.job_detail(Owner::Anyone, id).await?;
     let report = detail.and_then(|detail| detail.report).unwrap_or_default();
     let times = [Some(job.created_ms), job.dispatched_ms, job.started_ms, job.ended_ms];
@@ -101,12 +101,12 @@ async fn by_service(
         codec_cpu_ms(&report),
     ];
     if ms.iter().any(|ms| ms.is_nan()) || conversion <= 0.0 {
-        return Err(ServiceError::work(format!("a job without its times: {job:?}")));
+        return Err(BenchError::work(format!("a job without its times: {job:?}")));
     }
     Ok(Measured { audio_blake3, ms })
 }
 
-fn by_convert(place: &Place, path: &std::path::Path) -> Result<(Value, Duration), ServiceError> {
+fn by_convert(place: &Place, path: &std::path::Path) -> Result<(Value, Duration), BenchError> {
     let start = Instant::now();
     let report = place.convert(path)?;
     Ok((report, start.elapsed()))

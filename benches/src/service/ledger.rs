@@ -18,10 +18,10 @@ use uuid::Uuid;
 
 use super::Options;
 use super::deployment::{folder, ledger_url};
-use super::error::ServiceError;
 use super::figures::Figures;
 use super::fill::{accept, event, fill, finished, user};
-use super::place::Place;
+use crate::error::{BenchError, file};
+use crate::place::Place;
 
 const FEW: usize = 100;
 /// A page of the API, and one more.
@@ -41,7 +41,7 @@ const CALLS: [&str; 8] = [
 ];
 
 /// All calls in turns on a small and on a large ledger, in three databases.
-pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, ServiceError> {
+pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, BenchError> {
     let rounds = options.rounds(300);
     let report = place.convert(&place.video(1)?)?;
     let mut text = format!(
@@ -87,7 +87,7 @@ async fn in_turns(
     many: &mut Grown,
     rounds: u32,
     report: &Value,
-) -> Result<(), ServiceError> {
+) -> Result<(), BenchError> {
     for round in 0..rounds + WARM_UP {
         // Who begins changes from round to round.
         let order = if round % 2 == 0 { [&mut *few, &mut *many] } else { [&mut *many, &mut *few] };
@@ -112,7 +112,7 @@ enum Server {
 }
 
 impl Server {
-    fn start(name: &str) -> Result<Self, ServiceError> {
+    fn start(name: &str) -> Result<Self, BenchError> {
         Ok(match name {
             "MariaDB" => Self::MariaDb(MariaDb::start()),
             "PostgreSQL" => Self::Postgres(Postgres::start()),
@@ -129,25 +129,25 @@ impl Server {
     }
 
     /// A ledger with so many finished jobs.
-    async fn grown(&self, name: &str, jobs: usize, report: &Value) -> Result<Grown, ServiceError> {
+    async fn grown(&self, name: &str, jobs: usize, report: &Value) -> Result<Grown, BenchError> {
         let url = self.fresh(name)?;
         let grown = Grown::open(url.clone(), jobs, report).await?;
         if let Self::Postgres(server) = self {
             // Its autovacuum does so within a minute; without, it plans for an empty table.
             let analyze = server.client(&url).args(["--command", "ANALYZE"]).output();
             if !analyze.is_ok_and(|output| output.status.success()) {
-                return Err(ServiceError::work("ANALYZE fails"));
+                return Err(BenchError::work("ANALYZE fails"));
             }
         }
         Ok(grown)
     }
 
     /// The URL of an empty database.
-    fn fresh(&self, name: &str) -> Result<String, ServiceError> {
+    fn fresh(&self, name: &str) -> Result<String, BenchError> {
         Ok(match self {
             Self::Sqlite(folder) => {
                 let folder = folder.path().join(name);
-                std::fs::create_dir(&folder).map_err(|e| ServiceError::file("make", &folder, e))?;
+                std::fs::create_dir(&folder).map_err(file("make", &folder))?;
                 ledger_url(&folder)
             }
             Self::MariaDb(server) => server.fresh_database(),
@@ -169,7 +169,7 @@ struct Grown {
 }
 
 impl Grown {
-    async fn open(url: String, jobs: usize, report: &Value) -> Result<Self, ServiceError> {
+    async fn open(url: String, jobs: usize, report: &Value) -> Result<Self, BenchError> {
         let ledger = Ledger::open(LedgerConfig::new(url)).await?;
         let user = user(&ledger, "user").await?;
         fill(&ledger, user, jobs, report).await?;
@@ -179,7 +179,7 @@ impl Grown {
     }
 
     /// A job's whole life, and looks at it: what each of [`CALLS`] took.
-    async fn round(&self, report: &Value) -> Result<[Duration; CALLS.len()], ServiceError> {
+    async fn round(&self, report: &Value) -> Result<[Duration; CALLS.len()], BenchError> {
         let at = Instant::now();
         let job = accept(&self.ledger, self.user).await?;
         let accepted = at.elapsed();
@@ -193,7 +193,7 @@ impl Grown {
         let page = (PAGE as usize).min(self.jobs + 1);
         let is_page = |jobs: &[JobId]| jobs.len() >= page && jobs[0] == job;
         if unfinished != [job] || !is_page(&all) || !is_page(&ended) || !failed.is_empty() {
-            return Err(ServiceError::work(format!("lists of {job} are wrong")));
+            return Err(BenchError::work(format!("lists of {job} are wrong")));
         }
         Ok([
             accepted,
@@ -208,7 +208,7 @@ impl Grown {
     }
 
     /// Lets the dispatcher take the job, which waits alone, into the queue and a worker take it out.
-    async fn dispatch(&self, job: JobId) -> Result<Duration, ServiceError> {
+    async fn dispatch(&self, job: JobId) -> Result<Duration, BenchError> {
         let end = CancellationToken::new();
         let start = Instant::now();
         let taken = async {
@@ -219,14 +219,14 @@ impl Grown {
         };
         let dispatch = dispatcher::run(&self.ledger, &self.queue, Window::default(), &end);
         let ((), (took, delivery)) = tokio::join!(dispatch, taken);
-        let delivery = delivery?.ok_or_else(|| ServiceError::work("no job"))?;
+        let delivery = delivery?.ok_or_else(|| BenchError::work("no job"))?;
         // As far as the queue goes; what the ledger is told comes from here.
         let reply = delivery.message.reply.clone();
         let end = Settlement::End { event: event(job, What::Cancelled), reply };
         if delivery.message.job != job
             || self.worker.settle(&delivery.lease, &end).await? != Hold::Held
         {
-            return Err(ServiceError::work("another job"));
+            return Err(BenchError::work("another job"));
         }
         let events = self.queue.events(10, Duration::ZERO).await?;
         let ids: Vec<_> = events.into_iter().map(|(id, _)| id).collect();
@@ -234,7 +234,7 @@ impl Grown {
         Ok(took)
     }
 
-    async fn record(&self, job: JobId, what: What) -> Result<Duration, ServiceError> {
+    async fn record(&self, job: JobId, what: What) -> Result<Duration, BenchError> {
         let expected = if what.is_end() { JobState::Finished } else { JobState::Running };
         let events = [event(job, what)];
         let start = Instant::now();
@@ -243,17 +243,17 @@ impl Grown {
         let job = self.ledger.job(Owner::Anyone, job).await?;
         match job.map(|job| job.state) {
             Some(state) if state == expected => Ok(took),
-            other => Err(ServiceError::work(format!("a job is {other:?}"))),
+            other => Err(BenchError::work(format!("a job is {other:?}"))),
         }
     }
 
-    async fn list(&self, states: &[JobState]) -> Result<(Duration, Vec<JobId>), ServiceError> {
+    async fn list(&self, states: &[JobState]) -> Result<(Duration, Vec<JobId>), BenchError> {
         let filter = JobFilter { states: states.to_vec(), ..JobFilter::default() };
         let start = Instant::now();
         let jobs = self.ledger.list_jobs(Owner::User(self.user), &filter, PAGE).await?;
         let took = start.elapsed();
         if jobs.iter().any(|job| !states.is_empty() && !states.contains(&job.state)) {
-            return Err(ServiceError::work("a list holds what was not asked for"));
+            return Err(BenchError::work("a list holds what was not asked for"));
         }
         Ok((took, jobs.into_iter().map(|job| job.id).collect()))
     }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::error::ServiceError;
+use crate::error::BenchError;
 
 /// A file that is opened for a shorter time may be missed. What was written is counted in bytes
 /// besides.
@@ -40,7 +40,7 @@ impl OpenFiles {
     }
 
     /// What was seen.
-    pub(super) async fn finish(self) -> Result<BTreeSet<PathBuf>, ServiceError> {
+    pub(super) async fn finish(self) -> Result<BTreeSet<PathBuf>, BenchError> {
         self.end.cancel();
         Ok(self.watch.await?)
     }

@@ -10,12 +10,12 @@ use tokio::task::JoinSet;
 
 use super::Options;
 use super::deployment::Deployment;
-use super::error::ServiceError;
 use super::figures::Figures;
 use super::follow::{follow, submit};
 use super::http::{Connection, text};
-use super::place::Place;
-use crate::peers::machine::cores;
+use crate::error::BenchError;
+use crate::machine::cores;
+use crate::place::Place;
 
 /// Jobs that the reader has, all finished: a page of the list.
 const PAGE: usize = 50;
@@ -25,7 +25,7 @@ const FILMS: usize = 8;
 const FILM_SECONDS: u32 = 1800;
 
 /// Answers a second and what one takes.
-pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, ServiceError> {
+pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, BenchError> {
     let service = Deployment::embedded(place, &[])?;
     let token = service.user("reader").await?;
     let mut reader = Connection::with(service.address, &token).await?;
@@ -40,7 +40,7 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
     ];
     let page: Value = serde_json::from_slice(&targets[1].answer)?;
     if page["jobs"].as_array().map(Vec::len) != Some(PAGE) || targets[0].state()? != "finished" {
-        return Err(ServiceError::work("the reader's jobs are not there"));
+        return Err(BenchError::work("the reader's jobs are not there"));
     }
     let film = place.video_bytes(FILM_SECONDS)?;
     let readers = Readers { service: &service, token, options };
@@ -102,12 +102,12 @@ impl Target {
         reader: &mut Connection,
         name: &'static str,
         path: String,
-    ) -> Result<Self, ServiceError> {
+    ) -> Result<Self, BenchError> {
         let answer = reader.get(&path).await?;
         Ok(Self { name, path, answer })
     }
 
-    fn state(&self) -> Result<String, ServiceError> {
+    fn state(&self) -> Result<String, BenchError> {
         Ok(text(&serde_json::from_slice(&self.answer)?, "state"))
     }
 }
@@ -126,7 +126,7 @@ impl Readers<'_> {
         target: &Target,
         connections: usize,
         mut films: Option<&mut Films>,
-    ) -> Result<[Figures; 4], ServiceError> {
+    ) -> Result<[Figures; 4], BenchError> {
         let mut all: [Figures; 4] = Default::default();
         for _ in 0..self.options.rounds(3) {
             if let Some(films) = &mut films {
@@ -147,7 +147,7 @@ impl Readers<'_> {
     }
 
     /// What each answer took, in ms.
-    async fn read(&self, target: &Target, connections: usize) -> Result<Figures, ServiceError> {
+    async fn read(&self, target: &Target, connections: usize) -> Result<Figures, BenchError> {
         let mut open = Vec::new();
         for _ in 0..connections {
             open.push(Connection::with(self.service.address, &self.token).await?);
@@ -164,7 +164,7 @@ impl Readers<'_> {
                     figures.push(start.elapsed().as_secs_f64() * 1e3);
                     if answer != expected {
                         let answer = String::from_utf8_lossy(&answer).into_owned();
-                        return Err(ServiceError::Work(format!("another answer: {answer}")));
+                        return Err(BenchError::work(format!("another answer: {answer}")));
                     }
                 }
                 Ok(figures)
@@ -185,7 +185,7 @@ struct Films {
 }
 
 impl Films {
-    async fn top_up(&mut self) -> Result<(), ServiceError> {
+    async fn top_up(&mut self) -> Result<(), BenchError> {
         for _ in self.count("waiting,queued,running").await?..FILMS {
             submit(&mut self.admin, &self.film).await?;
         }
@@ -195,17 +195,17 @@ impl Films {
         Ok(())
     }
 
-    async fn count(&mut self, states: &str) -> Result<usize, ServiceError> {
+    async fn count(&mut self, states: &str) -> Result<usize, BenchError> {
         let page = self.admin.get(&format!("/v1/jobs?limit=500&state={states}")).await?;
         let page: Value = serde_json::from_slice(&page)?;
         Ok(page["jobs"].as_array().map_or(0, Vec::len))
     }
 
     /// Nothing was submitted meanwhile: what runs now has run all the time.
-    async fn expect_running(&mut self) -> Result<(), ServiceError> {
+    async fn expect_running(&mut self) -> Result<(), BenchError> {
         match self.count("running").await? {
             running if running >= cores() => Ok(()),
-            running => Err(ServiceError::work(format!("{running} conversions run at the end"))),
+            running => Err(BenchError::work(format!("{running} conversions run at the end"))),
         }
     }
 }

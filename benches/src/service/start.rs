@@ -8,11 +8,11 @@ use tonemill_ledger::{JobFilter, JobState, Ledger, LedgerConfig, Owner};
 
 use super::Options;
 use super::deployment::{folder, ledger_url, listen};
-use super::error::ServiceError;
 use super::figures::Figures;
 use super::fill::{fill, user};
 use super::http::Connection;
-use super::place::Place;
+use crate::error::BenchError;
+use crate::place::Place;
 
 /// A start may take this long, in ms.
 const TARGET_MS: f64 = 1000.0;
@@ -20,7 +20,7 @@ const TARGET_MS: f64 = 1000.0;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Starts with an empty folder and with a large ledger, in turns.
-pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, ServiceError> {
+pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, BenchError> {
     let (rounds, jobs) = (options.rounds(20), options.ledger_jobs);
     let old = folder()?;
     let report = place.convert(&place.video(1)?)?;
@@ -37,7 +37,7 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
     let ledger = Ledger::open(LedgerConfig::new(ledger_url(old.path()))).await?;
     let found = count(&ledger).await?;
     if found != jobs {
-        return Err(ServiceError::work(format!("{found} of {jobs} jobs are in the ledger")));
+        return Err(BenchError::work(format!("{found} of {jobs} jobs are in the ledger")));
     }
     let mut text = format!(
         "## Start\n\n`tonemill serve`, everything embedded, from the start of the process to 200 from\n\
@@ -58,7 +58,7 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
 }
 
 /// Starts it once; milliseconds until it was ready.
-async fn start(place: &Place, data: &Path) -> Result<f64, ServiceError> {
+async fn start(place: &Place, data: &Path) -> Result<f64, BenchError> {
     let mut command = place.program();
     command.arg("serve").arg("--data").arg(data);
     let start = Instant::now();
@@ -67,7 +67,7 @@ async fn start(place: &Place, data: &Path) -> Result<f64, ServiceError> {
     loop {
         match connection.get("/readyz").await {
             Ok(_) => return Ok(start.elapsed().as_secs_f64() * 1e3),
-            Err(ServiceError::Answer { status: 503, .. }) if start.elapsed() < PATIENCE => {
+            Err(BenchError::Answer { status: 503, .. }) if start.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             Err(error) => return Err(error),
@@ -76,7 +76,7 @@ async fn start(place: &Place, data: &Path) -> Result<f64, ServiceError> {
 }
 
 /// Finished jobs in a ledger.
-async fn count(ledger: &Ledger) -> Result<usize, ServiceError> {
+async fn count(ledger: &Ledger) -> Result<usize, BenchError> {
     let mut filter = JobFilter { states: vec![JobState::Finished], ..JobFilter::default() };
     let mut count = 0;
     loop {

@@ -14,12 +14,12 @@ use tonemill_ledger::{Ledger, Owner};
 
 use super::Options;
 use super::deployment::{Deployment, Store};
-use super::error::ServiceError;
 use super::figures::Figures;
 use super::http::{Connection, expect, text};
 use super::open_files::OpenFiles;
-use super::place::Place;
 use super::video::Video;
+use crate::error::{BenchError, file};
+use crate::place::Place;
 
 const MB: u64 = 1_000_000;
 /// What a large upload is compared with.
@@ -30,7 +30,7 @@ const CROWD: (u64, u64) = (50, 20);
 const OWN_MB: f64 = 16.0;
 
 /// Uploads to an API without workers, into an S3 server and into a folder.
-pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, ServiceError> {
+pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, BenchError> {
     let mut text = format!(
         "## Uploads\n\n`tonemill api` with Redis and a ledger in SQLite, without workers, a new process\n\
          for each measurement; the body of `POST /v1/jobs`, from the first byte to the last 201;\n\
@@ -78,13 +78,13 @@ async fn rounds(
     options: &Options,
     (store, count, mb): (Store, u64, u64),
     strange: &mut BTreeSet<PathBuf>,
-) -> Result<[Figures; 5], ServiceError> {
+) -> Result<[Figures; 5], BenchError> {
     let mut all: [Figures; 5] = Default::default();
     for _ in 0..options.rounds(3) {
         let measured = upload(place, store, count, mb).await?;
         let [.., written] = measured.figures;
         if store == Store::S3 && written > OWN_MB {
-            return Err(ServiceError::work(format!("the API wrote {written:.0} MB to a disk")));
+            return Err(BenchError::work(format!("the API wrote {written:.0} MB to a disk")));
         }
         all.iter_mut().zip(measured.figures).for_each(|(figures, value)| figures.push(value));
         strange.extend(measured.strange);
@@ -107,12 +107,7 @@ struct Measured {
 }
 
 /// `count` uploads at once, of `mb` MB each.
-async fn upload(
-    place: &Place,
-    store: Store,
-    count: u64,
-    mb: u64,
-) -> Result<Measured, ServiceError> {
+async fn upload(place: &Place, store: Store, count: u64, mb: u64) -> Result<Measured, BenchError> {
     let mut service = Deployment::api(place, store)?;
     let token = service.user("user").await?;
     let mut connections = Vec::new();
@@ -169,7 +164,7 @@ fn figures(
 }
 
 /// Sends an upload; its job, with what the answer said of it checked.
-async fn send(mut to: Connection, video: Video) -> Result<(Video, JobId), ServiceError> {
+async fn send(mut to: Connection, video: Video) -> Result<(Video, JobId), BenchError> {
     let headers = [
         (CONTENT_TYPE.as_str(), "video/mp4".to_owned()),
         (CONTENT_LENGTH.as_str(), video.bytes.to_string()),
@@ -178,10 +173,10 @@ async fn send(mut to: Connection, video: Video) -> Result<(Video, JobId), Servic
     let job = expect(answer, StatusCode::CREATED, "POST /v1/jobs").await?;
     let job: serde_json::Value = serde_json::from_slice(&job)?;
     if job["input_bytes"] != video.bytes {
-        return Err(ServiceError::work(format!("{} bytes were sent: {job}", video.bytes)));
+        return Err(BenchError::work(format!("{} bytes were sent: {job}", video.bytes)));
     }
     let id = text(&job, "id").parse();
-    Ok((video, id.map_err(|_| ServiceError::work("a job without a name"))?))
+    Ok((video, id.map_err(|_| BenchError::work("a job without a name"))?))
 }
 
 /// Checks that what is in the store and what the ledger says of it is what was sent.
@@ -190,12 +185,12 @@ async fn verify(
     ledger: &Ledger,
     video: Video,
     id: JobId,
-) -> Result<(), ServiceError> {
+) -> Result<(), BenchError> {
     let job = ledger.job(Owner::Anyone, id).await?;
-    let job = job.ok_or_else(|| ServiceError::work("a job that the ledger does not know"))?;
+    let job = job.ok_or_else(|| BenchError::work("a job that the ledger does not know"))?;
     let key = job.input.as_ref().map(ToString::to_string).unwrap_or_default();
     let path = service.object(&key);
-    let failed = |error| ServiceError::file("read", &path, error);
+    let failed = |error| file("read", &path)(error);
     let object = File::open(&path).map_err(failed)?;
     let bytes = object.metadata().map_err(failed)?.len();
     let mut hash = blake3::Hasher::new();
@@ -206,5 +201,5 @@ async fn verify(
         return Ok(());
     }
     let said = job.input_blake3;
-    Err(ServiceError::work(format!("{bytes} of {} bytes; {sent}, {stored}, {said:?}", video.bytes)))
+    Err(BenchError::work(format!("{bytes} of {} bytes; {sent}, {stored}, {said:?}", video.bytes)))
 }

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `place` | the folder of what is remembered |
+//! | `config_dir` | the folder of what is remembered |
 //! | `credentials` | log-ins, and who is locked out while they change |
 //! | `records` | transfers that are not done |
 //! | `link` | the way to a service that may be away or strange |
@@ -10,7 +10,6 @@
 //! | `session` | access tokens, renewed when they expire |
 //! | `retry` | how often, how soon, how long |
 //! | `problem` | refusals, in words |
-//! | `failed` | why a command does not go on |
 //! | `login` | `login` and `logout` |
 //! | `password` | a question on the terminal without echo |
 //! | `upload` | `upload`: files become jobs, jobs become files |
@@ -23,24 +22,23 @@
 //! | `events` | server-sent events |
 //! | `download` | `download`: outputs under their names |
 //! | `fetch` | one output out of the service, in as many requests as it takes |
-//! | `names` | names for files, of what a service says |
+//! | `file_name` | names for files, of what a service says |
 //! | `bars` | progress on a terminal |
 
 mod api;
 mod bars;
+mod config_dir;
 mod credentials;
 pub mod download;
 mod events;
-mod failed;
 mod fetch;
+mod file_name;
 mod job;
 pub mod jobs;
 mod link;
 pub mod login;
-mod names;
 mod order;
 mod password;
-mod place;
 mod problem;
 mod records;
 mod retry;
@@ -52,12 +50,11 @@ pub mod watch;
 
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
 use tonemill_codec::CancelToken;
 
 use crate::exit::{Outcome, on_signals};
-
-use failed::Failed;
+use crate::failure::Failure;
+use crate::runtime;
 
 /// How often somebody who waits looks whether it was interrupted.
 const LOOK: Duration = Duration::from_millis(50);
@@ -66,16 +63,13 @@ const LOOK: Duration = Duration::from_millis(50);
 /// on the disk or at the service at any time, so work may end anywhere.
 fn drive(
     cancel: &CancelToken,
-    work: impl Future<Output = Result<Outcome, Failed>>,
+    work: impl Future<Output = Result<Outcome, Failure>>,
     farewell: impl FnOnce() -> String,
 ) -> Outcome {
     on_signals(cancel);
-    let runtime = match Runtime::new() {
+    let runtime = match runtime::threads() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("tonemill: no threads can be started: {error}");
-            return Outcome::Fault;
-        }
+        Err(failure) => return failure.tell(),
     };
     let done = runtime.block_on(async {
         tokio::select! {
@@ -91,10 +85,7 @@ fn drive(
     runtime.shutdown_background();
     match done {
         Some(Ok(outcome)) => outcome,
-        Some(Err(failed)) => {
-            eprintln!("tonemill: {failed}");
-            failed.outcome
-        }
+        Some(Err(failure)) => failure.tell(),
         None => {
             eprintln!("tonemill: interrupted: {}", farewell());
             Outcome::Cancelled

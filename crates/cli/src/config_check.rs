@@ -4,10 +4,10 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
 use crate::args::Sources;
-use crate::args_serve::ServeArgs;
+use crate::args::serve::ServeArgs;
 use crate::config_file::ConfigFile;
 use crate::exit::Outcome;
-use crate::json::print_line;
+use crate::json::{print_line, print_lines};
 
 /// Prints what is in force. Secrets are not told.
 pub fn run(args: &ServeArgs, sources: &Sources) -> Outcome {
@@ -22,22 +22,9 @@ pub fn run(args: &ServeArgs, sources: &Sources) -> Outcome {
         settings.iter().map(|row| row[column].chars().count()).max().unwrap_or_default().min(48)
     };
     let (name, value) = (width(0), width(1));
-    let mut told = true;
-    for row in &settings {
-        told &= print_line(&format!("{:name$}  {:value$}  {}", row[0], row[1], row[2]));
-    }
-    told &= print_line("");
-    for line in summary(args) {
-        told &= print_line(&line);
-    }
-    match args.check() {
-        Ok(()) if told => Outcome::Done,
-        Ok(()) => Outcome::Fault,
-        Err(why) => {
-            eprintln!("tonemill: {why}");
-            Outcome::Usage
-        }
-    }
+    let rows = settings.iter().map(|[n, v, source]| format!("{n:name$}  {v:value$}  {source}"));
+    let told = print_lines(rows).max(print_line("")).max(print_lines(summary(args)));
+    told.max(args.check().map_or_else(|failure| failure.tell(), |()| Outcome::Done))
 }
 
 /// The command that was given, below the others.
@@ -84,11 +71,11 @@ fn summary(args: &ServeArgs) -> Vec<String> {
         Some(url) => scheme(url),
         None => format!("SQLite, in {data}/ledger.db"),
     };
-    let queue = match &api.service.redis_url {
+    let queue = match &api.backends.redis_url {
         Some(url) => scheme(url),
         None => "in memory, filled again from the ledger at every start".to_owned(),
     };
-    let store = match (&api.service.folder, &api.service.s3_bucket) {
+    let store = match (&api.backends.folder, &api.backends.s3_bucket) {
         (Some(folder), _) => format!("the folder {}", folder.display()),
         (None, Some(bucket)) => format!("the bucket {bucket}"),
         (None, None) => format!("the folder {data}"),

@@ -2,7 +2,8 @@
 //! an environment variable can say. Flags come before variables, variables before the file.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use clap::{Arg, Command};
@@ -24,17 +25,7 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// The file that `arguments` or the environment name; the error says what is wrong with it.
     pub fn find(arguments: &[OsString]) -> Result<Option<Self>, String> {
-        let mut named = None;
-        let mut arguments = arguments.iter();
-        while let Some(argument) = arguments.next() {
-            let text = argument.to_string_lossy();
-            if text == FLAG {
-                named = arguments.next().map(PathBuf::from);
-            } else if let Some(path) = text.strip_prefix("--config=") {
-                named = Some(PathBuf::from(path));
-            }
-        }
-        let named = named.or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from));
+        let named = named(arguments).or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from));
         let Some(path) = named.filter(|path| !path.as_os_str().is_empty()) else {
             return Ok(None);
         };
@@ -80,6 +71,21 @@ impl ConfigFile {
     }
 }
 
+/// The file that the command line names.
+fn named(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut named = None;
+    // What comes after `--` are files, whatever they are called.
+    let mut arguments = arguments.iter().take_while(|argument| *argument != "--");
+    while let Some(argument) = arguments.next() {
+        if argument == FLAG {
+            named = arguments.next().map(PathBuf::from);
+        } else if let Some(path) = argument.as_bytes().strip_prefix(b"--config=") {
+            named = Some(OsStr::from_bytes(path).into());
+        }
+    }
+    named
+}
+
 /// What can be said by a variable can be said by the file.
 fn is_setting(arg: &Arg) -> bool {
     arg.get_env().is_some_and(|name| name != VARIABLE) && arg.get_action().takes_values()
@@ -103,4 +109,21 @@ fn text_of(value: Value) -> Option<String> {
         }
         Value::Datetime(_) | Value::Table(_) => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_named_by_an_option_alone() {
+        let named =
+            |arguments: &[&str]| named(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
+        let path = |text: &str| Some(PathBuf::from(text));
+        assert_eq!(named(&["tonemill", "serve", "--config", "a.toml"]), path("a.toml"));
+        assert_eq!(named(&["tonemill", "serve", "--config=a.toml"]), path("a.toml"));
+        assert_eq!(named(&["tonemill", "convert", "--", "--config", "a.mp4"]), None);
+        assert_eq!(named(&["tonemill", "convert", "--", "--config=a.mp4"]), None);
+        assert_eq!(named(&["tonemill", "serve", "--config"]), None);
+    }
 }

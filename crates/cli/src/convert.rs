@@ -9,9 +9,9 @@ use tonemill_codec::{CancelToken, CodecError, Report, SeekSink, transcode};
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::input;
-use crate::json::{ErrorFacts, Line, print_line};
-use crate::output::Output;
+use crate::input::{self, unopened};
+use crate::json::{Line, print_line};
+use crate::output::{Output, make_folder, unwritable};
 use crate::progress::Bars;
 use crate::request::{Request, Target};
 use crate::text::{clock, shown};
@@ -28,16 +28,12 @@ pub fn run(request: &Request, cancel: &CancelToken) -> Outcome {
     let pool = match built {
         Ok(pool) => pool,
         Err(error) => {
-            eprintln!("tonemill: the threads cannot be started: {error}: use fewer --threads");
-            return Outcome::Fault;
+            let message = format!("the threads cannot be started: {error}");
+            return Failure::fault(message, "use fewer --threads").tell();
         }
     };
-    if let Some(folder) = &request.new_folder
-        && let Err(error) = std::fs::create_dir_all(folder)
-    {
-        let (name, advice) = (shown(folder), "check its name and permissions");
-        eprintln!("tonemill: the folder {name} cannot be made: {error}: {advice}");
-        return Outcome::Fault;
+    if let Err(failure) = make_folder(request.new_folder.as_deref()) {
+        return failure.tell();
     }
     let run = Run {
         request,
@@ -90,33 +86,27 @@ impl Run<'_> {
     fn file(&self, input: &Path, target: &Target) -> Outcome {
         // Files that have not begun when a signal comes are not begun.
         if self.cancel.is_cancelled() {
-            let not_begun = Failure::Codec(CodecError::Cancelled);
-            let told = !self.request.json || self.print_failure(input, target, &not_begun);
-            return if told { Outcome::Cancelled } else { Outcome::Fault };
+            let not_begun = Failure::codec(&CodecError::Cancelled, self.request.options.decoder);
+            return not_begun.outcome.max(self.print_failure(input, &not_begun));
         }
         let result = self.convert(input, target);
         self.bars.file_ended();
-        let mut told = true;
-        self.bars.suspend(|| {
-            told = match &result {
-                Ok(converted) => self.tell(input, target, converted),
-                Err(failure) => self.tell_failure(input, target, failure),
-            }
-        });
-        let (count, outcome) = match &result {
-            Ok(_) => (&self.converted, Outcome::Done),
-            Err(failure) => (&self.failed, failure.outcome()),
-        };
+        let count = if result.is_ok() { &self.converted } else { &self.failed };
         count.fetch_add(1, Ordering::Relaxed);
-        if told { outcome } else { outcome.max(Outcome::Fault) }
+        self.bars.suspend(|| match &result {
+            Ok(converted) => self.tell(input, target, converted),
+            Err(failure) => failure.tell_of(shown(input)).max(self.print_failure(input, failure)),
+        })
     }
 
     fn convert(&self, input: &Path, target: &Target) -> Result<Converted, Failure> {
         let options = &self.request.options;
         let force = self.request.force;
-        let source = input::open(input).map_err(Failure::Open)?;
-        let output = Output::create(target, force).map_err(Failure::Create)?;
-        let source = source.seekable(&options.limits, self.cancel).map_err(Failure::Open)?;
+        let unopened = |error| unopened(input, &error);
+        let unwritable = |error| unwritable(&target.name(), &error);
+        let source = input::open(input).map_err(unopened)?;
+        let output = Output::create(target, force).map_err(unwritable)?;
+        let source = source.seekable(&options.limits, self.cancel).map_err(unopened)?;
         let mut bar = self.bars.file(&shown(input.file_name().map_or(input, Path::new)));
         let report = transcode(
             source,
@@ -126,19 +116,15 @@ impl Run<'_> {
             self.cancel,
             |progress| bar.update(progress),
         )
-        .map_err(Failure::Codec)?;
+        .map_err(|error| Failure::codec(&error, options.decoder))?;
         let to_stream = output.is_stream();
-        output.finish(force, self.cancel).map_err(Failure::Create)?;
+        output.finish(force, self.cancel).map_err(unwritable)?;
         Ok(Converted { report, to_stream })
     }
 
-    /// Says how it went; false if the report was lost.
-    fn tell(&self, input: &Path, target: &Target, converted: &Converted) -> bool {
-        let report = &converted.report;
-        let output = match target {
-            Target::Stdout => Path::new("-"),
-            Target::File(path) => path,
-        };
+    /// Says how it went.
+    fn tell(&self, input: &Path, target: &Target, converted: &Converted) -> Outcome {
+        let (report, output) = (&converted.report, target.as_path());
         if self.request.json {
             return Line::converted(input, output, report).print();
         }
@@ -146,7 +132,7 @@ impl Run<'_> {
             eprintln!("tonemill: {}: warning: {warning}", shown(input));
         }
         if self.request.quiet {
-            return true;
+            return Outcome::Done;
         }
         let out = &report.output;
         let speed = out.duration_seconds / report.timing.wall_seconds.max(0.001);
@@ -163,23 +149,17 @@ impl Run<'_> {
         // Standard output may be where the MP3 went.
         if converted.to_stream {
             eprintln!("{line}");
-            return true;
+            return Outcome::Done;
         }
         print_line(&line)
     }
 
-    fn tell_failure(&self, input: &Path, target: &Target, failure: &Failure) -> bool {
-        let decoder = self.request.options.decoder;
-        let (what, advice) = failure.words(input, target, decoder);
-        eprintln!("tonemill: {}: {what}: {advice}", shown(input));
-        !self.request.json || self.print_failure(input, target, failure)
-    }
-
-    fn print_failure(&self, input: &Path, target: &Target, failure: &Failure) -> bool {
-        let decoder = self.request.options.decoder;
-        let (what, advice) = failure.words(input, target, decoder);
-        let facts = ErrorFacts { kind: failure.kind(), message: &what, advice };
-        Line::<Report>::failed(input, facts).print()
+    fn print_failure(&self, input: &Path, failure: &Failure) -> Outcome {
+        if self.request.json {
+            Line::<Report>::failed(input, failure).print()
+        } else {
+            Outcome::Done
+        }
     }
 
     /// The last line of a batch.

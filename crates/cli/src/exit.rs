@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tonemill_codec::{CancelToken, CodecError, ErrorKind};
+use tonemill_codec::{CancelToken, ErrorKind};
 
 /// How a command ended, mildest first: of several files the worst counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,9 +32,9 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-impl From<&CodecError> for Outcome {
-    fn from(error: &CodecError) -> Self {
-        match error.kind() {
+impl From<ErrorKind> for Outcome {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
             ErrorKind::BadInput | ErrorKind::LimitExceeded => Self::BadInput,
             ErrorKind::Cancelled => Self::Cancelled,
             ErrorKind::Io | ErrorKind::Bug => Self::Fault,

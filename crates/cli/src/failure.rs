@@ -1,124 +1,111 @@
-//! Why a file was not converted or probed, in words: what is wrong, and what to do.
+//! Why a command, or one file or job of it, does not go on: whose turn it is, what is wrong, and what
+//! to do. One kind for the whole program: the exit code, the line on standard error and the error in
+//! `--json` all come from it.
 
-use std::io;
-use std::path::Path;
+use std::fmt;
 
+use serde::Serialize;
 use tonemill_codec::{CodecError, DecoderKind, ErrorKind, LimitKind};
+use tonemill_job::chain;
+use tonemill_job::objects::StoreError;
+use tonemill_job::queue::QueueError;
+use tonemill_ledger::LedgerError;
 
 use crate::exit::Outcome;
-use crate::request::Target;
-use crate::text::shown;
 
-/// Why a file has no output.
-pub enum Failure {
-    /// The input cannot be opened.
-    Open(io::Error),
-    /// The output cannot be created or put in its place.
-    Create(io::Error),
-    Codec(CodecError),
+/// Why something was not done; serialized, the error of `--json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure {
+    #[serde(skip)]
+    pub outcome: Outcome,
+    pub kind: ErrorKind,
+    /// What is wrong.
+    pub message: String,
+    /// What to do; empty if the message says it.
+    pub advice: String,
 }
 
 impl Failure {
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Open(error) | Self::Create(error)
-                if error.kind() == io::ErrorKind::Interrupted =>
-            {
-                Outcome::Cancelled
-            }
-            Self::Create(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory
-                ) =>
-            {
-                Outcome::Usage
-            }
-            Self::Open(_) if self.kind() != ErrorKind::Io => Outcome::BadInput,
-            Self::Open(_) | Self::Create(_) => Outcome::Fault,
-            Self::Codec(error) => error.into(),
-        }
+    pub fn new(outcome: Outcome, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        let kind = match outcome {
+            Outcome::Done | Outcome::Usage | Outcome::BadInput => ErrorKind::BadInput,
+            Outcome::Fault => ErrorKind::Io,
+            Outcome::Cancelled => ErrorKind::Cancelled,
+        };
+        Self { outcome, kind, message: message.into(), advice: advice.into() }
     }
 
-    pub fn kind(&self) -> ErrorKind {
-        use io::ErrorKind as K;
-        match self {
-            Self::Open(error) => match error.kind() {
-                K::NotFound
-                | K::PermissionDenied
-                | K::IsADirectory
-                | K::NotADirectory
-                | K::InvalidFilename => ErrorKind::BadInput,
-                K::TimedOut => ErrorKind::LimitExceeded,
-                K::Interrupted => ErrorKind::Cancelled,
-                _ => ErrorKind::Io,
-            },
-            Self::Create(error) if error.kind() == K::Interrupted => ErrorKind::Cancelled,
-            Self::Create(_) => ErrorKind::Io,
-            Self::Codec(error) => error.kind(),
-        }
+    /// Of which the kind is known, which decides the outcome.
+    pub fn of_kind(kind: ErrorKind, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { kind, ..Self::new(kind.into(), message, advice) }
     }
 
-    /// What is wrong, and what to do.
-    pub fn words(
-        &self,
-        input: &Path,
-        target: &Target,
-        decoder: DecoderKind,
-    ) -> (String, &'static str) {
-        match self {
-            Self::Open(error) => open_words(input, error),
-            Self::Create(error) => create_words(target, error),
-            Self::Codec(error) => {
-                let cause = std::error::Error::source(error);
-                let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-                (format!("{error}{cause}"), advice(error, decoder))
-            }
-        }
+    /// The command has to be changed.
+    pub fn usage(message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self::new(Outcome::Usage, message, advice)
+    }
+
+    /// What was named is not good.
+    pub fn input(message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self::new(Outcome::BadInput, message, advice)
+    }
+
+    /// The service, the network or this machine.
+    pub fn fault(message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self::new(Outcome::Fault, message, advice)
+    }
+
+    /// This machine does not let us do `what`.
+    pub fn cannot(what: impl fmt::Display, error: impl fmt::Display) -> Self {
+        Self::fault(format!("cannot {what}: {error}"), "")
+    }
+
+    /// The codec's, with its advice in terms of this program's options where there is one.
+    pub fn codec(error: &CodecError, decoder: DecoderKind) -> Self {
+        let cause = std::error::Error::source(error);
+        let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+        Self::of_kind(error.kind(), format!("{error}{cause}"), codec_advice(error, decoder))
+    }
+
+    /// Says it on standard error; how to end.
+    pub fn tell(&self) -> Outcome {
+        eprintln!("tonemill: {self}");
+        self.outcome
+    }
+
+    /// Says it of a file or a job.
+    pub fn tell_of(&self, what: impl fmt::Display) -> Outcome {
+        eprintln!("tonemill: {what}: {self}");
+        self.outcome
     }
 }
 
-fn open_words(input: &Path, error: &io::Error) -> (String, &'static str) {
-    let what = format!("the input cannot be opened: {error}");
-    match error.kind() {
-        io::ErrorKind::Interrupted => ("cancelled".to_owned(), "start again when ready"),
-        io::ErrorKind::TimedOut => {
-            ("the input did not end within the time limit".to_owned(), "raise --timeout")
-        }
-        io::ErrorKind::IsADirectory => ("it is a folder".to_owned(), "name the files in it"),
-        io::ErrorKind::NotFound if input.to_string_lossy().contains("://") => {
-            (what, "download it first, as with `curl -L URL | tonemill convert - -o OUT.mp3`")
-        }
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-            (what, "check its name and permissions")
-        }
-        _ => (what, "check the input and the free space, and try again"),
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if self.advice.is_empty() { Ok(()) } else { write!(f, ": {}", self.advice) }
     }
 }
 
-fn create_words(target: &Target, error: &io::Error) -> (String, &'static str) {
-    let name = match target {
-        Target::Stdout => "standard output".to_owned(),
-        Target::File(path) => shown(path),
-    };
-    match error.kind() {
-        io::ErrorKind::Interrupted => ("cancelled".to_owned(), "start again when ready"),
-        io::ErrorKind::BrokenPipe => {
-            (format!("nobody reads {name} any more"), "start again when ready")
-        }
-        io::ErrorKind::AlreadyExists => {
-            (format!("{name} exists and was kept"), "use --force to replace it")
-        }
-        io::ErrorKind::IsADirectory => (format!("{name} is a folder"), "use -d to name a folder"),
-        _ => {
-            let advice = "check the folder, its permissions and its free space";
-            (format!("{name} cannot be written: {error}"), advice)
-        }
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        Self::fault(chain(&error), "")
     }
 }
 
-/// The codec's advice, in terms of this program's options where there is one.
-fn advice(error: &CodecError, decoder: DecoderKind) -> &'static str {
+impl From<QueueError> for Failure {
+    fn from(error: QueueError) -> Self {
+        Self::fault(chain(&error), "")
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::fault(chain(&error), "")
+    }
+}
+
+fn codec_advice(error: &CodecError, decoder: DecoderKind) -> &'static str {
     match error {
         CodecError::Limit { limit: LimitKind::DecodedSeconds, .. } => "raise --max-duration",
         CodecError::Limit { limit: LimitKind::WallClockSeconds, .. } => "raise --timeout",

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use tonemill_codec::{CancelToken, Limits};
+use tonemill_codec::{CancelToken, ErrorKind, Limits};
 
+use crate::failure::Failure;
 use crate::interruptible::interruptible;
 
 /// An input that is there.
@@ -55,6 +56,34 @@ impl Input {
             Ok(copy)
         })
     }
+}
+
+/// Why the input `path` cannot be opened, in words.
+pub fn unopened(path: &Path, error: &io::Error) -> Failure {
+    use io::ErrorKind as K;
+    let what = format!("the input cannot be opened: {error}");
+    let (kind, message, advice) = match error.kind() {
+        K::Interrupted => (ErrorKind::Cancelled, "cancelled".to_owned(), "start again when ready"),
+        K::TimedOut => {
+            let message = "the input did not end within the time limit".to_owned();
+            (ErrorKind::LimitExceeded, message, "raise --timeout")
+        }
+        K::IsADirectory => {
+            (ErrorKind::BadInput, "it is a folder".to_owned(), "name the files in it")
+        }
+        K::NotFound if path.to_string_lossy().contains("://") => {
+            let advice = "download it first, as with `curl -L URL | tonemill convert - -o OUT.mp3`";
+            (ErrorKind::BadInput, what, advice)
+        }
+        K::NotFound | K::PermissionDenied => {
+            (ErrorKind::BadInput, what, "check its name and permissions")
+        }
+        K::NotADirectory | K::InvalidFilename => {
+            (ErrorKind::BadInput, what, "check the input and the free space, and try again")
+        }
+        _ => (ErrorKind::Io, what, "check the input and the free space, and try again"),
+    };
+    Failure::of_kind(kind, message, advice)
 }
 
 /// An unnamed file in the folder for such; the error names the folder.

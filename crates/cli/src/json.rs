@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use serde::Serialize;
-use tonemill_codec::ErrorKind;
+
+use crate::exit::Outcome;
+use crate::failure::Failure;
 
 /// One line: where from and where to, then the report or the error.
 #[derive(Serialize)]
@@ -15,15 +17,7 @@ pub struct Line<'a, R> {
     #[serde(flatten)]
     report: Option<&'a R>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorFacts<'a>>,
-}
-
-/// What went wrong.
-#[derive(Serialize)]
-pub struct ErrorFacts<'a> {
-    pub kind: ErrorKind,
-    pub message: &'a str,
-    pub advice: &'a str,
+    error: Option<&'a Failure>,
 }
 
 impl<'a, R: Serialize> Line<'a, R> {
@@ -36,7 +30,7 @@ impl<'a, R: Serialize> Line<'a, R> {
         }
     }
 
-    pub fn failed(input: &'a Path, error: ErrorFacts<'a>) -> Self {
+    pub fn failed(input: &'a Path, error: &'a Failure) -> Self {
         Self {
             input_path: input.to_string_lossy(),
             output_path: None,
@@ -45,25 +39,35 @@ impl<'a, R: Serialize> Line<'a, R> {
         }
     }
 
-    /// Prints it; false, after telling so, if that failed.
-    pub fn print(&self) -> bool {
-        match serde_json::to_string(self) {
-            Ok(text) => print_line(&text),
-            Err(error) => tell_lost(&error.into()),
-        }
+    pub fn print(&self) -> Outcome {
+        print_json(self)
     }
 }
 
-/// Prints a line to standard output; false, after telling so, if that failed. That nobody reads any
-/// more is no failure.
-pub fn print_line(text: &str) -> bool {
+/// Prints a value as a line of JSON.
+pub fn print_json(value: &impl Serialize) -> Outcome {
+    match serde_json::to_string(value) {
+        Ok(text) => print_line(&text),
+        Err(error) => lost(&error.into()),
+    }
+}
+
+/// Prints a line to standard output. If that fails, it says so, and is a fault; that nobody reads any
+/// more is none.
+pub fn print_line(text: &str) -> Outcome {
     match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => tell_lost(&error),
-        _ => true,
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => lost(&error),
+        _ => Outcome::Done,
     }
 }
 
-fn tell_lost(error: &io::Error) -> bool {
-    eprintln!("tonemill: the report cannot be written: {error}: check where the output goes");
-    false
+/// Prints lines as far as they can be printed.
+pub fn print_lines<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Outcome {
+    let mut printed = lines.into_iter().map(|line| print_line(line.as_ref()));
+    printed.find(|outcome| *outcome != Outcome::Done).unwrap_or(Outcome::Done)
+}
+
+fn lost(error: &io::Error) -> Outcome {
+    let advice = "check where the output goes";
+    Failure::fault(format!("the report cannot be written: {error}"), advice).tell()
 }

@@ -4,12 +4,14 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::args_service::{LogArgs, LogFormat};
+use crate::args::worker::{LogArgs, LogFormat};
+use crate::failure::Failure;
 
 impl LogArgs {
     /// Starts it, for the rest of the process.
-    pub fn start(&self) -> Result<(), String> {
-        let filter = EnvFilter::try_new(&self.log).map_err(|error| error.to_string())?;
+    pub fn start(&self) -> Result<(), Failure> {
+        let filter = EnvFilter::try_new(&self.log);
+        let filter = filter.map_err(|error| Failure::usage(format!("--log: {error}"), ""))?;
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         // A log that cannot be written is no reason to lose work.
         let log = log.log_internal_errors(false);

@@ -4,10 +4,7 @@
 
 mod admin;
 mod args;
-mod args_admin;
-mod args_client;
-mod args_serve;
-mod args_service;
+mod backends;
 mod client;
 mod config_check;
 mod config_file;
@@ -23,8 +20,8 @@ mod output;
 mod probe;
 mod progress;
 mod request;
+mod runtime;
 mod serve;
-mod service;
 mod submit;
 mod text;
 mod transfer;
@@ -36,8 +33,8 @@ use std::process::ExitCode;
 use tonemill_codec::CancelToken;
 use tonemill_worker::isolate::{CHILD_ARGUMENT, child_main};
 
+use crate::args::serve::ConfigCommand;
 use crate::args::{Cli, Command};
-use crate::args_serve::ConfigCommand;
 
 fn main() -> ExitCode {
     // A child that converts one job must be that before it is anything else.

@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::{Builder, TempPath};
-use tonemill_codec::CancelToken;
+use tonemill_codec::{CancelToken, ErrorKind};
 
+use crate::failure::Failure;
 use crate::input::temporary_file;
 use crate::interruptible::interruptible;
 use crate::request::Target;
+use crate::text::shown;
 
 /// An output under way. Dropped without [`finish`](Self::finish), it leaves nothing.
 pub struct Output {
@@ -92,6 +94,56 @@ impl Output {
             }
         }
     }
+}
+
+/// Why an output cannot be created or put in its place, in words.
+pub fn unwritable(name: &str, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::Interrupted => {
+            Failure::of_kind(ErrorKind::Cancelled, "cancelled", "start again when ready")
+        }
+        io::ErrorKind::BrokenPipe => {
+            Failure::fault(format!("nobody reads {name} any more"), "start again when ready")
+        }
+        io::ErrorKind::AlreadyExists => Failure { kind: ErrorKind::Io, ..exists(name) },
+        io::ErrorKind::IsADirectory => Failure { kind: ErrorKind::Io, ..is_folder(name) },
+        _ => {
+            let advice = "check the folder, its permissions and its free space";
+            Failure::fault(format!("{name} cannot be written: {error}"), advice)
+        }
+    }
+}
+
+/// An output that would replace another.
+pub fn exists(name: &str) -> Failure {
+    Failure::usage(format!("{name} exists and was kept"), "use --force to replace it")
+}
+
+/// An output where a folder is.
+pub fn is_folder(name: &str) -> Failure {
+    Failure::usage(format!("{name} is a folder"), "use -d to name a folder")
+}
+
+/// Refuses, before any work, an output that could not be put in its place after it.
+pub fn check(target: &Target, force: bool) -> Result<(), Failure> {
+    let Target::File(path) = target else { return Ok(()) };
+    if path.symlink_metadata().is_ok() && !force {
+        return Err(exists(&shown(path)));
+    }
+    let folder = folder_of(path);
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("there is no folder {}", shown(folder)), "make it, or use -d"))
+}
+
+/// Makes the folder for outputs, if one was named.
+pub fn make_folder(folder: Option<&Path>) -> Result<(), Failure> {
+    let Some(folder) = folder else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let message = format!("the folder {} cannot be made: {error}", shown(folder));
+        Failure::fault(message, "check its name and permissions")
+    })
 }
 
 /// Copies `file` to what `open` gives.

@@ -7,9 +7,8 @@ use tonemill_codec::{AudioTrack, CancelToken, Limits, Probe};
 use crate::args::ProbeArgs;
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::input;
-use crate::json::{ErrorFacts, Line, print_line};
-use crate::request::Target;
+use crate::input::{self, unopened};
+use crate::json::{Line, print_json, print_line};
 use crate::text::{clock, shown};
 
 /// Probes one file and prints it.
@@ -18,26 +17,24 @@ pub fn run(args: &ProbeArgs, cancel: &CancelToken) -> Outcome {
     let probe = match probe(args, cancel) {
         Ok(probe) => probe,
         Err(failure) => {
-            let (what, advice) = failure.words(&args.input, &Target::Stdout, args.decoder.into());
-            eprintln!("tonemill: {name}: {what}: {advice}");
-            let facts = ErrorFacts { kind: failure.kind(), message: &what, advice };
-            let told = !args.json || Line::<Probe>::failed(&args.input, facts).print();
-            return if told { failure.outcome() } else { Outcome::Fault };
+            let outcome = failure.tell_of(&name);
+            if !args.json {
+                return outcome;
+            }
+            return outcome.max(Line::<Probe>::failed(&args.input, &failure).print());
         }
     };
-    let text = if args.json {
-        serde_json::to_string(&probe).unwrap_or_default()
-    } else {
-        describe(&name, &probe).trim_end().to_owned()
-    };
-    if print_line(&text) { Outcome::Done } else { Outcome::Fault }
+    if args.json { print_json(&probe) } else { print_line(describe(&name, &probe).trim_end()) }
 }
 
 fn probe(args: &ProbeArgs, cancel: &CancelToken) -> Result<Probe, Failure> {
     let limits = Limits::default();
-    let input = input::open(&args.input).map_err(Failure::Open)?;
-    let source = input.seekable(&limits, cancel).map_err(Failure::Open)?;
-    tonemill_codec::probe(source, args.decoder.into(), &limits, cancel).map_err(Failure::Codec)
+    let unopened = |error| unopened(&args.input, &error);
+    let source = input::open(&args.input).map_err(unopened)?;
+    let source = source.seekable(&limits, cancel).map_err(unopened)?;
+    let decoder = args.decoder.into();
+    tonemill_codec::probe(source, decoder, &limits, cancel)
+        .map_err(|error| Failure::codec(&error, decoder))
 }
 
 fn describe(name: &str, probe: &Probe) -> String {

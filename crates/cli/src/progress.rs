@@ -35,10 +35,7 @@ pub struct FileBar {
 impl Bars {
     /// Bars for `files`; hidden if not `wanted`.
     pub fn new(files: usize, wanted: bool) -> Self {
-        // indicatif draws only if its target is a terminal.
-        let target =
-            if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let all = MultiProgress::with_draw_target(target);
+        let all = on_terminal(wanted);
         let total = (files > 1).then(|| {
             let bar = all.add(ProgressBar::new(files as u64));
             bar.set_style(style("{pos}/{len} files {wide_bar} {msg}"));
@@ -68,8 +65,8 @@ impl Bars {
     }
 
     /// Prints a line above the bars, or plainly where there are none.
-    pub fn suspend(&self, print: impl FnOnce()) {
-        self.all.suspend(print);
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.all.suspend(print)
     }
 }
 
@@ -114,6 +111,13 @@ fn speed(audio_seconds: f64, since: Instant) -> String {
     format!("{:.0}x", audio_seconds / since.elapsed().as_secs_f64().max(0.001))
 }
 
-fn style(template: &str) -> ProgressStyle {
+/// Room for bars on standard error, if that is a terminal; hidden if not `wanted`.
+pub fn on_terminal(wanted: bool) -> MultiProgress {
+    // indicatif draws only if its target is a terminal.
+    let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    MultiProgress::with_draw_target(target)
+}
+
+pub fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -3,20 +3,40 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use tonemill_codec::{BitrateMode, ChannelChoice, Limits, Mp3Settings, Options, TrackChoice};
 
-use crate::args::{ChannelArg, Cli, ConvertArgs, FileArgs, SoundArgs, TagArgs};
-use crate::text::shown;
+use crate::args::Cli;
+use crate::args::convert::{
+    ChannelArg, ConversionArgs, ConvertArgs, FileArgs, PartArgs, SoundArgs, TagArgs,
+};
+use crate::text::{seconds, shown};
 
 /// Where one output goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
     Stdout,
     File(PathBuf),
+}
+
+impl Target {
+    /// What to call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Stdout => "standard output".to_owned(),
+            Self::File(path) => shown(path),
+        }
+    }
+
+    /// The path as it was given.
+    pub fn as_path(&self) -> &Path {
+        match self {
+            Self::Stdout => Path::new("-"),
+            Self::File(path) => path,
+        }
+    }
 }
 
 /// A validated `convert`.
@@ -47,10 +67,7 @@ impl ConvertArgs {
                 "an MP3 is not written to a terminal: redirect it or use -o FILE",
             ));
         }
-        let (start, end) = (self.part.start.unwrap_or(0.0), self.part.end);
-        if end.is_some_and(|end| end <= start) {
-            return Err(usage("convert", "--end must come after --start"));
-        }
+        self.conversion.part.check().map_err(|text| usage("convert", text))?;
         Ok(Request {
             jobs,
             new_folder: self.files.dir.clone(),
@@ -67,24 +84,25 @@ impl ConvertArgs {
         if let Some(seconds) = self.max_duration {
             limits.decoded_seconds = seconds.ceil() as u64;
         }
-        if let Some(seconds) = self.timeout {
-            limits.wall_clock = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        if let Some(timeout) = self.timeout {
+            limits.wall_clock = seconds(timeout);
         }
-        let track = match (self.part.track, &self.part.lang) {
+        let ConversionArgs { sound, part, tags, care } = &self.conversion;
+        let track = match (part.track, &part.lang) {
             (Some(index), _) => TrackChoice::Index(index),
             (None, Some(language)) => TrackChoice::Language(language.clone()),
             (None, None) => TrackChoice::Auto,
         };
         Options {
-            mp3: self.sound.settings(),
-            decoder: self.care.decoder.into(),
+            mp3: sound.settings(),
+            decoder: care.decoder.into(),
             track,
-            start_seconds: self.part.start.unwrap_or(0.0),
-            end_seconds: self.part.end,
-            tags: self.tags.overrides(),
-            drop_tags: self.tags.no_tags,
-            drop_cover: self.tags.no_cover,
-            strict: self.care.strict,
+            start_seconds: part.start.unwrap_or(0.0),
+            end_seconds: part.end,
+            tags: tags.overrides(),
+            drop_tags: tags.no_tags,
+            drop_cover: tags.no_cover,
+            strict: care.strict,
             limits,
             ..Options::default()
         }
@@ -133,6 +151,16 @@ impl FileArgs {
                 }))
             }
         }
+    }
+}
+
+impl PartArgs {
+    /// Whether there is anything between start and end.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.end.is_some_and(|end| end <= self.start.unwrap_or(0.0)) {
+            return Err("--end must come after --start");
+        }
+        Ok(())
     }
 }
 

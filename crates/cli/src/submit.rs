@@ -5,20 +5,21 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
 use tonemill_codec::{CancelToken, ErrorKind};
-use tonemill_job::message::{Failure, FailureKind, Finished, Reply, What};
+use tonemill_job::message::{self, FailureKind, Finished, Reply, What};
 use tonemill_job::queue::{EventId, QueueError};
 use tonemill_job::{JobId, JobMessage, ObjectKey, chain};
 use uuid::Uuid;
 
-use crate::args_service::SubmitArgs;
+use crate::args::submit::SubmitArgs;
+use crate::backends::Backends;
 use crate::exit::Outcome;
-use crate::job_options::job_options;
-use crate::json::{ErrorFacts, Line, print_line};
+use crate::failure::Failure;
+use crate::json::{Line, print_line};
+use crate::output::{check, make_folder};
 use crate::progress::{Bars, FileBar};
 use crate::request::{Target, usage};
-use crate::service::Service;
+use crate::runtime;
 use crate::text::{clock, shown};
 use crate::transfer::{download, upload_file};
 
@@ -40,42 +41,22 @@ pub fn run(args: &SubmitArgs, cancel: &CancelToken) -> Outcome {
     if jobs.iter().any(|(input, target)| is_dash(input) || *target == Target::Stdout) {
         usage("submit", "standard input and output cannot be submitted: name files").exit();
     }
-    if let (Some(start), Some(end)) = (args.part.start, args.part.end)
-        && end <= start
-    {
-        usage("submit", "--end must come after --start").exit();
+    if let Err(text) = args.conversion.part.check() {
+        usage("submit", text).exit();
     }
-    if let Some(folder) = &args.files.dir
-        && let Err(error) = std::fs::create_dir_all(folder)
-    {
-        eprintln!("tonemill: the folder {} cannot be made: {error}", shown(folder));
-        return Outcome::Fault;
-    }
-    let runtime = match Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("tonemill: no threads can be started: {error}");
-            return Outcome::Fault;
-        }
-    };
-    runtime.block_on(async {
-        let service = match args.service.open(None).await {
-            Ok(service) => service,
-            Err(error) => {
-                eprintln!("tonemill: {error}");
-                return Outcome::Usage;
-            }
-        };
+    runtime::run(async {
+        make_folder(args.files.dir.as_deref())?;
+        let backends = args.backends.open(None).await?;
         let bars = Bars::new(jobs.len(), !args.files.json && !args.files.quiet);
         let submission = Submission {
             args,
-            service,
+            backends,
             cancel,
             mailbox: Uuid::new_v4(),
             bars,
             waiting: HashMap::new(),
         };
-        submission.run(&jobs).await
+        Ok(submission.run(&jobs).await)
     })
 }
 
@@ -86,7 +67,7 @@ fn is_dash(path: &Path) -> bool {
 /// Files on their way.
 struct Submission<'a> {
     args: &'a SubmitArgs,
-    service: Service,
+    backends: Backends,
     cancel: &'a CancelToken,
     mailbox: Uuid,
     bars: Bars,
@@ -105,55 +86,40 @@ impl<'a> Submission<'a> {
     async fn run(mut self, jobs: &'a [(std::path::PathBuf, Target)]) -> Outcome {
         let mut worst = Outcome::Done;
         // Before anything is uploaded.
-        if let Err(error) = self.service.queue.check().await {
-            self.bars.suspend(|| eprintln!("tonemill: {}", chain(&error)));
-            return Outcome::Fault;
+        if let Err(error) = self.backends.queue.check().await {
+            return self.bars.suspend(|| Failure::from(error).tell());
         }
         for (input, target) in jobs {
             if self.cancel.is_cancelled() {
                 break;
             }
-            if let Err((outcome, why)) = self.submit(input, target).await {
+            if let Err(failure) = self.submit(input, target).await {
                 self.bars.file_ended();
-                self.bars.suspend(|| eprintln!("tonemill: {}: {why}", shown(input)));
-                worst = worst.max(outcome);
+                worst = worst.max(self.bars.suspend(|| failure.tell_of(shown(input))));
             }
         }
         worst = worst.max(self.wait().await);
-        if let Err(error) = self.service.queue.close_mailbox(self.mailbox).await {
+        if let Err(error) = self.backends.queue.close_mailbox(self.mailbox).await {
             eprintln!("tonemill: a mailbox stays in Redis for a day: {}", chain(&error));
         }
         worst
     }
 
     /// Uploads a file and queues its job.
-    async fn submit(
-        &mut self,
-        input: &'a Path,
-        target: &'a Target,
-    ) -> Result<(), (Outcome, String)> {
-        if let Target::File(path) = target {
-            if path.symlink_metadata().is_ok() && !self.args.files.force {
-                return Err((Outcome::Usage, format!("{} exists: use --force", shown(path))));
-            }
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-                return Err((Outcome::Usage, format!("there is no folder {}", shown(folder))));
-            }
-        }
+    async fn submit(&mut self, input: &'a Path, target: &'a Target) -> Result<(), Failure> {
+        check(target, self.args.files.force)?;
         let job = JobId::new();
         let upload = ObjectKey::upload(job);
-        upload_file(&*self.service.store, input, &upload, self.cancel).await?;
-        let SubmitArgs { sound, part, tags, care, .. } = self.args;
+        upload_file(&*self.backends.store, input, &upload, self.cancel).await?;
         let message = JobMessage {
             lane: self.args.lane.into(),
-            options: job_options(sound, part, tags, care),
+            options: self.args.conversion.job_options(),
             reply: Reply::Mailbox(self.mailbox),
             ..JobMessage::new(job, upload.clone())
         };
         if let Err(error) = self.queue(&message).await {
             self.remove(&upload).await;
-            return Err((Outcome::Fault, chain(&error)));
+            return Err(error.into());
         }
         let bar = self.bars.file(&shown(input.file_name().map_or(input, Path::new)));
         self.waiting.insert(job, Submitted { input, target, message, bar });
@@ -163,7 +129,7 @@ impl<'a> Submission<'a> {
     /// Queues a job. One that may have been queued already counts as queued, after some tries.
     async fn queue(&self, message: &JobMessage) -> Result<(), QueueError> {
         for _ in 0..QUEUE_TRIES {
-            match self.service.queue.enqueue(std::slice::from_ref(message)).await {
+            match self.backends.queue.enqueue(std::slice::from_ref(message)).await {
                 Err(error) if error.ambiguous => tokio::time::sleep(LOOK).await,
                 outcome => return outcome,
             }
@@ -187,7 +153,7 @@ impl<'a> Submission<'a> {
             if cancelled_at.is_some_and(|at| at.elapsed() > CANCEL) {
                 break;
             }
-            match self.service.queue.mail(self.mailbox, after.as_ref(), LOOK).await {
+            match self.backends.queue.mail(self.mailbox, after.as_ref(), LOOK).await {
                 Ok(mail) if mail.is_empty() && heard.elapsed() > SILENCE => {
                     heard = Instant::now();
                     self.look_into_silence(after.as_ref()).await;
@@ -217,7 +183,7 @@ impl<'a> Submission<'a> {
     /// Says so if nobody works. A Redis that came back empty has lost our jobs: they are queued once
     /// more.
     async fn look_into_silence(&self, after: Option<&EventId>) {
-        let queue = &self.service.queue;
+        let queue = &self.backends.queue;
         let Ok(depth) = queue.depth().await else { return };
         let waiting: u64 = depth.lanes.iter().map(|lane| lane.waiting).sum();
         let running: u64 = depth.lanes.iter().map(|lane| lane.running).sum();
@@ -241,7 +207,7 @@ impl<'a> Submission<'a> {
 
     async fn cancel_all(&self) {
         for job in self.waiting.keys() {
-            if let Err(error) = self.service.queue.cancel(*job).await {
+            if let Err(error) = self.backends.queue.cancel(*job).await {
                 eprintln!("tonemill: job {job} goes on: {}", chain(&error));
             }
         }
@@ -252,7 +218,7 @@ impl<'a> Submission<'a> {
             return;
         }
         for (job, submitted) in &mut self.waiting {
-            if let Ok(Some(progress)) = self.service.queue.progress(*job).await {
+            if let Ok(Some(progress)) = self.backends.queue.progress(*job).await {
                 submitted.bar.update(tonemill_codec::Progress {
                     encoded_seconds: progress.encoded_seconds,
                     declared_seconds: progress.declared_seconds,
@@ -277,7 +243,7 @@ impl<'a> Submission<'a> {
         drop(bar);
         let outcome = match what {
             What::Finished(finished) => self.fetch(input, target, &finished).await,
-            What::Failed { failure } => self.tell_failure(input, &failure),
+            What::Failed { failure } => self.tell_failure(input, *failure),
             _ => Outcome::Cancelled,
         };
         self.remove(&message.input).await;
@@ -288,78 +254,58 @@ impl<'a> Submission<'a> {
     /// Downloads an output, and removes it from the store when it is safe.
     async fn fetch(&self, input: &Path, target: &Target, finished: &Finished) -> Outcome {
         let force = self.args.files.force;
-        match download(&*self.service.store, finished, target, force, self.cancel).await {
+        match download(&*self.backends.store, finished, target, force, self.cancel).await {
             Ok(()) => {
                 self.remove(&finished.output).await;
-                if self.tell_finished(input, target, finished) {
-                    Outcome::Done
-                } else {
-                    Outcome::Fault
-                }
+                self.tell_finished(input, target, finished)
             }
-            Err((outcome, why)) => {
-                let key = &finished.output;
-                self.bars.suspend(|| {
-                    eprintln!(
-                        "tonemill: {}: {why}: the MP3 stays in the store as {key}",
-                        shown(input)
-                    );
-                });
-                outcome
+            Err(failure) => {
+                let advice = format!("the MP3 stays in the store as {}", finished.output);
+                let failure = Failure { advice, ..failure };
+                self.bars.suspend(|| failure.tell_of(shown(input)))
             }
         }
     }
 
     async fn remove(&self, key: &ObjectKey) {
-        if let Err(error) = self.service.store.delete(key).await {
+        if let Err(error) = self.backends.store.delete(key).await {
             eprintln!("tonemill: {key} stays in the store: {}", chain(&error));
         }
     }
 
-    /// Says how it went; false if the report was lost.
-    fn tell_finished(&self, input: &Path, target: &Target, finished: &Finished) -> bool {
-        let output = match target {
-            Target::Stdout => Path::new("-"),
-            Target::File(path) => path,
-        };
-        let mut told = true;
+    /// Says how it went.
+    fn tell_finished(&self, input: &Path, target: &Target, finished: &Finished) -> Outcome {
+        let output = target.as_path();
         self.bars.suspend(|| {
             if self.args.files.json {
-                told = Line::converted(input, output, &finished.report).print();
-                return;
+                return Line::converted(input, output, &finished.report).print();
             }
             for warning in &finished.warnings {
                 eprintln!("tonemill: {}: warning: {warning}", shown(input));
             }
-            if !self.args.files.quiet {
-                let incomplete = if finished.truncated { ", INCOMPLETE" } else { "" };
-                let length = clock(finished.duration_seconds);
-                told = print_line(&format!(
-                    "{} -> {} ({length}{incomplete})",
-                    shown(input),
-                    shown(output)
-                ));
+            if self.args.files.quiet {
+                return Outcome::Done;
             }
-        });
-        told
+            let incomplete = if finished.truncated { ", INCOMPLETE" } else { "" };
+            let length = clock(finished.duration_seconds);
+            print_line(&format!("{} -> {} ({length}{incomplete})", shown(input), shown(output)))
+        })
     }
 
-    fn tell_failure(&self, input: &Path, failure: &Failure) -> Outcome {
-        let (kind, outcome) = match failure.kind {
-            FailureKind::BadInput => (ErrorKind::BadInput, Outcome::BadInput),
-            FailureKind::LimitExceeded => (ErrorKind::LimitExceeded, Outcome::BadInput),
-            FailureKind::Transient => (ErrorKind::Io, Outcome::Fault),
-            FailureKind::Crash | FailureKind::Bug => (ErrorKind::Bug, Outcome::Fault),
+    fn tell_failure(&self, input: &Path, failure: message::Failure) -> Outcome {
+        let kind = match failure.kind {
+            FailureKind::BadInput => ErrorKind::BadInput,
+            FailureKind::LimitExceeded => ErrorKind::LimitExceeded,
+            FailureKind::Transient => ErrorKind::Io,
+            FailureKind::Crash | FailureKind::Bug => ErrorKind::Bug,
         };
-        let Failure { message, advice, .. } = failure;
-        let mut told = true;
+        let failure = Failure::of_kind(kind, failure.message, failure.advice);
         self.bars.suspend(|| {
-            eprintln!("tonemill: {}: {message}: {advice}", shown(input));
-            if self.args.files.json {
-                let facts = ErrorFacts { kind, message, advice };
-                told = Line::<serde_json::Value>::failed(input, facts).print();
+            let outcome = failure.tell_of(shown(input));
+            if !self.args.files.json {
+                return outcome;
             }
-        });
-        if told { outcome } else { outcome.max(Outcome::Fault) }
+            outcome.max(Line::<serde_json::Value>::failed(input, &failure).print())
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Words for terminals: names that cannot play tricks, and times.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tonemill_job::is_deceptive;
 
@@ -14,6 +15,18 @@ pub fn shown(path: &Path) -> String {
     text.chars()
         .map(|c| if plain(c) { c.to_string() } else { c.escape_unicode().to_string() })
         .collect()
+}
+
+/// Longest text of somebody else that is shown, in characters.
+const MAX_PLAIN: usize = 500;
+
+/// What somebody else says, such as a service, as one line.
+pub fn plain(text: &str) -> String {
+    let text = text.trim();
+    match text.char_indices().nth(MAX_PLAIN) {
+        Some((end, _)) => format!("{}…", shown(Path::new(&text[..end]))),
+        None => shown(Path::new(text)),
+    }
 }
 
 /// Seconds as `1:02:03` or `2:03`.
@@ -62,6 +75,11 @@ pub fn parse_time(text: &str) -> Result<f64, String> {
         seconds = seconds * 60.0 + value;
     }
     Ok(seconds)
+}
+
+/// Seconds as a duration, however many.
+pub fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 #[cfg(test)]

@@ -6,23 +6,17 @@ use std::path::Path;
 use bytes::Bytes;
 use tokio::task::block_in_place;
 use tonemill_codec::CancelToken;
+use tonemill_job::ObjectKey;
 use tonemill_job::message::Finished;
-use tonemill_job::objects::{ObjectStore, StoreError};
-use tonemill_job::{ObjectKey, chain};
+use tonemill_job::objects::ObjectStore;
 
 use crate::exit::Outcome;
-use crate::output::Output;
+use crate::failure::Failure;
+use crate::output::{Output, unwritable};
 use crate::request::Target;
 
 /// Bytes at a time, up and down.
 const CHUNK_BYTES: usize = 1 << 20;
-
-/// How a command that could not go on is to end, and why.
-type Failed = (Outcome, String);
-
-fn store_failed(error: &StoreError) -> Failed {
-    (Outcome::Fault, chain(error))
-}
 
 /// Puts a file into the store as `key`.
 pub async fn upload_file(
@@ -30,15 +24,12 @@ pub async fn upload_file(
     input: &Path,
     key: &ObjectKey,
     cancel: &CancelToken,
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     let unreadable = |error: std::io::Error| {
-        (Outcome::BadInput, format!("cannot be read: {error}: check its name and permissions"))
+        Failure::input(format!("cannot be read: {error}"), "check its name and permissions")
     };
     let mut file = std::fs::File::open(input).map_err(unreadable)?;
-    let mut upload = store
-        .create(key, "application/octet-stream", 0)
-        .await
-        .map_err(|error| store_failed(&error))?;
+    let mut upload = store.create(key, "application/octet-stream", 0).await?;
     loop {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         let read =
@@ -48,11 +39,11 @@ pub async fn upload_file(
         }
         if cancel.is_cancelled() {
             let _ = upload.abort().await;
-            return Err((Outcome::Cancelled, "interrupted".to_owned()));
+            return Err(Failure::new(Outcome::Cancelled, "interrupted", ""));
         }
-        upload.write(Bytes::from(chunk)).await.map_err(|error| store_failed(&error))?;
+        upload.write(Bytes::from(chunk)).await?;
     }
-    upload.finish(Bytes::new()).await.map_err(|error| store_failed(&error))
+    Ok(upload.finish(Bytes::new()).await?)
 }
 
 /// Gets an output from the store; it appears under its name when it is whole.
@@ -62,18 +53,13 @@ pub async fn download(
     target: &Target,
     force: bool,
     cancel: &CancelToken,
-) -> Result<(), Failed> {
-    let unwritable = |error: std::io::Error| {
-        let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
-        let outcome = if exists { Outcome::Usage } else { Outcome::Fault };
-        (outcome, format!("the output cannot be written: {error}"))
-    };
+) -> Result<(), Failure> {
+    let unwritable = |error: std::io::Error| unwritable(&target.name(), &error);
     let mut output = Output::create(target, force).map_err(unwritable)?;
     let mut at = 0;
     while at < finished.bytes {
         let end = finished.bytes.min(at + CHUNK_BYTES as u64 * 4);
-        let bytes = store.get(&finished.output, at..end).await;
-        let bytes = bytes.map_err(|error| store_failed(&error))?;
+        let bytes = store.get(&finished.output, at..end).await?;
         block_in_place(|| output.file.write_all(&bytes)).map_err(unwritable)?;
         at = end;
     }

@@ -1,63 +1,34 @@
 //! `tonemill worker`: the process that operators scale.
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tonemill_worker::{Ended, Shutdown, Size, Worker, WorkerConfig, admin};
+use tonemill_worker::{Ended, Size, Worker, WorkerConfig, admin};
 
-use crate::args_service::{SizeArgs, WorkerArgs};
+use crate::args::worker::{SizeArgs, WorkerArgs};
+use crate::backends::Backends;
 use crate::exit::Outcome;
-use crate::service::seconds;
+use crate::failure::Failure;
+use crate::runtime::{run_until_told, told_by_signals};
+use crate::text::seconds;
 
 /// Works until it is told to end.
 pub fn run(args: &WorkerArgs) -> Outcome {
-    if let Err(error) = args.log.start() {
-        eprintln!("tonemill: --log: {error}");
-        return Outcome::Usage;
-    }
-    let runtime = match Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("tonemill: the worker cannot start its threads: {error}");
-            return Outcome::Fault;
-        }
-    };
-    let ended = runtime.block_on(work(args));
-    // A thread that hangs would be waited for.
-    runtime.shutdown_background();
-    match ended {
-        Ok(Ended::Done) => Outcome::Done,
-        Ok(Ended::Hung) => start_again(),
-        Err((outcome, error)) => {
-            eprintln!("tonemill: {error}");
-            outcome
-        }
-    }
+    run_until_told(&args.log, work(args))
 }
 
-async fn work(args: &WorkerArgs) -> Result<Ended, (Outcome, String)> {
-    let fault = |what: &str, error: &dyn std::fmt::Display| {
-        (Outcome::Fault, format!("the worker cannot {what}: {error}"))
-    };
-    let service = args
-        .service
-        .open(Some(seconds(args.lease)))
-        .await
-        .map_err(|error| (Outcome::Usage, error))?;
-    let shutdown = Shutdown::new();
-    shutdown.on_signals().map_err(|error| fault("listen to signals", &error))?;
+async fn work(args: &WorkerArgs) -> Result<Ended, Failure> {
+    let Backends { queue, store } = args.backends.open(Some(seconds(args.lease))).await?;
+    let shutdown = told_by_signals()?;
     let config = WorkerConfig { once: args.once, ..args.size.config(args.grace) };
-    let worker = Worker::new(service.queue, service.store, config, shutdown)
-        .map_err(|error| fault("start its threads", &error))?;
+    let worker = Worker::new(queue, store, config, shutdown)
+        .map_err(|error| Failure::cannot("start threads", error))?;
     if let Some(address) = args.admin {
         let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|error| fault(&format!("listen on {address}"), &error))?;
+        let listener =
+            listener.map_err(|error| Failure::cannot(format!("listen on {address}"), error))?;
         let metrics = PrometheusBuilder::new()
             .install_recorder()
-            .map_err(|error| fault("keep metrics", &error))?;
+            .map_err(|error| Failure::cannot("keep metrics", error))?;
         tokio::spawn(admin::serve(listener, worker.state(), metrics));
     }
     Ok(worker.run().await)
@@ -94,19 +65,4 @@ impl SizeArgs {
         }
         config
     }
-}
-
-/// A thread of this process does not end: only another program in its place gets rid of it.
-pub fn start_again() -> Outcome {
-    tracing::error!("an attempt hangs; the worker starts again");
-    // Whatever lies where it was started from by now.
-    let program = if cfg!(target_os = "linux") {
-        Ok("/proc/self/exe".into())
-    } else {
-        std::env::current_exe()
-    };
-    let program = program.unwrap_or_else(|_| "tonemill".into());
-    let error = Command::new(program).args(std::env::args_os().skip(1)).exec();
-    tracing::error!(%error, "the worker cannot start again");
-    Outcome::Fault
 }

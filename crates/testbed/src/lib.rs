@@ -12,4 +12,5 @@ mod process;
 pub mod redis;
 pub mod redis_fleet;
 pub mod s3;
+mod server;
 pub mod tls;

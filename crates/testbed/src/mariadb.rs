@@ -5,17 +5,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::Duration;
 
 use rustix::process::{Signal, geteuid};
 use tempfile::TempDir;
 
 use crate::process::{Process, answer, end_with_this_process, find, secret};
-use crate::redis::free_port;
+use crate::server::{self, Server};
 
-/// Tries to start a server on a port that nobody takes first.
-const TRIES: usize = 20;
 /// The user of the tests, who may do everything, and the name of the first database.
 const NAME: &str = "tonemill";
 
@@ -24,9 +20,8 @@ const NAME: &str = "tonemill";
 #[derive(Debug)]
 pub struct MariaDb {
     // In this order: first the process, then its folder.
-    process: Option<Process>,
+    server: Server,
     folder: TempDir,
-    port: u16,
     password: String,
     databases: AtomicU32,
 }
@@ -46,16 +41,8 @@ impl MariaDb {
         fs::write(folder.path().join("init.sql"), first_statements(&password)).expect("our folder");
         let mut install = Command::new(find("TONEMILL_MARIADB_INSTALL_DB", "mariadb-install-db"));
         answer(with_config(&mut install, folder.path()).arg("--skip-test-db"), "");
-        let databases = AtomicU32::new(0);
-        let mut server = Self { process: None, folder, port: 0, password, databases };
-        // Somebody else may take a port between our look and the server's.
-        for _ in 0..TRIES {
-            server.port = free_port();
-            if server.try_start() {
-                return server;
-            }
-        }
-        panic!("MariaDB found no port in {TRIES} tries");
+        let server = Server::start("MariaDB", |port| start(port, folder.path()));
+        Self { server, folder, password, databases: AtomicU32::new(0) }
     }
 
     /// Starts a server for a static, which is never dropped.
@@ -70,23 +57,6 @@ impl MariaDb {
         server
     }
 
-    /// Whether the port was free.
-    fn try_start(&mut self) -> bool {
-        let folder = self.folder.path();
-        let mut command = Command::new(find("TONEMILL_MARIADBD", "mariadbd"));
-        with_config(&mut command, folder).arg(format!("--port={}", self.port));
-        command.arg("--init-file").arg(folder.join("init.sql"));
-        let mut process = Process::start(&mut command, folder).expect("mariadbd starts");
-        let is_up = |log: &str| log.contains("ready for connections").then_some(());
-        if process.wait_until(is_up).is_none() {
-            let log = process.log();
-            assert!(log.contains("Address already in use"), "MariaDB ended:\n{log}");
-            return false;
-        }
-        self.process = Some(process);
-        true
-    }
-
     /// Where its first database is, with the user and the password.
     #[must_use]
     pub fn url(&self) -> String {
@@ -94,7 +64,7 @@ impl MariaDb {
     }
 
     fn url_of(&self, database: &str) -> String {
-        format!("mysql://{NAME}:{}@127.0.0.1:{}/{database}", self.password, self.port)
+        format!("mysql://{NAME}:{}@127.0.0.1:{}/{database}", self.password, self.port())
     }
 
     /// The URL of a new, empty database.
@@ -115,7 +85,7 @@ impl MariaDb {
         let database = url.rsplit('/').next().unwrap_or_default();
         let mut command = Command::new(find("TONEMILL_MARIADB", "mariadb"));
         command.args(["--no-defaults", "--batch", "--skip-column-names", "--unbuffered"]);
-        command.args(["--protocol=tcp", "--host=127.0.0.1", &format!("--port={}", self.port)]);
+        command.args(["--protocol=tcp", "--host=127.0.0.1", &format!("--port={}", self.port())]);
         // Else it guesses from a terminal, which it does not have.
         command.arg("--default-character-set=utf8mb4");
         command.args(["--user", NAME, database]).env("MYSQL_PWD", &self.password);
@@ -125,7 +95,7 @@ impl MariaDb {
     /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.server.port()
     }
 
     /// Its process.
@@ -135,7 +105,7 @@ impl MariaDb {
     /// If it does not run.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.running().pid()
+        self.server.running().pid()
     }
 
     /// Kills it with SIGKILL.
@@ -144,7 +114,7 @@ impl MariaDb {
     ///
     /// If it does not run.
     pub fn kill(&mut self) {
-        drop(self.process.take().expect("a running server"));
+        drop(self.server.take());
     }
 
     /// Starts it again where it was, with the data that it had written.
@@ -153,30 +123,25 @@ impl MariaDb {
     ///
     /// If it does not start.
     pub fn restart(&mut self) {
-        assert!(self.process.is_none(), "it runs");
-        // Somebody's connection may have been given the port; it will end.
-        for _ in 0..TRIES {
-            if self.try_start() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(250));
-        }
-        panic!("MariaDB does not start again on port {}", self.port);
+        self.server.restart(|port| start(port, self.folder.path()));
     }
 
     /// Stops it from running without ending it.
     pub fn pause(&self) {
-        self.running().pause();
+        self.server.running().pause();
     }
 
     /// Undoes [`pause`](Self::pause).
     pub fn resume(&self) {
-        self.running().signal(Signal::CONT);
+        self.server.running().signal(Signal::CONT);
     }
+}
 
-    fn running(&self) -> &Process {
-        self.process.as_ref().expect("a running server")
-    }
+fn start(port: u16, folder: &Path) -> Option<Process> {
+    let mut command = Command::new(find("TONEMILL_MARIADBD", "mariadbd"));
+    with_config(&mut command, folder).arg(format!("--port={port}"));
+    command.arg("--init-file").arg(folder.join("init.sql"));
+    server::start(&mut command, folder, "ready for connections")
 }
 
 /// The options of every program that touches the data. They must come first.

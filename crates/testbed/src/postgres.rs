@@ -8,17 +8,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
 use crate::process::{Process, answer, end_with_this_process_by, find, kill, pause, secret};
-use crate::redis::free_port;
+use crate::server::{self, Server};
 
-/// Tries to start a server on a port that nobody takes first.
-const TRIES: usize = 20;
 /// The user of the tests, who may do everything.
 const USER: &str = "tonemill";
 /// Small, because several run at once, and without what only the machine's end makes needed: what
@@ -39,10 +35,8 @@ const OPTIONS: [&str; 7] = [
 /// not the machine's end.
 #[derive(Debug)]
 pub struct Postgres {
-    process: Option<Process>,
-    folder: TempDir,
-    programs: PathBuf,
-    port: u16,
+    server: Server,
+    place: Place,
     password: String,
     databases: AtomicU32,
 }
@@ -57,19 +51,11 @@ impl Postgres {
     #[must_use]
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let place = Place { folder, programs: programs() };
         let password = secret();
-        let databases = AtomicU32::new(0);
-        let programs = programs();
-        let mut server = Self { process: None, folder, programs, port: 0, password, databases };
-        server.make_data();
-        // Somebody else may take a port between our look and the server's.
-        for _ in 0..TRIES {
-            server.port = free_port();
-            if server.try_start() {
-                return server;
-            }
-        }
-        panic!("PostgreSQL found no port in {TRIES} tries");
+        place.make_data(&password);
+        let server = Server::start("PostgreSQL", |port| place.start(port));
+        Self { server, place, password, databases: AtomicU32::new(0) }
     }
 
     /// Starts a server for a static, which is never dropped.
@@ -81,23 +67,137 @@ impl Postgres {
     pub fn start_with_parent() -> Self {
         let server = Self::start();
         // At once, but with its children, and without leaving shared memory behind.
-        end_with_this_process_by(Signal::QUIT, server.pid(), server.folder.path());
+        end_with_this_process_by(Signal::QUIT, server.pid(), server.place.folder.path());
         server
     }
 
-    fn make_data(&self) {
+    /// Where its first database is, with the user and the password.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    fn url_of(&self, database: &str) -> String {
+        format!("postgres://{USER}:{}@127.0.0.1:{}/{database}", self.password, self.port())
+    }
+
+    /// The URL of a new, empty database.
+    ///
+    /// # Panics
+    ///
+    /// If the server does not make one.
+    #[must_use]
+    pub fn fresh_database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        answer(&mut self.client(&self.url()), &format!("CREATE DATABASE {name};"));
+        self.url_of(&name)
+    }
+
+    /// Its command-line client, in the database at `url`: takes statements, gives bare rows.
+    #[must_use]
+    pub fn client(&self, url: &str) -> Command {
+        let mut command = Command::new(self.place.programs.join("psql"));
+        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]);
+        command.args(["--set=ON_ERROR_STOP=1", "--dbname", url]);
+        command
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    /// Its first process, the parent of the others.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.server.running().pid()
+    }
+
+    /// Kills all its processes with SIGKILL.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    pub fn kill(&mut self) {
+        // Each child has a process group of its own, and a busy one would outlive its parent and
+        // forbid the next start. A parent that is paused makes no more of them, and as it does not
+        // ask how they ended, their numbers stay theirs.
+        let process = self.server.take();
+        process.pause();
+        children(&process).into_iter().for_each(kill);
+    }
+
+    /// Starts it again where it was, with the data that it had written.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn restart(&mut self) {
+        self.server.restart(|port| self.place.start(port));
+    }
+
+    /// Stops all its processes from running without ending them.
+    pub fn pause(&self) {
+        let process = self.server.running();
+        // First, so that it makes no more children.
+        process.pause();
+        children(process).into_iter().for_each(pause);
+    }
+
+    /// Undoes [`pause`](Self::pause).
+    pub fn resume(&self) {
+        let process = self.server.running();
+        for child in children(process) {
+            let _ = kill_process(child, Signal::CONT);
+        }
+        process.signal(Signal::CONT);
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if self.server.is_running() {
+            self.kill();
+        }
+        self.place.remove_shared_memory();
+    }
+}
+
+/// A folder for the data, and the programs that work on it.
+#[derive(Debug)]
+struct Place {
+    folder: TempDir,
+    programs: PathBuf,
+}
+
+impl Place {
+    fn make_data(&self, password: &str) {
         let folder = self.folder.path();
         if let Some((user, group)) = other_than_root() {
             chown(folder, Some(user), Some(group)).expect("our folder");
         }
-        let password = folder.join("password");
-        fs::write(&password, &self.password).expect("our folder");
+        let file = folder.join("password");
+        fs::write(&file, password).expect("our folder");
         let mut command = self.program("initdb");
-        command.args(["--username", USER, "--auth=scram-sha-256", "--pwfile"]).arg(password);
+        command.args(["--username", USER, "--auth=scram-sha-256", "--pwfile"]).arg(file);
         command.args(["--no-locale", "--encoding=UTF8", "--no-sync", "--no-instructions"]);
         // 1 MB instead of 16, all of which it writes.
         command.arg("--wal-segsize=1");
         answer(&mut command, "");
+    }
+
+    fn start(&self, port: u16) -> Option<Process> {
+        let mut command = self.program("postgres");
+        command.arg("-c").arg(format!("port={port}"));
+        for option in OPTIONS {
+            command.args(["-c", option]);
+        }
+        server::start(&mut command, self.folder.path(), "ready to accept connections")
     }
 
     /// A program that works on the data.
@@ -117,124 +217,6 @@ impl Postgres {
         self.folder.path().join("data")
     }
 
-    /// Whether the port was free.
-    fn try_start(&mut self) -> bool {
-        let mut command = self.program("postgres");
-        command.arg("-c").arg(format!("port={}", self.port));
-        for option in OPTIONS {
-            command.args(["-c", option]);
-        }
-        let mut process =
-            Process::start(&mut command, self.folder.path()).expect("postgres starts");
-        let is_up = |log: &str| log.contains("ready to accept connections").then_some(());
-        if process.wait_until(is_up).is_none() {
-            let log = process.log();
-            assert!(log.contains("Address already in use"), "PostgreSQL ended:\n{log}");
-            return false;
-        }
-        self.process = Some(process);
-        true
-    }
-
-    /// Where its first database is, with the user and the password.
-    #[must_use]
-    pub fn url(&self) -> String {
-        self.url_of("postgres")
-    }
-
-    fn url_of(&self, database: &str) -> String {
-        format!("postgres://{USER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
-    }
-
-    /// The URL of a new, empty database.
-    ///
-    /// # Panics
-    ///
-    /// If the server does not make one.
-    #[must_use]
-    pub fn fresh_database(&self) -> String {
-        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        answer(&mut self.client(&self.url()), &format!("CREATE DATABASE {name};"));
-        self.url_of(&name)
-    }
-
-    /// Its command-line client, in the database at `url`: takes statements, gives bare rows.
-    #[must_use]
-    pub fn client(&self, url: &str) -> Command {
-        let mut command = Command::new(self.programs.join("psql"));
-        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]);
-        command.args(["--set=ON_ERROR_STOP=1", "--dbname", url]);
-        command
-    }
-
-    /// Its port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Its first process, the parent of the others.
-    ///
-    /// # Panics
-    ///
-    /// If it does not run.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.running().pid()
-    }
-
-    /// Kills all its processes with SIGKILL.
-    ///
-    /// # Panics
-    ///
-    /// If it does not run.
-    pub fn kill(&mut self) {
-        // Each child has a process group of its own, and a busy one would outlive its parent and
-        // forbid the next start. A parent that is paused makes no more of them, and as it does not
-        // ask how they ended, their numbers stay theirs.
-        let process = self.process.take().expect("a running server");
-        process.pause();
-        children(&process).into_iter().for_each(kill);
-    }
-
-    /// Starts it again where it was, with the data that it had written.
-    ///
-    /// # Panics
-    ///
-    /// If it does not start.
-    pub fn restart(&mut self) {
-        assert!(self.process.is_none(), "it runs");
-        // Somebody's connection may have been given the port; it will end.
-        for _ in 0..TRIES {
-            if self.try_start() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(250));
-        }
-        panic!("PostgreSQL does not start again on port {}", self.port);
-    }
-
-    /// Stops all its processes from running without ending them.
-    pub fn pause(&self) {
-        let process = self.running();
-        // First, so that it makes no more children.
-        process.pause();
-        children(process).into_iter().for_each(pause);
-    }
-
-    /// Undoes [`pause`](Self::pause).
-    pub fn resume(&self) {
-        let process = self.running();
-        for child in children(process) {
-            let _ = kill_process(child, Signal::CONT);
-        }
-        process.signal(Signal::CONT);
-    }
-
-    fn running(&self) -> &Process {
-        self.process.as_ref().expect("a running server")
-    }
-
     /// Removes the shared memory of a killed server, which the next start would have done. It is
     /// not part of any folder, and a machine has room for some thousands.
     fn remove_shared_memory(&self) {
@@ -243,15 +225,6 @@ impl Postgres {
         if let Some(id) = key_and_id.split_whitespace().nth(1) {
             let _ = Command::new("ipcrm").args(["-m", id]).output();
         }
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        if self.process.is_some() {
-            self.kill();
-        }
-        self.remove_shared_memory();
     }
 }
 

@@ -3,27 +3,27 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::process::end_with_this_process;
+use crate::process::{Process, end_with_this_process};
+use crate::server::{self, Server, free_port};
 use crate::tls::Authority;
 
-/// How long a server may take to answer after its start.
-const START: Duration = Duration::from_secs(20);
+/// What a redis-server says when it answers.
+pub(crate) const READY: &str = "Ready to accept connections";
 
 /// A running redis-server.
 #[derive(Debug)]
 pub struct RedisServer {
+    // In this order: first the process, then its folder.
+    server: Server,
     data: TempDir,
-    port: u16,
     extra: Vec<String>,
-    process: Option<Child>,
 }
 
 impl RedisServer {
@@ -44,17 +44,10 @@ impl RedisServer {
     /// If there is no redis-server.
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
-        let extra = options.iter().map(|&option| option.to_owned()).collect();
+        let extra: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let data = tempfile::tempdir().expect("a temporary folder");
-        let mut server = Self { data, port: 0, extra, process: None };
-        // Somebody else may take a port between our look and the server's.
-        for _ in 0..20 {
-            server.port = free_port();
-            if server.try_start() {
-                return server;
-            }
-        }
-        panic!("redis-server does not start; is it installed? Run `make setup`.");
+        let server = Server::start("redis-server", |port| start(port, data.path(), &extra));
+        Self { server, data, extra }
     }
 
     /// Starts a server that speaks TLS as well, on the port that comes with it.
@@ -67,7 +60,6 @@ impl RedisServer {
         let file = |path: PathBuf| path.to_str().expect("a plain name").to_owned();
         let [ca, certificate, key] =
             [authority.ca_file(), authority.certificate_file(), authority.key_file()].map(file);
-        // Whoever takes the port first makes the server end, and another is tried.
         let port = free_port();
         let options = [
             ["--tls-port", &port.to_string(), "--tls-auth-clients", "no"],
@@ -85,44 +77,20 @@ impl RedisServer {
     #[must_use]
     pub fn start_with_parent() -> Self {
         let server = Self::start();
-        let process = server.process.as_ref().expect("it was just started").id();
-        end_with_this_process(process, server.data.path());
+        end_with_this_process(server.pid(), server.data.path());
         server
-    }
-
-    fn try_start(&mut self) -> bool {
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""]);
-        command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--daemonize", "no"]);
-        command.arg("--dir").arg(self.data.path()).args(&self.extra);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut process = command.spawn().expect("redis-server is installed: run `make setup`");
-        let end = Instant::now() + START;
-        while Instant::now() < end {
-            if process.try_wait().expect("our child").is_some() {
-                return false;
-            }
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                self.process = Some(process);
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let _ = process.kill();
-        let _ = process.wait();
-        false
     }
 
     /// Where it is.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://127.0.0.1:{}", self.port())
     }
 
     /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.server.port()
     }
 
     /// Its process.
@@ -132,7 +100,7 @@ impl RedisServer {
     /// If it does not run.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.process.as_ref().expect("a running server").id()
+        self.server.running().pid()
     }
 
     /// Memory that its data takes, in bytes, by its own count.
@@ -142,7 +110,7 @@ impl RedisServer {
     /// If it does not answer.
     #[must_use]
     pub fn used_memory(&self) -> u64 {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a running server");
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port())).expect("a running server");
         stream.write_all(b"INFO memory\r\nQUIT\r\n").expect("a running server");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("a running server");
@@ -156,8 +124,7 @@ impl RedisServer {
     ///
     /// If it does not run.
     pub fn kill(&mut self) {
-        let mut process = self.process.take().expect("a running server");
-        process.kill().and_then(|()| process.wait()).expect("our child");
+        drop(self.server.take());
     }
 
     /// Starts it again where it was, with the data that it had written.
@@ -166,8 +133,7 @@ impl RedisServer {
     ///
     /// If it does not start.
     pub fn restart(&mut self) {
-        assert!(self.process.is_none(), "it runs");
-        assert!(self.try_start(), "redis-server does not start again on port {}", self.port);
+        self.server.restart(|port| start(port, self.data.path(), &self.extra));
     }
 
     /// Starts it again where it was, without its data.
@@ -216,32 +182,24 @@ impl RedisServer {
 
     /// Stops it from running without ending it.
     pub fn pause(&self) {
-        self.signal(Signal::STOP);
+        self.server.running().pause();
     }
 
     /// Undoes [`pause`](Self::pause).
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        let process = self.process.as_ref().expect("a running server");
-        let pid = Pid::from_child(process);
-        kill_process(pid, signal).expect("our child");
+        self.server.running().signal(Signal::CONT);
     }
 }
 
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
+fn start(port: u16, data: &Path, extra: &[String]) -> Option<Process> {
+    let mut command = redis_server(port, data);
+    command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]).args(extra);
+    server::start(&mut command, data, READY)
 }
 
-/// A port that nobody listened on a moment ago.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket").port()
+/// A redis-server without options of its kind.
+pub(crate) fn redis_server(port: u16, data: &Path) -> Command {
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).arg("--dir").arg(data);
+    command
 }

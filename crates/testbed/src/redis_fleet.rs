@@ -2,7 +2,6 @@
 //! sentinel's watch.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,12 +9,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::process::{Process, end_with_this_process};
-use crate::redis::free_port;
+use crate::redis::{READY, redis_server};
+use crate::server::{self, free_port, on_free_port};
 
 /// How long servers may take to find each other.
 const START: Duration = Duration::from_mins(1);
-/// Tries to start a server on a port that nobody takes first.
-const TRIES: usize = 20;
 
 /// Three masters that share the keys.
 #[derive(Debug)]
@@ -42,22 +40,18 @@ struct Node {
 
 impl Node {
     fn start(options: &[&str]) -> Self {
-        for _ in 0..TRIES {
+        on_free_port("redis-server", |port| {
             let folder = tempfile::tempdir().expect("a temporary folder");
-            let port = free_port();
-            let mut command = server(port, folder.path());
+            let mut command = redis_server(port, folder.path());
             command.args(["--save", "", "--appendonly", "yes"]).args(options);
-            if let Some(node) = Self::ready(&mut command, folder, port) {
-                return node;
-            }
-        }
-        panic!("redis-server does not start; is it installed? Run `make setup`.");
+            let process = server::start(&mut command, folder.path(), READY)?;
+            Some(Self { process, folder, port })
+        })
     }
 
     fn sentinel(master: u16) -> Self {
-        for _ in 0..TRIES {
+        on_free_port("the sentinel", |port| {
             let folder = tempfile::tempdir().expect("a temporary folder");
-            let port = free_port();
             // It writes what it finds out into its configuration.
             let path = folder.path().join("sentinel.conf");
             let text = format!(
@@ -69,28 +63,10 @@ impl Node {
             let mut command = Command::new("redis-server");
             command.arg(&path).arg("--sentinel").args(["--port", &port.to_string()]);
             command.args(["--bind", "127.0.0.1"]).arg("--dir").arg(folder.path());
-            if let Some(node) = Self::ready(&mut command, folder, port) {
-                return node;
-            }
-        }
-        panic!("no sentinel starts");
+            let process = server::start(&mut command, folder.path(), "+monitor")?;
+            Some(Self { process, folder, port })
+        })
     }
-
-    fn ready(command: &mut Command, folder: TempDir, port: u16) -> Option<Self> {
-        let mut process =
-            Process::start(command, folder.path()).expect("redis-server: run `make setup`");
-        let is_up = |log: &str| {
-            (log.contains("Ready to accept connections") || log.contains("+monitor")).then_some(())
-        };
-        process.wait_until(is_up)?;
-        Some(Self { process, folder, port })
-    }
-}
-
-fn server(port: u16, folder: &Path) -> Command {
-    let mut command = Command::new("redis-server");
-    command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).arg("--dir").arg(folder);
-    command
 }
 
 /// What `redis-cli` says, or why it failed.

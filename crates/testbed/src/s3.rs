@@ -1,13 +1,13 @@
 //! S3 servers, each with one bucket.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::process::{Process, find, secret};
+use crate::server::{self, free_port, on_free_port};
 
 /// An S3 server with one bucket, gone when it is dropped.
 #[derive(Debug)]
@@ -93,23 +93,17 @@ impl S3Server {
     #[must_use]
     pub fn start_garage() -> Self {
         let program = find("TONEMILL_GARAGE", "garage");
-        // It cannot choose ports itself, and somebody else may take one first.
-        for _ in 0..10 {
-            if let Some(server) = Self::try_garage(&program) {
-                return server;
-            }
-        }
-        panic!("Garage found no port in ten tries");
+        on_free_port("Garage", |port| Self::try_garage(&program, port))
     }
 
-    fn try_garage(program: &Path) -> Option<Self> {
+    fn try_garage(program: &Path, port: u16) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder for objects");
         let config = folder.path().join("garage.toml");
-        let [address, rpc_address] = free_addresses();
-        fs::write(&config, garage_config(folder.path(), address, rpc_address)).expect("a file");
+        fs::write(&config, garage_config(folder.path(), port, free_port())).expect("a file");
         let bucket = "tonemill-test";
         let (access_key_id, secret_access_key) = ("testbed-key".to_owned(), secret());
-        let mut process = Process::start(
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let process = server::start(
             Command::new(program)
                 .arg("--config")
                 .arg(&config)
@@ -119,17 +113,10 @@ impl S3Server {
                 .env("GARAGE_DEFAULT_BUCKET", bucket)
                 .env("RUST_LOG", "garage=info,garage_api_common=info"),
             folder.path(),
-        )
-        .expect("Garage starts");
-        let is_up = format!("listening on http://{address}");
-        let started = process.wait_until(|log| log.contains(&is_up).then_some(()));
-        if started.is_none() {
-            let log = process.log();
-            assert!(log.contains("in use"), "Garage ended:\n{log}");
-            return None;
-        }
+            &format!("listening on {endpoint}"),
+        )?;
         Some(Self {
-            endpoint: format!("http://{address}"),
+            endpoint,
             region: "garage".to_owned(),
             bucket: bucket.to_owned(),
             access_key_id,
@@ -137,6 +124,18 @@ impl S3Server {
             process,
             folder,
         })
+    }
+
+    /// What Tonemill's processes are told about it.
+    #[must_use]
+    pub fn variables(&self) -> [(&'static str, String); 5] {
+        [
+            ("TONEMILL_S3_ENDPOINT", self.endpoint.clone()),
+            ("TONEMILL_S3_BUCKET", self.bucket.clone()),
+            ("TONEMILL_S3_REGION", self.region.clone()),
+            ("TONEMILL_S3_ACCESS_KEY_ID", self.access_key_id.clone()),
+            ("TONEMILL_S3_SECRET_ACCESS_KEY", self.secret_access_key.clone()),
+        ]
     }
 
     /// Its process.
@@ -158,14 +157,7 @@ impl S3Server {
     }
 }
 
-/// Two addresses of this machine that nobody uses yet.
-fn free_addresses() -> [SocketAddr; 2] {
-    // Both are held at once, so that they differ.
-    let holders = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    holders.map(|holder| holder.local_addr().expect("it is bound"))
-}
-
-fn garage_config(folder: &Path, address: SocketAddr, rpc_address: SocketAddr) -> String {
+fn garage_config(folder: &Path, port: u16, rpc_port: u16) -> String {
     let folder = folder.display();
     let rpc_secret = format!("{:032x}{:032x}", fastrand::u128(..), fastrand::u128(..));
     format!(
@@ -174,13 +166,13 @@ metadata_dir = "{folder}/metadata"
 data_dir = "{folder}/data"
 db_engine = "sqlite"
 replication_factor = 1
-rpc_bind_addr = "{rpc_address}"
-rpc_public_addr = "{rpc_address}"
+rpc_bind_addr = "127.0.0.1:{rpc_port}"
+rpc_public_addr = "127.0.0.1:{rpc_port}"
 rpc_secret = "{rpc_secret}"
 
 [s3_api]
 s3_region = "garage"
-api_bind_addr = "{address}"
+api_bind_addr = "127.0.0.1:{port}"
 "#
     )
 }

@@ -4,14 +4,15 @@ use tonemill_job::message::FailureKind;
 use tonemill_job::{JobId, chain};
 use tonemill_ledger::{Job, JobFilter, JobState, Ledger, Owner, TransitionOutcome};
 
-use super::{Failed, fault, tell, tell_json, usage};
-use crate::args_admin::{JobsCommand, QuarantineCommand, WhereArgs};
+use crate::args::admin::{JobsCommand, QuarantineCommand, WhereArgs};
 use crate::exit::Outcome;
+use crate::failure::Failure;
+use crate::json::{print_json, print_line};
 
 /// Jobs that are replayed at a time.
 const ALL: u32 = 1000;
 
-pub(super) async fn run(command: &JobsCommand) -> Result<Outcome, Failed> {
+pub(super) async fn run(command: &JobsCommand) -> Result<Outcome, Failure> {
     match command {
         JobsCommand::List { state, user, limit, at } => {
             let ledger = at.ledger().await?;
@@ -28,7 +29,7 @@ pub(super) async fn run(command: &JobsCommand) -> Result<Outcome, Failed> {
     }
 }
 
-pub(super) async fn run_quarantine(command: &QuarantineCommand) -> Result<Outcome, Failed> {
+pub(super) async fn run_quarantine(command: &QuarantineCommand) -> Result<Outcome, Failure> {
     match command {
         QuarantineCommand::List { limit, at } => {
             let ledger = at.ledger().await?;
@@ -39,8 +40,7 @@ pub(super) async fn run_quarantine(command: &QuarantineCommand) -> Result<Outcom
             let mut jobs = jobs.clone();
             if *all {
                 let found = ledger.list_jobs(Owner::Anyone, &quarantined(), ALL).await;
-                let found = found.map_err(|error| fault(&error))?;
-                jobs.extend(found.into_iter().map(|job| job.id));
+                jobs.extend(found?.into_iter().map(|job| job.id));
             }
             replay(at, &ledger, &jobs).await
         }
@@ -58,23 +58,26 @@ async fn list(
     owner: Owner,
     filter: &JobFilter,
     limit: u32,
-) -> Result<Outcome, Failed> {
-    let jobs = ledger.list_jobs(owner, filter, limit).await.map_err(|error| fault(&error))?;
+) -> Result<Outcome, Failure> {
+    let jobs = ledger.list_jobs(owner, filter, limit).await?;
     for job in jobs {
         let detail = if job.state == JobState::Failed {
-            ledger.job_detail(Owner::Anyone, job.id).await.map_err(|error| fault(&error))?
+            ledger.job_detail(Owner::Anyone, job.id).await?
         } else {
             None
         };
         let failure = detail.and_then(|detail| detail.failure).map(|failure| failure.message);
-        if at.json {
+        let told = if at.json {
             let mut json = as_json(&job);
             json["failure"] = failure.into();
-            tell_json(&json)?;
+            print_json(&json)
         } else {
             let Job { id, state, file_name, .. } = &job;
             let failure = failure.map(|why| format!("  {why}")).unwrap_or_default();
-            tell(&format!("{id}  {:9}  {file_name}{failure}", state.name()))?;
+            print_line(&format!("{id}  {:9}  {file_name}{failure}", state.name()))
+        };
+        if told != Outcome::Done {
+            return Ok(told);
         }
     }
     Ok(Outcome::Done)
@@ -99,13 +102,12 @@ fn as_json(job: &Job) -> serde_json::Value {
 }
 
 /// Everything, as JSON: whoever asks looks for something.
-async fn show(at: &WhereArgs, id: JobId) -> Result<Outcome, Failed> {
+async fn show(at: &WhereArgs, id: JobId) -> Result<Outcome, Failure> {
     let ledger = at.ledger().await?;
-    let failed = |error| fault(&error);
-    let job = ledger.job(Owner::Anyone, id).await.map_err(failed)?;
-    let job = job.ok_or_else(|| usage(format!("there is no job {id}")))?;
-    let detail = ledger.job_detail(Owner::Anyone, id).await.map_err(failed)?.unwrap_or_default();
-    let attempts = ledger.attempts(id).await.map_err(failed)?;
+    let job = ledger.job(Owner::Anyone, id).await?;
+    let job = job.ok_or_else(|| Failure::usage(format!("there is no job {id}"), ""))?;
+    let detail = ledger.job_detail(Owner::Anyone, id).await?.unwrap_or_default();
+    let attempts = ledger.attempts(id).await?;
     let mut json = as_json(&job);
     json["options"] = serde_json::to_value(&job.options).unwrap_or_default();
     json["failure"] = serde_json::to_value(&detail.failure).unwrap_or_default();
@@ -123,46 +125,36 @@ async fn show(at: &WhereArgs, id: JobId) -> Result<Outcome, Failed> {
             })
         })
         .collect();
-    if at.json {
-        tell_json(&json)?;
-    } else {
-        tell(&format!("{json:#}"))?;
-    }
-    Ok(Outcome::Done)
+    Ok(if at.json { print_json(&json) } else { print_line(&format!("{json:#}")) })
 }
 
-async fn replay(at: &WhereArgs, ledger: &Ledger, jobs: &[JobId]) -> Result<Outcome, Failed> {
+async fn replay(at: &WhereArgs, ledger: &Ledger, jobs: &[JobId]) -> Result<Outcome, Failure> {
     let mut worst = Outcome::Done;
     for job in jobs {
-        let result = ledger.replay(Owner::Anyone, *job).await.map_err(|error| fault(&error))?;
-        worst = worst.max(told(at, *job, result, "waits for its turn")?);
+        let result = ledger.replay(Owner::Anyone, *job).await?;
+        worst = worst.max(tell(at, *job, result, "waits for its turn"));
     }
     Ok(worst)
 }
 
-async fn cancel(at: &WhereArgs, jobs: &[JobId]) -> Result<Outcome, Failed> {
+async fn cancel(at: &WhereArgs, jobs: &[JobId]) -> Result<Outcome, Failure> {
     let ledger = at.ledger().await?;
     let queue = at.queue()?;
     let mut worst = Outcome::Done;
     for job in jobs {
-        let result = ledger.cancel(Owner::Anyone, *job).await.map_err(|error| fault(&error))?;
+        let result = ledger.cancel(Owner::Anyone, *job).await?;
         // Without a queue at hand, the service's reconciler tells the worker.
         if let (TransitionOutcome::Done, Some(queue)) = (result, &queue)
             && let Err(error) = queue.cancel(*job).await
         {
             eprintln!("tonemill: the worker of {job} is not told yet: {}", chain(&error));
         }
-        worst = worst.max(told(at, *job, result, "is cancelled")?);
+        worst = worst.max(tell(at, *job, result, "is cancelled"));
     }
     Ok(worst)
 }
 
-fn told(
-    at: &WhereArgs,
-    job: JobId,
-    result: TransitionOutcome,
-    done: &str,
-) -> Result<Outcome, Failed> {
+fn tell(at: &WhereArgs, job: JobId, result: TransitionOutcome, done: &str) -> Outcome {
     let (what, outcome) = match result {
         TransitionOutcome::Done => (done.to_owned(), Outcome::Done),
         TransitionOutcome::NotNow(state) => (format!("is {}", state.name()), Outcome::BadInput),
@@ -172,12 +164,11 @@ fn told(
         TransitionOutcome::NoInput => ("has no upload any more".to_owned(), Outcome::BadInput),
         TransitionOutcome::NoJob => ("is not there".to_owned(), Outcome::BadInput),
     };
-    if at.json {
-        tell_json(
-            &serde_json::json!({ "job": job, "done": result == TransitionOutcome::Done, "told": what }),
-        )?;
+    let told = if at.json {
+        let done = result == TransitionOutcome::Done;
+        print_json(&serde_json::json!({ "job": job, "done": done, "told": what }))
     } else {
-        tell(&format!("{job} {what}"))?;
-    }
-    Ok(outcome)
+        print_line(&format!("{job} {what}"))
+    };
+    outcome.max(told)
 }

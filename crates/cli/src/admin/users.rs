@@ -8,14 +8,15 @@ use tonemill_api::problem::Problem;
 use tonemill_ledger::users::{NewUser, User, UserChange};
 use tonemill_ledger::{Ledger, Quotas};
 
-use super::{Failed, fault, tell, tell_json, usage};
-use crate::args_admin::{PasswordArgs, UsersCommand, WhereArgs};
+use crate::args::admin::{PasswordArgs, UsersCommand, WhereArgs};
 use crate::exit::Outcome;
+use crate::failure::Failure;
+use crate::json::{print_json, print_line};
 
 /// Users that are read at a time.
 const PAGE: u32 = 500;
 
-pub(super) async fn run(command: &UsersCommand) -> Result<Outcome, Failed> {
+pub(super) async fn run(command: &UsersCommand) -> Result<Outcome, Failure> {
     match command {
         UsersCommand::List(at) => list(at).await,
         UsersCommand::Add { name, role, email, password, at } => {
@@ -24,9 +25,9 @@ pub(super) async fn run(command: &UsersCommand) -> Result<Outcome, Failed> {
             let (password, is_made) = password.read()?;
             let password_hash = hash(&password).await?;
             let new = NewUser { name: name.clone(), role: (*role).into(), password_hash, email };
-            let added = at.ledger().await?.add_user(&new).await.map_err(|error| fault(&error))?;
-            added.ok_or_else(|| usage(format!("the name {name} is taken")))?;
-            told(at, name, "added", is_made.then_some(password))
+            let added = at.ledger().await?.add_user(&new).await?;
+            added.ok_or_else(|| Failure::usage(format!("the name {name} is taken"), ""))?;
+            Ok(tell(at, name, "added", is_made.then_some(password)))
         }
         UsersCommand::Disable { name, at } => disable(at, name, true).await,
         UsersCommand::Enable { name, at } => disable(at, name, false).await,
@@ -34,12 +35,12 @@ pub(super) async fn run(command: &UsersCommand) -> Result<Outcome, Failed> {
             let (password, is_made) = password.read()?;
             let password_hash = Some(hash(&password).await?);
             change(at, name, UserChange { password_hash, ..UserChange::default() }).await?;
-            told(at, name, "has another password", is_made.then_some(password))
+            Ok(tell(at, name, "has another password", is_made.then_some(password)))
         }
         UsersCommand::Role { name, role, at } => {
             let role = Some((*role).into());
             change(at, name, UserChange { role, ..UserChange::default() }).await?;
-            told(at, name, "has another role", None)
+            Ok(tell(at, name, "has another role", None))
         }
         UsersCommand::Quota { name, jobs, bytes, minutes, at } => {
             let quotas = Some(Quotas {
@@ -48,94 +49,90 @@ pub(super) async fn run(command: &UsersCommand) -> Result<Outcome, Failed> {
                 daily_audio_ms: minutes.map(|minutes| minutes.saturating_mul(60_000)),
             });
             change(at, name, UserChange { quotas, ..UserChange::default() }).await?;
-            told(at, name, "has other quotas", None)
+            Ok(tell(at, name, "has other quotas", None))
         }
     }
 }
 
-async fn disable(at: &WhereArgs, name: &str, disabled: bool) -> Result<Outcome, Failed> {
+async fn disable(at: &WhereArgs, name: &str, disabled: bool) -> Result<Outcome, Failure> {
     let what = if disabled { "disabled" } else { "enabled" };
     let change_of = UserChange { disabled: Some(disabled), ..UserChange::default() };
     change(at, name, change_of).await?;
-    told(at, name, what, None)
+    Ok(tell(at, name, what, None))
 }
 
-async fn list(at: &WhereArgs) -> Result<Outcome, Failed> {
+async fn list(at: &WhereArgs) -> Result<Outcome, Failure> {
     let ledger = at.ledger().await?;
     let mut after: Option<String> = None;
     loop {
         let users = ledger.list_users(after.as_deref(), PAGE).await;
-        let users = users.map_err(|error| fault(&error))?;
+        let users = users?;
         let Some(last) = users.last() else { return Ok(Outcome::Done) };
         after = Some(last.name.clone());
         for user in users {
-            tell_user(at, &user)?;
+            let told = tell_user(at, &user);
+            if told != Outcome::Done {
+                return Ok(told);
+            }
         }
     }
 }
 
-fn tell_user(at: &WhereArgs, user: &User) -> Result<(), Failed> {
+fn tell_user(at: &WhereArgs, user: &User) -> Outcome {
     let User { id, name, role, email, disabled_ms, .. } = user;
     let role = role.name();
     let disabled = disabled_ms.is_some();
     if at.json {
-        return tell_json(&serde_json::json!({
+        return print_json(&serde_json::json!({
             "id": id, "name": name, "role": role, "email": email, "disabled": disabled,
         }));
     }
     let state = if disabled { "  disabled" } else { "" };
-    tell(&format!("{name}  {role}  {}{state}", email.as_deref().unwrap_or("-")))
+    print_line(&format!("{name}  {role}  {}{state}", email.as_deref().unwrap_or("-")))
 }
 
-async fn change(at: &WhereArgs, name: &str, change: UserChange) -> Result<(), Failed> {
+async fn change(at: &WhereArgs, name: &str, change: UserChange) -> Result<(), Failure> {
     let ledger = at.ledger().await?;
     let user = find(&ledger, name).await?;
-    let changed = ledger.change_user(user.id, &change).await.map_err(|error| fault(&error))?;
+    let changed = ledger.change_user(user.id, &change).await?;
     if changed { Ok(()) } else { Err(no_user(name)) }
 }
 
-pub(super) async fn find(ledger: &Ledger, name: &str) -> Result<User, Failed> {
-    let found = ledger.user_by_name(name).await.map_err(|error| fault(&error))?;
+pub(super) async fn find(ledger: &Ledger, name: &str) -> Result<User, Failure> {
+    let found = ledger.user_by_name(name).await?;
     found.map(|(user, _)| user).ok_or_else(|| no_user(name))
 }
 
-fn no_user(name: &str) -> Failed {
-    usage(format!("there is no user {name}"))
+fn no_user(name: &str) -> Failure {
+    Failure::usage(format!("there is no user {name}"), "")
 }
 
-fn refused(problem: Problem) -> Failed {
-    usage(problem.detail)
+fn refused(problem: Problem) -> Failure {
+    Failure::usage(problem.detail, "")
 }
 
-async fn hash(password: &str) -> Result<String, Failed> {
+async fn hash(password: &str) -> Result<String, Failure> {
     let passwords = Passwords::new(1).map_err(refused)?;
     passwords.hash(password).await.map_err(refused)
 }
 
-fn told(
-    at: &WhereArgs,
-    name: &str,
-    what: &str,
-    password: Option<String>,
-) -> Result<Outcome, Failed> {
+fn tell(at: &WhereArgs, name: &str, what: &str, password: Option<String>) -> Outcome {
     if at.json {
-        tell_json(&serde_json::json!({ "name": name, "password": password }))?;
-    } else {
-        let password = password.map(|password| format!(": {password} (this is told once)"));
-        tell(&format!("{name} {what}{}", password.unwrap_or_default()))?;
+        return print_json(&serde_json::json!({ "name": name, "password": password }));
     }
-    Ok(Outcome::Done)
+    let password = password.map(|password| format!(": {password} (this is told once)"));
+    print_line(&format!("{name} {what}{}", password.unwrap_or_default()))
 }
 
 impl PasswordArgs {
     /// The password, and whether it was made here.
-    fn read(&self) -> Result<(String, bool), Failed> {
+    fn read(&self) -> Result<(String, bool), Failure> {
         if !self.password_stdin {
             return Ok((one_time(), true));
         }
         let mut text = String::new();
         let read = std::io::stdin().take(MAX_BYTES as u64 + 2).read_to_string(&mut text);
-        read.map_err(|error| fault(&error))?;
+        read.map_err(|error| Failure::cannot("read standard input", error))?;
         let password = text.trim_end_matches(['\r', '\n']).to_owned();
         check_new(&password).map_err(refused)?;
         Ok((password, false))

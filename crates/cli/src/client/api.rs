@@ -7,14 +7,14 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::args_client::{ConnectionArgs, ServerArgs};
+use crate::args::client::{ConnectionArgs, ServerArgs};
 use crate::client::bars::Bars;
+use crate::client::config_dir::ConfigDir;
 use crate::client::credentials::LogIns;
-use crate::client::failed::Failed;
 use crate::client::link::{Link, address, is_passing};
-use crate::client::place::Place;
 use crate::client::retry::{Retry, Stop};
 use crate::client::session::Session;
+use crate::failure::Failure;
 
 /// Most redirections on the way to an output.
 const MAX_HOPS: usize = 5;
@@ -70,13 +70,13 @@ impl Ask {
 }
 
 /// The service that was named.
-pub fn named_service(connection: &ConnectionArgs) -> Result<Option<String>, Failed> {
+pub fn named_service(connection: &ConnectionArgs) -> Result<Option<String>, Failure> {
     connection.url.as_deref().map(address).transpose()
 }
 
 impl Api {
     /// The service that was named, or that of the last log-in.
-    pub fn open(args: &ServerArgs, bars: &Bars) -> Result<Self, Failed> {
+    pub fn open(args: &ServerArgs, bars: &Bars) -> Result<Self, Failure> {
         let ServerArgs { connection, token } = args;
         Self::of(connection, token.as_deref(), bars)
     }
@@ -85,9 +85,9 @@ impl Api {
         connection: &ConnectionArgs,
         token: Option<&str>,
         bars: &Bars,
-    ) -> Result<Self, Failed> {
-        let kept = Place::find().and_then(|place| Ok((LogIns::read(&place)?, Some(place))));
-        let (log_ins, place) = match kept {
+    ) -> Result<Self, Failure> {
+        let kept = ConfigDir::find().and_then(|dir| Ok((LogIns::read(&dir)?, Some(dir))));
+        let (log_ins, dir) = match kept {
             // Whoever has a key needs no log-ins.
             Err(_) if token.is_some() => (LogIns::default(), None),
             kept => kept?,
@@ -95,25 +95,20 @@ impl Api {
         let nobody = |at: &str| {
             let message = format!("you are not logged in{at}");
             let advice = "say `tonemill login URL`, or set TONEMILL_URL and TONEMILL_TOKEN";
-            Failed::usage(message, advice)
+            Failure::usage(message, advice)
         };
         let base = named_service(connection)?.or(log_ins.current).ok_or_else(|| nobody(""))?;
         // A log-in is for its own service: no other one ever sees its tokens.
         let log_in = log_ins.servers.get(&base);
         let ca_file = log_in.and_then(|log_in| log_in.ca_file.as_ref());
         let ca_file = connection.ca_file.as_ref().or(ca_file).map(|path| &**path);
-        let access = match (token, log_in, place) {
+        let access = match (token, log_in, dir) {
             (Some(token), ..) => Access::Key(key(token)?),
-            (None, Some(log_in), Some(place)) => Access::LogIn(Session::new(place, log_in.clone())),
+            (None, Some(log_in), Some(dir)) => Access::LogIn(Session::new(dir, log_in.clone())),
             _ => return Err(nobody(&format!(" at {base}"))),
         };
         let link = Link::open(base, ca_file, connection.retry_for, bars.clone())?;
         Ok(Self { link: Arc::new(link), access })
-    }
-
-    /// The place of records, unless there is none.
-    pub fn place() -> Option<Place> {
-        Place::find().ok()
     }
 
     /// The token for the next request.
@@ -138,7 +133,7 @@ impl Api {
     }
 
     /// Gets another token after a 401; false if there is none to get.
-    pub async fn renew(&self, refused: &str) -> Result<bool, Failed> {
+    pub async fn renew(&self, refused: &str) -> Result<bool, Failure> {
         match &self.access {
             Access::Key(_) => Ok(false),
             Access::LogIn(session) => session.renew(&self.link, refused).await.map(|()| true),
@@ -146,7 +141,7 @@ impl Api {
     }
 
     /// The answer, whatever it says, unless it is one that may be another the next time.
-    pub async fn send(&self, ask: &Ask) -> Result<Response, Failed> {
+    pub async fn send(&self, ask: &Ask) -> Result<Response, Failure> {
         let mut retry = Retry::new(&self.link);
         let mut renewals = 0;
         loop {
@@ -178,7 +173,7 @@ impl Api {
     }
 
     /// The answer, if it is a success.
-    pub async fn expect(&self, ask: &Ask) -> Result<Response, Failed> {
+    pub async fn expect(&self, ask: &Ask) -> Result<Response, Failure> {
         let response = self.send(ask).await?;
         if response.status().is_success() {
             Ok(response)
@@ -188,7 +183,7 @@ impl Api {
     }
 
     /// The JSON of the answer, if it is a success.
-    pub async fn json<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, Failed> {
+    pub async fn json<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, Failure> {
         let mut retry = Retry::new(&self.link);
         loop {
             let response = self.expect(ask).await?;
@@ -201,7 +196,7 @@ impl Api {
     }
 
     /// What an answer that is no success means.
-    pub async fn refused(&self, response: Response) -> Failed {
+    pub async fn refused(&self, response: Response) -> Failure {
         let is_unknown = is_unknown(&response);
         let mut failed = self.link.refused(response).await;
         if is_unknown {
@@ -240,10 +235,10 @@ fn is_unknown(response: &Response) -> bool {
     response.status() == StatusCode::UNAUTHORIZED
 }
 
-fn key(token: &str) -> Result<String, Failed> {
+fn key(token: &str) -> Result<String, Failure> {
     let key = token.trim();
     if key.is_empty() || HeaderValue::from_str(key).is_err() {
-        return Err(Failed::usage("--token is no API key", "check where it comes from"));
+        return Err(Failure::usage("--token is no API key", "check where it comes from"));
     }
     Ok(key.to_owned())
 }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar};
 
 use crate::client::job::Job;
+use crate::progress::{on_terminal, style};
 use crate::text::clock;
 
 const BYTES: &str = "{prefix:30!} {msg:4} {percent:>3}% {wide_bar} {binary_bytes}/{binary_total_bytes} \
@@ -24,10 +25,7 @@ pub struct Bar(ProgressBar);
 impl Bars {
     /// Bars; hidden if not `wanted`.
     pub fn new(wanted: bool) -> Self {
-        // indicatif draws only if its target is a terminal.
-        let target =
-            if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self(MultiProgress::with_draw_target(target))
+        Self(on_terminal(wanted))
     }
 
     /// Starts the bar of one file.
@@ -87,7 +85,7 @@ impl Bar {
                 shown if shown.is_empty() => job.state.clone(),
                 shown => format!("{}, {shown}", job.state),
             };
-            self.0.set_message(crate::client::failed::plain(&words));
+            self.0.set_message(crate::text::plain(&words));
         }
     }
 }
@@ -96,8 +94,4 @@ impl Drop for Bar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::client::LOOK;
-use crate::client::failed::Failed;
-use crate::client::place::Place;
+use crate::client::config_dir::ConfigDir;
+use crate::failure::Failure;
 use crate::text::shown;
 
 const FILE: &str = "credentials.json";
@@ -43,19 +43,19 @@ pub struct LogIn {
 
 impl LogIns {
     /// What the file says.
-    pub fn read(place: &Place) -> Result<Self, Failed> {
-        let Some(bytes) = place.read(FILE)? else { return Ok(Self::default()) };
+    pub fn read(dir: &ConfigDir) -> Result<Self, Failure> {
+        let Some(bytes) = dir.read(FILE)? else { return Ok(Self::default()) };
         serde_json::from_slice(&bytes).map_err(|_| {
-            let path = place.file(FILE);
-            Failed::fault(format!("{} is damaged", shown(&path)), "remove it and log in again")
+            let path = dir.file(FILE);
+            Failure::fault(format!("{} is damaged", shown(&path)), "remove it and log in again")
         })
     }
 
     /// Writes the file. The lock must be held.
-    pub fn write(&self, place: &Place, _lock: &Lock) -> Result<(), Failed> {
+    pub fn write(&self, dir: &ConfigDir, _lock: &Lock) -> Result<(), Failure> {
         let bytes = serde_json::to_vec_pretty(self)
-            .map_err(|error| Failed::fault(error.to_string(), "report this defect"))?;
-        place.write(FILE, &bytes)
+            .map_err(|error| Failure::fault(error.to_string(), "report this defect"))?;
+        dir.write(FILE, &bytes)
     }
 }
 
@@ -64,16 +64,16 @@ pub struct Lock(#[allow(dead_code, reason = "closing it unlocks")] File);
 
 impl Lock {
     /// Waits for it.
-    pub async fn take(place: &Place) -> Result<Self, Failed> {
+    pub async fn take(dir: &ConfigDir) -> Result<Self, Failure> {
         let begun = Instant::now();
         loop {
-            if let Some(file) = place.try_lock(LOCK)? {
+            if let Some(file) = dir.try_lock(LOCK)? {
                 return Ok(Self(file));
             }
             if begun.elapsed() > LOCK_PATIENCE {
-                let path = place.file(LOCK);
+                let path = dir.file(LOCK);
                 let message = format!("another tonemill holds {}", shown(&path));
-                return Err(Failed::fault(message, "end it and try again"));
+                return Err(Failure::fault(message, "end it and try again"));
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -15,18 +15,19 @@ use tempfile::TempPath;
 use tonemill_codec::CancelToken;
 use tonemill_job::JobId;
 
-use crate::args_client::DownloadArgs;
+use crate::args::client::DownloadArgs;
 use crate::client::api::Api;
 use crate::client::bars::Bars;
+use crate::client::config_dir::ConfigDir;
 use crate::client::drive;
-use crate::client::failed::Failed;
-use crate::client::fetch::{Fetch, unwritable};
+use crate::client::fetch::Fetch;
+use crate::client::file_name::{MAX_BYTES, safe, shortened};
 use crate::client::job::{Job, Output};
-use crate::client::names::{MAX_BYTES, safe, shortened};
 use crate::client::records::{Opened, Record};
 use crate::exit::Outcome;
-use crate::json::print_line;
-use crate::output;
+use crate::failure::Failure;
+use crate::json::{print_json, print_line};
+use crate::output::{self, exists, is_folder, make_folder, unwritable};
 use crate::request::{Target, usage};
 use crate::text::{clock, shown};
 
@@ -70,13 +71,9 @@ struct Downloads<'a> {
 }
 
 impl Downloads<'_> {
-    async fn run(&self) -> Result<Outcome, Failed> {
+    async fn run(&self) -> Result<Outcome, Failure> {
         let api = Api::open(&self.args.server, self.bars)?;
-        if let Some(folder) = &self.args.dir {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                Failed::fault(format!("the folder {} cannot be made: {error}", shown(folder)), "")
-            })?;
-        }
+        make_folder(self.args.dir.as_deref())?;
         let mut worst = Outcome::Done;
         let mut wanted = Vec::new();
         for id in &self.args.ids {
@@ -97,14 +94,14 @@ impl Downloads<'_> {
     }
 
     /// What a job has to download, and where it goes.
-    async fn look(&self, api: &Api, id: JobId) -> Result<Wanted, Failed> {
+    async fn look(&self, api: &Api, id: JobId) -> Result<Wanted, Failure> {
         let job: Job = api.job(id).await?;
         let Some(output) = job.output.clone() else {
             if job.is_over() {
                 return Err(job.failed());
             }
             let message = format!("the job is {}", job.state);
-            return Err(Failed::input(
+            return Err(Failure::input(
                 message,
                 format!("say `tonemill watch {id}` to wait for it"),
             ));
@@ -122,32 +119,29 @@ impl Downloads<'_> {
     }
 
     /// Gets an output; how much of it was there before.
-    async fn download(&self, api: &Api, wanted: &Wanted) -> Result<u64, Failed> {
+    async fn download(&self, api: &Api, wanted: &Wanted) -> Result<u64, Failure> {
         match &wanted.target {
             Target::File(path) => match path.symlink_metadata() {
-                Ok(there) if there.is_dir() => {
-                    let advice = "use -d to name a folder";
-                    Err(Failed::usage(format!("{} is a folder", shown(path)), advice))
-                }
+                Ok(there) if there.is_dir() => Err(is_folder(&shown(path))),
                 // A pipe or a device, or a link to one, cannot be gone on with.
                 Ok(_) if path.metadata().is_ok_and(|file| !file.is_file()) => {
                     self.stream(api, wanted).await
                 }
-                Ok(_) if !self.args.force => Err(exists(path)),
+                Ok(_) if !self.args.force => Err(exists(&shown(path))),
                 _ => self.resume(api, wanted, path).await,
             },
             Target::Stdout => self.stream(api, wanted).await,
         }
     }
 
-    async fn stream(&self, api: &Api, wanted: &Wanted) -> Result<u64, Failed> {
+    async fn stream(&self, api: &Api, wanted: &Wanted) -> Result<u64, Failure> {
         let force = self.args.force;
         get_whole(api, wanted.id, &wanted.output, &wanted.target, force, self.bars, self.cancel)
             .await?;
         Ok(0)
     }
 
-    async fn resume(&self, api: &Api, wanted: &Wanted, path: &Path) -> Result<u64, Failed> {
+    async fn resume(&self, api: &Api, wanted: &Wanted, path: &Path) -> Result<u64, Failure> {
         let Wanted { id, output, .. } = wanted;
         let partial = Partial::open(api, *id, path)?;
         let Partial { path: part, mut file, mut record, kept } = partial;
@@ -170,32 +164,31 @@ impl Downloads<'_> {
     fn tell_done(&self, wanted: &Wanted, resumed_at: u64) -> Outcome {
         let Wanted { id, output, target } = wanted;
         let Target::File(path) = target else { return Outcome::Done };
-        let is_told = self.bars.suspend(|| {
+        self.bars.suspend(|| {
             if self.args.json {
-                let line = serde_json::json!({
+                return print_json(&serde_json::json!({
                     "job": id,
                     "output_path": path.to_string_lossy(),
                     "bytes": output.bytes,
                     "resumed_at": resumed_at,
-                });
-                return print_line(&line.to_string());
+                }));
+            }
+            if self.args.quiet {
+                return Outcome::Done;
             }
             let length = clock(output.duration_seconds);
             let incomplete = if output.truncated { ", INCOMPLETE" } else { "" };
-            self.args.quiet
-                || print_line(&format!("{id} -> {} ({length}{incomplete})", shown(path)))
-        });
-        if is_told { Outcome::Done } else { Outcome::Fault }
+            print_line(&format!("{id} -> {} ({length}{incomplete})", shown(path)))
+        })
     }
 
-    fn tell_failed(&self, id: JobId, failed: &Failed) -> Outcome {
+    fn tell_failed(&self, id: JobId, failed: &Failure) -> Outcome {
         self.bars.suspend(|| {
-            eprintln!("tonemill: {id}: {failed}");
+            let outcome = failed.tell_of(id);
             if !self.args.json {
-                return failed.outcome;
+                return outcome;
             }
-            let line = serde_json::json!({ "job": id, "error": failed.facts() });
-            if print_line(&line.to_string()) { failed.outcome } else { Outcome::Fault }
+            outcome.max(print_json(&serde_json::json!({ "job": id, "error": failed })))
         })
     }
 }
@@ -209,17 +202,10 @@ pub async fn get_whole(
     force: bool,
     bars: &Bars,
     cancel: &CancelToken,
-) -> Result<(), Failed> {
-    let unwritable = |error: io::Error| match (error.kind(), target) {
-        (io::ErrorKind::AlreadyExists, Target::File(path)) => exists(path),
-        _ => unwritable(&error),
-    };
+) -> Result<(), Failure> {
+    let unwritable = |error: io::Error| unwritable(&target.name(), &error);
     let mut place = output::Output::create(target, force).map_err(unwritable)?;
-    let name = match target {
-        Target::Stdout => "standard output".to_owned(),
-        Target::File(path) => shown(path),
-    };
-    let bar = bars.file(name);
+    let bar = bars.file(target.name());
     let mut fetch = Fetch::new(api, (id, output.bytes), &mut place.file, None, &bar)?;
     fetch.run(|_| {}).await?;
     drop(bar);
@@ -235,60 +221,54 @@ struct Partial {
 }
 
 impl Partial {
-    fn open(api: &Api, id: JobId, target: &Path) -> Result<Self, Failed> {
+    fn open(api: &Api, id: JobId, target: &Path) -> Result<Self, Failure> {
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         let folder = folder.canonicalize().map_err(|error| {
-            Failed::usage(format!("there is no folder {}: {error}", shown(folder)), "")
+            Failure::usage(format!("there is no folder {}: {error}", shown(folder)), "")
         })?;
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         // The job's name keeps it apart from others' files, and from other jobs' parts.
         let ending = format!(".{id}.part");
         let name = shortened(&name, MAX_BYTES - ending.len() - 1);
         let path = folder.join(format!(".{name}{ending}"));
-        let place = Api::place();
+        let dir = ConfigDir::find().ok();
         let facts =
             [&api.link.base, &id.to_string(), &path.to_string_lossy()[..]].map(str::to_owned);
         let facts: Vec<&str> = facts.iter().map(String::as_str).collect();
-        let (record, kept) = match Record::open(place.as_ref(), "downloads", &facts) {
+        let (record, kept) = match Record::open(dir.as_ref(), "downloads", &facts) {
             Opened::Ours(record, kept) => (record, kept),
             Opened::Busy => {
                 let message = format!("another tonemill writes {}", shown(target));
-                return Err(Failed::fault(message, "wait for it"));
+                return Err(Failure::fault(message, "wait for it"));
             }
         };
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let readable_by_umask = Mode::from_raw_mode(0o666);
         let file = rustix::fs::open(&path, flags, readable_by_umask);
-        let file: File = file.map_err(|error| unwritable(&error.into()))?.into();
+        let file: File = file.map_err(|error| unwritable(&shown(&path), &error.into()))?.into();
         Ok(Self { path, file, record, kept })
     }
 }
 
 /// Gives a file that is whole its name.
-fn put(part: PathBuf, path: &Path, force: bool) -> Result<(), Failed> {
+fn put(part: PathBuf, path: &Path, force: bool) -> Result<(), Failure> {
+    let unwritable = |error: &io::Error| unwritable(&shown(path), error);
     let part = TempPath::try_from_path(part).map_err(|error| unwritable(&error))?;
     let put = if force { part.persist(path) } else { part.persist_noclobber(path) };
     put.map_err(|refused| {
         // It is whole: the next one only has to give it its name.
         let _ = refused.path.keep();
-        match refused.error.kind() {
-            io::ErrorKind::AlreadyExists => exists(path),
-            _ => unwritable(&refused.error),
-        }
+        unwritable(&refused.error)
     })
 }
 
-fn exists(path: &Path) -> Failed {
-    Failed::usage(format!("{} exists and was kept", shown(path)), "use --force to replace it")
-}
-
-fn refuse_clashes(wanted: &[Wanted]) -> Result<(), Failed> {
+fn refuse_clashes(wanted: &[Wanted]) -> Result<(), Failure> {
     let mut targets = HashMap::new();
     for Wanted { id, target, .. } in wanted {
         if let Some(other) = targets.insert(target, id) {
             let message = format!("{other} and {id} have the same output");
-            return Err(Failed::usage(message, "download them apart"));
+            return Err(Failure::usage(message, "download them apart"));
         }
     }
     Ok(())

@@ -13,10 +13,10 @@ use tonemill_job::JobId;
 
 use crate::client::api::{Api, Ask};
 use crate::client::bars::Bar;
-use crate::client::failed::Failed;
 use crate::client::job::path;
 use crate::client::link::{ANSWER, is_passing};
 use crate::client::retry::{Retry, Stop, Trouble};
+use crate::failure::Failure;
 
 /// Longest tag that is kept, in bytes.
 const MAX_TAG_BYTES: usize = 200;
@@ -45,13 +45,13 @@ impl<'a> Fetch<'a> {
         file: &'a mut File,
         tag: Option<String>,
         bar: &'a Bar,
-    ) -> Result<Self, Failed> {
+    ) -> Result<Self, Failure> {
         let at = file.metadata().map_err(|error| unwritable(&error))?.len();
         Ok(Self { api, id, bytes, file, at, tag, kept_bytes: 0, bar })
     }
 
     /// Gets what is missing; how much was not. `note` learns the tag of what is being written.
-    pub async fn run(&mut self, mut note: impl FnMut(&str)) -> Result<u64, Failed> {
+    pub async fn run(&mut self, mut note: impl FnMut(&str)) -> Result<u64, Failure> {
         let api = self.api;
         let mut retry = Retry::new(&api.link);
         if self.tag.is_none() || self.at > self.bytes {
@@ -140,7 +140,7 @@ impl<'a> Fetch<'a> {
             && header(ETAG).is_none_or(|tag| Some(tag) == self.tag.as_deref())
     }
 
-    fn restart(&mut self) -> Result<(), Failed> {
+    fn restart(&mut self) -> Result<(), Failure> {
         (self.at, self.kept_bytes) = (0, 0);
         self.tag = None;
         self.file.set_len(0).map_err(|error| unwritable(&error))?;
@@ -148,18 +148,17 @@ impl<'a> Fetch<'a> {
         self.seek()
     }
 
-    fn seek(&mut self) -> Result<(), Failed> {
+    fn seek(&mut self) -> Result<(), Failure> {
         let to = self.file.seek(SeekFrom::Start(self.at));
         to.map(drop).map_err(|error| unwritable(&error))
     }
 }
 
-pub fn unwritable(error: &std::io::Error) -> Failed {
-    let message = format!("the output cannot be written: {error}");
-    Failed::fault(message, "check the folder, its permissions and its free space")
+fn unwritable(error: &std::io::Error) -> Failure {
+    crate::output::unwritable("the output", error)
 }
 
 fn passing(message: &str) -> Trouble {
-    let failed = Failed::fault(message, "try again later");
+    let failed = Failure::fault(message, "try again later");
     Trouble { failed, after: None, is_away: false }
 }

@@ -8,9 +8,10 @@ use serde_json::Value;
 use tonemill_job::JobId;
 
 use crate::client::api::{Api, Ask};
-use crate::client::failed::{Failed, plain};
 use crate::exit::Outcome;
+use crate::failure::Failure;
 use crate::text::clock;
+use crate::text::plain;
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Job {
@@ -35,7 +36,7 @@ pub struct Job {
     #[serde(default)]
     pub output: Option<Output>,
     #[serde(default)]
-    pub failure: Option<Failure>,
+    pub failure: Option<JobFailure>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -62,7 +63,7 @@ pub struct Output {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Failure {
+pub struct JobFailure {
     pub kind: String,
     pub message: String,
     pub advice: String,
@@ -78,16 +79,16 @@ impl Job {
     }
 
     /// What a job that is over, and not finished, comes to.
-    pub fn failed(&self) -> Failed {
+    pub fn failed(&self) -> Failure {
         let Some(failure) = self.failure.as_ref().filter(|_| self.state == "failed") else {
             let advice = format!("say `tonemill jobs retry {}` to try it again", self.id);
-            return Failed::input(format!("the job is {}", plain(&self.state)), advice);
+            return Failure::input(format!("the job is {}", plain(&self.state)), advice);
         };
         let outcome = match failure.kind.as_str() {
             "bad_input" | "limit_exceeded" => Outcome::BadInput,
             _ => Outcome::Fault,
         };
-        Failed::new(outcome, plain(&failure.message), plain(&failure.advice))
+        Failure::new(outcome, plain(&failure.message), plain(&failure.advice))
     }
 
     /// How far it is, in a word.
@@ -119,18 +120,18 @@ pub fn path(id: JobId) -> String {
 
 impl Api {
     /// A job as it is now.
-    pub async fn job(&self, id: JobId) -> Result<Job, Failed> {
+    pub async fn job(&self, id: JobId) -> Result<Job, Failure> {
         let value = self.job_value(id).await?;
         self.read_job(value, id)
     }
 
     /// The same, with all that the service says about it.
-    pub async fn job_value(&self, id: JobId) -> Result<Value, Failed> {
+    pub async fn job_value(&self, id: JobId) -> Result<Value, Failure> {
         self.json(&Ask::get(path(id))).await
     }
 
     /// The same; `None` if there is no such job.
-    pub async fn job_if_there(&self, id: JobId) -> Result<Option<Job>, Failed> {
+    pub async fn job_if_there(&self, id: JobId) -> Result<Option<Job>, Failure> {
         match self.send(&Ask::get(path(id))).await?.status() {
             StatusCode::NOT_FOUND => Ok(None),
             _ => self.job(id).await.map(Some),
@@ -138,7 +139,7 @@ impl Api {
     }
 
     /// What the service says about a job, which must be the one that it was asked for.
-    pub fn read_job(&self, value: Value, id: JobId) -> Result<Job, Failed> {
+    pub fn read_job(&self, value: Value, id: JobId) -> Result<Job, Failure> {
         let job: Job = serde_json::from_value(value)
             .map_err(|error| self.link.strange(&plain(&error.to_string())))?;
         if job.id == id { Ok(job) } else { Err(self.link.strange("it tells of another job")) }

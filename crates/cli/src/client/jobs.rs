@@ -9,14 +9,15 @@ use serde_json::Value;
 use tonemill_codec::CancelToken;
 use tonemill_job::JobId;
 
-use crate::args_client::{JobsArgs, JobsWish, WishArgs};
+use crate::args::client::{JobsArgs, JobsWish, WishArgs};
 use crate::client::api::{Api, Ask};
 use crate::client::bars::Bars;
 use crate::client::drive;
-use crate::client::failed::{Failed, plain};
 use crate::client::job::{Job, path};
 use crate::exit::Outcome;
-use crate::json::print_line;
+use crate::failure::Failure;
+use crate::json::{print_line, print_lines};
+use crate::text::plain;
 
 /// Jobs of a page: as many as surely fit into the JSON that is read.
 const PAGE: usize = 50;
@@ -42,7 +43,7 @@ pub fn run(args: &JobsArgs, cancel: &CancelToken) -> Outcome {
     }
 }
 
-async fn list(args: &JobsArgs) -> Result<Outcome, Failed> {
+async fn list(args: &JobsArgs) -> Result<Outcome, Failure> {
     let api = Api::open(&args.server, &Bars::new(false))?;
     let mut found = Vec::new();
     let mut cursor = None;
@@ -58,12 +59,12 @@ async fn list(args: &JobsArgs) -> Result<Outcome, Failed> {
     }
     found.truncate(limit);
     if args.json {
-        return Ok(told(found.iter().all(|job| print_line(&job.to_string()))));
+        return Ok(print_lines(found.iter().map(Value::to_string)));
     }
     let jobs = iter(found).map(|value| with_progress(&api, value)).buffered(AT_A_TIME);
-    let jobs: Vec<Result<Job, Failed>> = jobs.collect().await;
-    let jobs = jobs.into_iter().collect::<Result<Vec<Job>, Failed>>()?;
-    Ok(told(table(&jobs).iter().all(|line| print_line(line))))
+    let jobs: Vec<Result<Job, Failure>> = jobs.collect().await;
+    let jobs = jobs.into_iter().collect::<Result<Vec<Job>, Failure>>()?;
+    Ok(print_lines(table(&jobs)))
 }
 
 fn list_path(args: &JobsArgs, cursor: Option<&str>, limit: usize) -> String {
@@ -86,7 +87,7 @@ fn list_path(args: &JobsArgs, cursor: Option<&str>, limit: usize) -> String {
 }
 
 /// A job of a list, with how far it is, which lists do not tell.
-async fn with_progress(api: &Api, value: Value) -> Result<Job, Failed> {
+async fn with_progress(api: &Api, value: Value) -> Result<Job, Failure> {
     let job: Job = serde_json::from_value(value)
         .map_err(|error| api.link.strange(&plain(&error.to_string())))?;
     if job.is_over() {
@@ -136,7 +137,7 @@ fn age(since: Option<Timestamp>) -> String {
     }
 }
 
-async fn show(args: &JobsArgs) -> Result<Outcome, Failed> {
+async fn show(args: &JobsArgs) -> Result<Outcome, Failure> {
     let api = Api::open(&args.server, &Bars::new(false))?;
     let mut worst = Outcome::Done;
     for (index, id) in args.ids.iter().enumerate() {
@@ -148,13 +149,9 @@ async fn show(args: &JobsArgs) -> Result<Outcome, Failed> {
         match shown {
             Ok(lines) => {
                 let gap = (index > 0 && !args.json).then(String::new);
-                let mut lines = gap.into_iter().chain(lines);
-                worst = worst.max(told(lines.all(|line| print_line(&line))));
+                worst = worst.max(print_lines(gap.into_iter().chain(lines)));
             }
-            Err(failed) => {
-                eprintln!("tonemill: {id}: {failed}");
-                worst = worst.max(failed.outcome);
-            }
+            Err(failed) => worst = worst.max(failed.tell_of(id)),
         }
     }
     Ok(worst)
@@ -187,7 +184,7 @@ fn detail(job: &Job) -> Vec<String> {
     lines.iter().map(|(name, text)| format!("{name:9} {text}")).collect()
 }
 
-async fn change(wish: &JobsWish) -> Result<Outcome, Failed> {
+async fn change(wish: &JobsWish) -> Result<Outcome, Failure> {
     let (JobsWish::Cancel(args) | JobsWish::Retry(args) | JobsWish::Delete(args)) = wish;
     let WishArgs { ids, quiet, server } = args;
     let api = Api::open(server, &Bars::new(false))?;
@@ -198,32 +195,29 @@ async fn change(wish: &JobsWish) -> Result<Outcome, Failed> {
             JobsWish::Retry(_) => retry(&api, *id).await,
             JobsWish::Delete(_) => delete(&api, *id).await,
         };
-        let outcome = match done {
-            Ok(what) => told(*quiet || print_line(&format!("{id} {what}"))),
-            Err(failed) => {
-                eprintln!("tonemill: {id}: {failed}");
-                failed.outcome
-            }
-        };
-        worst = worst.max(outcome);
+        worst = worst.max(match done {
+            Ok(_) if *quiet => Outcome::Done,
+            Ok(what) => print_line(&format!("{id} {what}")),
+            Err(failed) => failed.tell_of(id),
+        });
     }
     Ok(worst)
 }
 
-async fn cancel(api: &Api, id: JobId) -> Result<&'static str, Failed> {
+async fn cancel(api: &Api, id: JobId) -> Result<&'static str, Failure> {
     api.expect(&Ask::new(Method::POST, format!("{}/cancel", path(id)))).await?;
     Ok("cancelled")
 }
 
-async fn delete(api: &Api, id: JobId) -> Result<&'static str, Failed> {
+async fn delete(api: &Api, id: JobId) -> Result<&'static str, Failure> {
     let job = api.job(id).await?;
     if !job.is_over() {
         let advice = format!("say `tonemill jobs cancel {id}` first");
-        return Err(Failed::input(format!("the job is {}", plain(&job.state)), advice));
+        return Err(Failure::input(format!("the job is {}", plain(&job.state)), advice));
     }
     match api.expect(&Ask::new(Method::DELETE, path(id)).once()).await {
         Ok(response) if response.status() == StatusCode::NO_CONTENT => Ok("deleted"),
-        Ok(_) => Err(Failed::input("the job was tried again in this moment", "it was cancelled")),
+        Ok(_) => Err(Failure::input("the job was tried again in this moment", "it was cancelled")),
         Err(failed) => match api.job_if_there(id).await {
             Ok(None) => Ok("deleted"),
             _ => Err(failed),
@@ -231,7 +225,7 @@ async fn delete(api: &Api, id: JobId) -> Result<&'static str, Failed> {
     }
 }
 
-async fn retry(api: &Api, id: JobId) -> Result<&'static str, Failed> {
+async fn retry(api: &Api, id: JobId) -> Result<&'static str, Failure> {
     let ask = Ask::new(Method::POST, format!("{}/retry", path(id))).once();
     match api.expect(&ask).await {
         Ok(_) => Ok("waits for its turn"),
@@ -241,8 +235,4 @@ async fn retry(api: &Api, id: JobId) -> Result<&'static str, Failed> {
         },
         Err(failed) => Err(failed),
     }
-}
-
-fn told(is_told: bool) -> Outcome {
-    if is_told { Outcome::Done } else { Outcome::Fault }
 }

@@ -11,9 +11,10 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::client::bars::Bars;
-use crate::client::failed::{Failed, plain};
 use crate::client::retry::{Stop, Trouble};
+use crate::failure::Failure;
 use crate::text::shown;
+use crate::text::{plain, seconds};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -43,7 +44,7 @@ impl Link {
         ca_file: Option<&Path>,
         retry_for: Option<f64>,
         bars: Bars,
-    ) -> Result<Self, Failed> {
+    ) -> Result<Self, Failure> {
         let mut http = Client::builder()
             // Whoever is named in a redirection must not get what is for the service.
             .redirect(Policy::none())
@@ -56,13 +57,13 @@ impl Link {
             http = http.add_root_certificate(authority);
         }
         let http = http.build().map_err(|error| {
-            Failed::fault(format!("no connections can be made: {}", root(&error)), "")
+            Failure::fault(format!("no connections can be made: {}", root(&error)), "")
         })?;
         Ok(Self {
             http,
             base,
             bars,
-            retry_for: retry_for.map(|s| Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX)),
+            retry_for: retry_for.map(seconds),
             was_there: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
         })
@@ -142,14 +143,14 @@ impl Link {
     }
 
     /// Something answers that is not what it should be.
-    pub fn strange(&self, why: &str) -> Failed {
+    pub fn strange(&self, why: &str) -> Failure {
         let message = format!("{} does not behave like Tonemill: {why}", plain(&self.base));
-        Failed::usage(message, "check the address")
+        Failure::usage(message, "check the address")
     }
 
     fn silent(&self) -> Trouble {
         let message = format!("{} does not answer in time", plain(&self.base));
-        trouble(Failed::fault(message, "try again later"))
+        trouble(Failure::fault(message, "try again later"))
     }
 
     fn away(&self, error: &reqwest::Error) -> Trouble {
@@ -169,11 +170,11 @@ impl Link {
             "check the address and the network"
         };
         let what = if error.is_connect() { "cannot be reached" } else { "broke off" };
-        trouble(Failed::fault(format!("{base} {what}: {cause}"), advice))
+        trouble(Failure::fault(format!("{base} {what}: {cause}"), advice))
     }
 }
 
-fn trouble(failed: Failed) -> Trouble {
+fn trouble(failed: Failure) -> Trouble {
     Trouble { failed, after: None, is_away: true }
 }
 
@@ -205,9 +206,9 @@ fn root(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
-fn authorities(path: &Path) -> Result<Vec<Certificate>, Failed> {
+fn authorities(path: &Path) -> Result<Vec<Certificate>, Failure> {
     let wrong = |why: String| {
-        Failed::usage(format!("--ca-file {}: {why}", shown(path)), "name a file of PEM")
+        Failure::usage(format!("--ca-file {}: {why}", shown(path)), "name a file of PEM")
     };
     let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let found = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(root(&error)))?;
@@ -220,10 +221,10 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, Failed> {
 
 /// The address of a service as it is kept: a scheme, a host, perhaps a path. Without a scheme it is
 /// HTTPS, except on this machine.
-pub fn address(text: &str) -> Result<String, Failed> {
+pub fn address(text: &str) -> Result<String, Failure> {
     let wrong = |why: &str| {
         let message = format!("{} is no address of a service: {why}", plain(text));
-        Failed::usage(message, "say something like https://tonemill.example.org")
+        Failure::usage(message, "say something like https://tonemill.example.org")
     };
     let text = text.trim();
     let url = if text.contains("://") {
@@ -240,7 +241,7 @@ pub fn address(text: &str) -> Result<String, Failed> {
     if !url.username().is_empty() || url.password().is_some() {
         // Which is not repeated, as it may be right.
         let message = "name and password are no part of a service's address";
-        return Err(Failed::usage(message, "say --name, and the password when it is asked for"));
+        return Err(Failure::usage(message, "say --name, and the password when it is asked for"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("nothing comes after the path"));

@@ -3,19 +3,20 @@
 use reqwest::{Method, StatusCode, Url};
 use tonemill_codec::CancelToken;
 
-use crate::args_client::{LoginArgs, LogoutArgs};
+use crate::args::client::{LoginArgs, LogoutArgs};
 use crate::client::api::{Api, Ask, named_service};
 use crate::client::bars::Bars;
+use crate::client::config_dir::ConfigDir;
 use crate::client::credentials::{Lock, LogIn, LogIns};
 use crate::client::drive;
-use crate::client::failed::{Failed, plain};
-use crate::client::link::{Link, address, is_local, is_passing};
+use crate::client::link::{Link, address, is_local};
 use crate::client::password;
-use crate::client::place::Place;
-use crate::client::retry::Retry;
+use crate::client::retry::{Stop, Trouble};
 use crate::client::session::Tokens;
 use crate::exit::{Outcome, on_signals};
+use crate::failure::Failure;
 use crate::json::print_line;
+use crate::text::plain;
 
 /// Who logs in, and where.
 struct Who {
@@ -30,21 +31,18 @@ pub fn login(args: &LoginArgs, cancel: &CancelToken) -> Outcome {
     on_signals(cancel);
     let who = match ask(args, cancel) {
         Ok(who) => who,
-        Err(failed) => {
-            eprintln!("tonemill: {failed}");
-            return failed.outcome;
-        }
+        Err(failed) => return failed.tell(),
     };
     drive(cancel, log_in(args, who), || "you are not logged in".to_owned())
 }
 
-fn ask(args: &LoginArgs, cancel: &CancelToken) -> Result<Who, Failed> {
-    let place = Place::find()?;
+fn ask(args: &LoginArgs, cancel: &CancelToken) -> Result<Who, Failure> {
+    let dir = ConfigDir::find()?;
     let base = match args.server.as_deref().or(args.connection.url.as_deref()) {
         Some(text) => address(text)?,
-        None => LogIns::read(&place)?
+        None => LogIns::read(&dir)?
             .current
-            .ok_or_else(|| Failed::usage("no service is named", "say `tonemill login URL`"))?,
+            .ok_or_else(|| Failure::usage("no service is named", "say `tonemill login URL`"))?,
     };
     let is_open = Url::parse(&base).is_ok_and(|url| url.scheme() == "http" && !is_local(&url));
     if is_open {
@@ -62,55 +60,41 @@ fn ask(args: &LoginArgs, cancel: &CancelToken) -> Result<Who, Failed> {
     Ok(Who { base, name, password })
 }
 
-async fn log_in(args: &LoginArgs, who: Who) -> Result<Outcome, Failed> {
+async fn log_in(args: &LoginArgs, who: Who) -> Result<Outcome, Failure> {
     let Who { base, name, password } = who;
     let connection = &args.connection;
     let ca_file = connection.ca_file.as_ref().map(std::path::absolute).transpose();
     let ca_file =
-        ca_file.map_err(|error| Failed::usage(format!("--ca-file: {error}"), "name a file"))?;
+        ca_file.map_err(|error| Failure::usage(format!("--ca-file: {error}"), "name a file"))?;
     let link =
         Link::open(base.clone(), ca_file.as_deref(), connection.retry_for, Bars::new(false))?;
     let body = serde_json::json!({ "name": name, "password": password });
     let Tokens { access_token, refresh_token } = tokens(&link, &body).await?;
 
-    let place = Place::find()?;
-    let lock = Lock::take(&place).await?;
-    let mut log_ins = LogIns::read(&place)?;
+    let dir = ConfigDir::find()?;
+    let lock = Lock::take(&dir).await?;
+    let mut log_ins = LogIns::read(&dir)?;
     let log_in = LogIn { name: name.clone(), access_token, refresh_token, ca_file };
     log_ins.servers.insert(base.clone(), log_in);
     log_ins.current = Some(base.clone());
-    log_ins.write(&place, &lock)?;
-    Ok(said(&format!("logged in to {base} as {}", plain(&name))))
+    log_ins.write(&dir, &lock)?;
+    Ok(print_line(&format!("logged in to {base} as {}", plain(&name))))
 }
 
-async fn tokens(link: &Link, body: &serde_json::Value) -> Result<Tokens, Failed> {
-    let mut retry = Retry::new(link);
-    loop {
-        let request = link.http.post(format!("{}/v1/login", link.base)).json(body);
-        let stop = match link.attempt_soon(request).await {
-            Err(trouble) => trouble.into(),
-            Ok(response) => match response.status() {
-                StatusCode::OK => match link.json(response).await {
-                    Ok(tokens) => return Ok(tokens),
-                    Err(stop) => stop,
-                },
-                // Somebody sits here and wants to know.
-                StatusCode::TOO_MANY_REQUESTS => {
-                    let trouble = link.troubled(response).await;
-                    let pause = trouble.after.unwrap_or_default().as_secs().max(1);
-                    let advice = format!("try again in {pause} s");
-                    return Err(Failed::new(Outcome::Usage, trouble.failed.message, advice));
-                }
-                status if is_passing(status) => link.troubled(response).await.into(),
-                StatusCode::UNAUTHORIZED => {
-                    let failed = link.refused(response).await;
-                    return Err(Failed { advice: "try again".to_owned(), ..failed });
-                }
-                _ => link.refused(response).await.into(),
-            },
-        };
-        retry.pause(stop).await?;
-    }
+async fn tokens(link: &Link, body: &serde_json::Value) -> Result<Tokens, Failure> {
+    let refusal = |status, trouble: Trouble| match status {
+        // Somebody sits here and wants to know.
+        StatusCode::TOO_MANY_REQUESTS => {
+            let pause = trouble.after.unwrap_or_default().as_secs().max(1);
+            let advice = format!("try again in {pause} s");
+            Failure::usage(trouble.failed.message, advice).into()
+        }
+        StatusCode::UNAUTHORIZED => {
+            Failure { advice: "try again".to_owned(), ..trouble.failed }.into()
+        }
+        _ => Stop::after(status, trouble),
+    };
+    Tokens::ask(link, "/v1/login", body, refusal).await
 }
 
 /// Ends a log-in, there and here.
@@ -118,29 +102,29 @@ pub fn logout(args: &LogoutArgs, cancel: &CancelToken) -> Outcome {
     drive(cancel, log_out(args), || "you are still logged in".to_owned())
 }
 
-async fn log_out(args: &LogoutArgs) -> Result<Outcome, Failed> {
-    let place = Place::find()?;
+async fn log_out(args: &LogoutArgs) -> Result<Outcome, Failure> {
+    let dir = ConfigDir::find()?;
     let named = named_service(&args.connection)?;
     let api = Api::of(&args.connection, None, &Bars::new(false))?;
     let told = tell(&api).await;
     // Whatever the service says: whoever logs out wants no tokens here.
-    let lock = Lock::take(&place).await?;
-    let mut log_ins = LogIns::read(&place)?;
+    let lock = Lock::take(&dir).await?;
+    let mut log_ins = LogIns::read(&dir)?;
     let base = named.unwrap_or_else(|| api.link.base.clone());
     log_ins.servers.remove(&base);
     if log_ins.current.as_ref() == Some(&base) {
         log_ins.current = log_ins.servers.keys().next().cloned();
     }
-    log_ins.write(&place, &lock)?;
+    log_ins.write(&dir, &lock)?;
     told.map_err(|failed| {
         let message = format!("forgotten here, but the service was not told: {}", failed.message);
-        Failed { message, ..failed }
+        Failure { message, ..failed }
     })?;
-    Ok(said(&format!("logged out of {base}")))
+    Ok(print_line(&format!("logged out of {base}")))
 }
 
 /// Has the service end the log-in. That it has ended already is no failure.
-async fn tell(api: &Api) -> Result<(), Failed> {
+async fn tell(api: &Api) -> Result<(), Failure> {
     let response = match api.send(&Ask::new(Method::POST, "/v1/logout")).await {
         // The refresh token was good no more.
         Err(failed) if failed.outcome == Outcome::Usage => return Ok(()),
@@ -151,8 +135,4 @@ async fn tell(api: &Api) -> Result<(), Failed> {
         status if status.is_success() => Ok(()),
         _ => Err(api.refused(response).await),
     }
-}
-
-fn said(line: &str) -> Outcome {
-    if print_line(line) { Outcome::Done } else { Outcome::Fault }
 }

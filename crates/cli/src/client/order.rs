@@ -3,26 +3,24 @@
 use serde_json::{Value, json};
 use tonemill_job::{JobId, Lane};
 
-use crate::args_client::UploadArgs;
-use crate::client::failed::Failed;
-use crate::job_options::job_options;
+use crate::args::client::UploadArgs;
+use crate::failure::Failure;
 
 /// Options, lane and label of all jobs of a command.
 pub struct Order(Value);
 
 impl Order {
     /// What was said; refused here if the service would refuse it after the upload.
-    pub fn new(args: &UploadArgs) -> Result<Self, Failed> {
-        let UploadArgs { sound, part, tags, care, .. } = args;
-        let options = job_options(sound, part, tags, care);
-        options.validate().map_err(|error| Failed::usage(error.to_string(), ""))?;
+    pub fn new(args: &UploadArgs) -> Result<Self, Failure> {
+        let options = args.conversion.job_options();
+        options.validate().map_err(|error| Failure::usage(error.to_string(), ""))?;
         let lane: Lane = args.lane.into();
         let order = serde_json::to_value(&options).map(|mut order| {
             order["lane"] = json!(lane);
             order["label"] = json!(args.label);
             order
         });
-        Ok(Self(order.map_err(|error| Failed::fault(error.to_string(), "report this defect"))?))
+        Ok(Self(order.map_err(|error| Failure::fault(error.to_string(), "report this defect"))?))
     }
 
     /// Tells one order from another.

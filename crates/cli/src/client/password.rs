@@ -10,8 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tonemill_codec::CancelToken;
 
-use crate::client::failed::Failed;
 use crate::exit::Outcome;
+use crate::failure::Failure;
 
 /// Longest answer, in bytes.
 const MAX_BYTES: usize = 4096;
@@ -19,15 +19,15 @@ const MAX_BYTES: usize = 4096;
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Asks on the terminal, wherever standard input and output go.
-pub fn ask(question: &str, is_secret: bool, cancel: &CancelToken) -> Result<String, Failed> {
+pub fn ask(question: &str, is_secret: bool, cancel: &CancelToken) -> Result<String, Failure> {
     let file = File::options().read(true).write(true).open("/dev/tty").map_err(|_| {
         let advice = "use --name and --password-stdin";
-        Failed::usage("there is no terminal to ask on", advice)
+        Failure::usage("there is no terminal to ask on", advice)
     })?;
     let mut terminal = &file;
     let silent = is_secret.then(|| Silent::begin(&file)).transpose();
     let failed = |error: std::io::Error| {
-        Failed::fault(format!("the terminal cannot be used: {error}"), "use --password-stdin")
+        Failure::fault(format!("the terminal cannot be used: {error}"), "use --password-stdin")
     };
     let _silent = silent.map_err(|error| failed(error.into()))?;
     write!(terminal, "{question}: ").map_err(failed)?;
@@ -35,7 +35,7 @@ pub fn ask(question: &str, is_secret: bool, cancel: &CancelToken) -> Result<Stri
     while !answer.ends_with(b"\n") {
         if cancel.is_cancelled() {
             let _ = writeln!(terminal);
-            return Err(Failed::new(Outcome::Cancelled, "interrupted", ""));
+            return Err(Failure::new(Outcome::Cancelled, "interrupted", ""));
         }
         let mut ready = [PollFd::new(&file, PollFlags::IN)];
         if !matches!(poll(&mut ready, Some(&LOOK)), Ok(1..)) {
@@ -45,17 +45,17 @@ pub fn ask(question: &str, is_secret: bool, cancel: &CancelToken) -> Result<Stri
         let count = terminal.read(&mut piece).map_err(failed)?;
         answer.extend_from_slice(&piece[..count]);
         if count == 0 || answer.len() > MAX_BYTES {
-            return Err(Failed::usage("that is no answer", "try again"));
+            return Err(Failure::usage("that is no answer", "try again"));
         }
     }
     line(answer)
 }
 
 /// The first line of standard input.
-pub fn from_stdin() -> Result<String, Failed> {
+pub fn from_stdin() -> Result<String, Failure> {
     let mut bytes = Vec::new();
     std::io::stdin().take(MAX_BYTES as u64).read_to_end(&mut bytes).map_err(|error| {
-        Failed::usage(
+        Failure::usage(
             format!("standard input cannot be read: {error}"),
             "check where it comes from",
         )
@@ -63,12 +63,12 @@ pub fn from_stdin() -> Result<String, Failed> {
     line(bytes)
 }
 
-fn line(bytes: Vec<u8>) -> Result<String, Failed> {
+fn line(bytes: Vec<u8>) -> Result<String, Failure> {
     let text = String::from_utf8(bytes)
-        .map_err(|_| Failed::usage("that is no UTF-8", "check the terminal's encoding"))?;
+        .map_err(|_| Failure::usage("that is no UTF-8", "check the terminal's encoding"))?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
-        return Err(Failed::usage("nothing was said", "try again"));
+        return Err(Failure::usage("nothing was said", "try again"));
     }
     Ok(line.to_owned())
 }

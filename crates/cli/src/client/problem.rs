@@ -3,10 +3,11 @@
 use reqwest::{Response, StatusCode, header};
 use serde::Deserialize;
 
-use crate::client::failed::{Failed, plain};
 use crate::client::link::{Link, is_kind, retry_after};
 use crate::client::retry::Trouble;
 use crate::exit::Outcome;
+use crate::failure::Failure;
+use crate::text::plain;
 
 /// Longest problem that is read, in bytes.
 const MAX_BYTES: usize = 64 << 10;
@@ -21,14 +22,14 @@ struct Problem {
 
 impl Link {
     /// What an answer that is no success means.
-    pub async fn refused(&self, response: Response) -> Failed {
+    pub async fn refused(&self, response: Response) -> Failure {
         let status = response.status();
         if status.is_redirection() {
             let to = response.headers().get(header::LOCATION);
             let to = to.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
             let to = plain(&to.unwrap_or_else(|| "nowhere".to_owned()));
             let message = format!("{} redirects to {to}", plain(&self.base));
-            return Failed::usage(message, "name the service by its own address");
+            return Failure::usage(message, "name the service by its own address");
         }
         let is_problem = is_kind(&response, "application/problem+json");
         let problem = if is_problem {
@@ -41,16 +42,16 @@ impl Link {
             Some(problem) => problem.words(status),
             // A proxy, perhaps, in whose words nobody is interested.
             None if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                Failed::fault(format!("{} answers {status}", plain(&self.base)), "try again later")
+                Failure::fault(format!("{} answers {status}", plain(&self.base)), "try again later")
             }
             // The answer to a HEAD has no body.
             None if is_problem => {
-                Failed::new(outcome(status), format!("{} answers {status}", plain(&self.base)), "")
+                Failure::new(outcome(status), format!("{} answers {status}", plain(&self.base)), "")
             }
             None => {
                 let message =
                     format!("{} answers {status}, and not as Tonemill does", plain(&self.base));
-                Failed::usage(message, "check the address")
+                Failure::usage(message, "check the address")
             }
         }
     }
@@ -63,20 +64,22 @@ impl Link {
 }
 
 impl Problem {
-    fn words(self, status: StatusCode) -> Failed {
+    fn words(self, status: StatusCode) -> Failure {
         let Self { title, detail, field } = self;
         let text = if detail.is_empty() { title } else { detail };
         let message = match field {
             Some(field) => format!("{} ({})", plain(&text), plain(&field)),
             None => plain(&text),
         };
-        Failed::new(outcome(status), message, "")
+        Failure::new(outcome(status), message, "")
     }
 }
 
 fn outcome(status: StatusCode) -> Outcome {
     match status.as_u16() {
         404 | 409 | 410 | 413 | 415 | 416 => Outcome::BadInput,
+        // Too slow, wherever: nothing that was said is wrong.
+        408 => Outcome::Fault,
         400..=422 => Outcome::Usage,
         _ => Outcome::Fault,
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::place::{Place, open_private, try_flock};
+use crate::client::config_dir::{ConfigDir, open_private, try_flock};
 
 /// Longer than services keep uploads, and jobs by default.
 const OLD: Duration = Duration::from_hours(10 * 24);
@@ -33,10 +33,10 @@ pub enum Opened<T> {
 
 impl<T: Serialize + DeserializeOwned> Record<T> {
     /// The record of the transfer that `facts` tell from all others.
-    pub fn open(place: Option<&Place>, kind: &str, facts: &[&str]) -> Opened<T> {
+    pub fn open(dir: Option<&ConfigDir>, kind: &str, facts: &[&str]) -> Opened<T> {
         let nowhere = || Opened::Ours(Self::nowhere(), None);
         // What cannot be remembered can still be done.
-        let folder = place.and_then(|place| place.folder(kind).ok());
+        let folder = dir.and_then(|dir| dir.folder(kind).ok());
         let Some(folder) = folder else { return nowhere() };
         // Lengths keep ["ab", "c"] apart from ["a", "bc"].
         let facts: Vec<String> = facts.iter().map(|f| format!("{}:{f}", f.len())).collect();

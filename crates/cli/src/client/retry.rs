@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::failed::Failed;
-use crate::client::link::Link;
+use reqwest::StatusCode;
+
+use crate::client::link::{Link, is_passing};
+use crate::failure::Failure;
 use crate::text::clock;
 
 /// The first pause and the longest that we choose.
@@ -15,7 +17,7 @@ const WORTH_TELLING: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Trouble {
     /// What to say if it is not.
-    pub failed: Failed,
+    pub failed: Failure,
     /// When the service wants to be asked again.
     pub after: Option<Duration>,
     /// Whether nobody answered at all.
@@ -26,13 +28,20 @@ pub struct Trouble {
 #[derive(Debug)]
 pub enum Stop {
     /// Trying again changes nothing.
-    Final(Failed),
+    Final(Failure),
     /// It may.
     Passing(Trouble),
 }
 
-impl From<Failed> for Stop {
-    fn from(failed: Failed) -> Self {
+impl Stop {
+    /// What an answer that is no success means, unless it means something special.
+    pub fn after(status: StatusCode, trouble: Trouble) -> Self {
+        if is_passing(status) { trouble.into() } else { trouble.failed.into() }
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failed: Failure) -> Self {
         Self::Final(failed)
     }
 }
@@ -57,7 +66,7 @@ impl<'a> Retry<'a> {
     }
 
     /// Waits until it is time for the next attempt, or gives up.
-    pub async fn pause(&mut self, stop: impl Into<Stop>) -> Result<(), Failed> {
+    pub async fn pause(&mut self, stop: impl Into<Stop>) -> Result<(), Failure> {
         let trouble = match stop.into() {
             Stop::Final(failed) => return Err(failed),
             Stop::Passing(trouble) => trouble,
@@ -87,7 +96,7 @@ impl<'a> Retry<'a> {
     }
 }
 
-fn given_up(trouble: Trouble, lasts: Duration) -> Failed {
+fn given_up(trouble: Trouble, lasts: Duration) -> Failure {
     let Trouble { mut failed, after, .. } = trouble;
     if let Some(after) = after {
         failed.advice = format!("try again in {}", clock(after.as_secs_f64().max(1.0)));

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::client::LOOK;
+use crate::client::config_dir::ConfigDir;
 use crate::client::credentials::{Lock, LogIn, LogIns};
-use crate::client::failed::Failed;
-use crate::client::link::{Link, is_passing};
-use crate::client::place::Place;
-use crate::client::retry::Retry;
+use crate::client::link::Link;
+use crate::client::retry::{Retry, Stop, Trouble};
+use crate::failure::Failure;
 
 /// How long an exchange may go on after an interrupt.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -32,7 +33,7 @@ pub async fn settled() {
 
 /// A log-in that is used.
 pub struct Session {
-    place: Place,
+    dir: ConfigDir,
     tokens: Mutex<LogIn>,
 }
 
@@ -44,8 +45,8 @@ pub struct Tokens {
 }
 
 impl Session {
-    pub fn new(place: Place, log_in: LogIn) -> Arc<Self> {
-        Arc::new(Self { place, tokens: Mutex::new(log_in) })
+    pub fn new(dir: ConfigDir, log_in: LogIn) -> Arc<Self> {
+        Arc::new(Self { dir, tokens: Mutex::new(log_in) })
     }
 
     pub async fn access_token(&self) -> String {
@@ -53,7 +54,7 @@ impl Session {
     }
 
     /// Gets another access token than the one that was `refused`.
-    pub async fn renew(self: &Arc<Self>, link: &Arc<Link>, refused: &str) -> Result<(), Failed> {
+    pub async fn renew(self: &Arc<Self>, link: &Arc<Link>, refused: &str) -> Result<(), Failure> {
         let (session, link, refused) = (Arc::clone(self), Arc::clone(link), refused.to_owned());
         EXCHANGES.fetch_add(1, Ordering::SeqCst);
         // In a task of its own: it must not end in its middle when whoever waits for it does.
@@ -62,24 +63,25 @@ impl Session {
             EXCHANGES.fetch_sub(1, Ordering::SeqCst);
             outcome
         });
-        exchange.await.unwrap_or_else(|error| Err(Failed::fault(error.to_string(), "")))
+        exchange.await.unwrap_or_else(|error| Err(Failure::fault(error.to_string(), "")))
     }
 
-    async fn exchange(&self, link: &Link, refused: &str) -> Result<(), Failed> {
+    async fn exchange(&self, link: &Link, refused: &str) -> Result<(), Failure> {
         let mut tokens = self.tokens.lock().await;
         if tokens.access_token != refused {
             return Ok(());
         }
-        let lock = Lock::take(&self.place).await?;
-        let mut log_ins = LogIns::read(&self.place)?;
+        let lock = Lock::take(&self.dir).await?;
+        let mut log_ins = LogIns::read(&self.dir)?;
         let Some(kept) = log_ins.servers.get_mut(&link.base) else {
             return Err(log_in_again("you are logged out", link));
         };
         if kept.access_token == refused {
-            let Tokens { access_token, refresh_token } = ask(link, &kept.refresh_token).await?;
+            let Tokens { access_token, refresh_token } =
+                exchange(link, &kept.refresh_token).await?;
             (kept.access_token, kept.refresh_token) = (access_token, refresh_token);
             *tokens = kept.clone();
-            return log_ins.write(&self.place, &lock);
+            return log_ins.write(&self.dir, &lock);
         }
         // Another client was quicker.
         *tokens = kept.clone();
@@ -87,32 +89,47 @@ impl Session {
     }
 }
 
-/// Exchanges a refresh token. It may come twice within some seconds, so an answer that was lost is
-/// asked for again.
-async fn ask(link: &Link, refresh_token: &str) -> Result<Tokens, Failed> {
-    let mut retry = Retry::new(link);
-    let body = serde_json::json!({ "refresh_token": refresh_token });
-    loop {
-        let request = link.http.post(format!("{}/v1/token/refresh", link.base)).json(&body);
-        let stop = match link.attempt_soon(request).await {
-            Err(trouble) => trouble.into(),
-            Ok(response) => match response.status() {
-                StatusCode::OK => match link.json(response).await {
-                    Ok(tokens) => return Ok(tokens),
-                    Err(stop) => stop,
-                },
-                StatusCode::UNAUTHORIZED => {
-                    let failed = link.refused(response).await;
-                    log_in_again(&failed.message, link).into()
+impl Tokens {
+    /// Asks for tokens until there is an answer: of a log-in or of an exchange, which may both come
+    /// twice, so an answer that was lost is asked for again. `refusal` says what it means that there
+    /// are none.
+    pub async fn ask(
+        link: &Link,
+        path: &str,
+        body: &Value,
+        refusal: impl Fn(StatusCode, Trouble) -> Stop,
+    ) -> Result<Self, Failure> {
+        let mut retry = Retry::new(link);
+        loop {
+            let request = link.http.post(format!("{}{path}", link.base)).json(body);
+            let stop = match link.attempt_soon(request).await {
+                Err(trouble) => trouble.into(),
+                Ok(response) if response.status() == StatusCode::OK => {
+                    match link.json(response).await {
+                        Ok(tokens) => return Ok(tokens),
+                        Err(stop) => stop,
+                    }
                 }
-                status if is_passing(status) => link.troubled(response).await.into(),
-                _ => link.refused(response).await.into(),
-            },
-        };
-        retry.pause(stop).await?;
+                Ok(response) => {
+                    let status = response.status();
+                    refusal(status, link.troubled(response).await)
+                }
+            };
+            retry.pause(stop).await?;
+        }
     }
 }
 
-fn log_in_again(why: &str, link: &Link) -> Failed {
-    Failed::usage(why, format!("say `tonemill login {}`", link.base))
+/// Exchanges a refresh token.
+async fn exchange(link: &Link, refresh_token: &str) -> Result<Tokens, Failure> {
+    let body = serde_json::json!({ "refresh_token": refresh_token });
+    let refusal = |status, trouble: Trouble| match status {
+        StatusCode::UNAUTHORIZED => log_in_again(&trouble.failed.message, link).into(),
+        _ => Stop::after(status, trouble),
+    };
+    Tokens::ask(link, "/v1/token/refresh", &body, refusal).await
+}
+
+fn log_in_again(why: &str, link: &Link) -> Failure {
+    Failure::usage(why, format!("say `tonemill login {}`", link.base))
 }

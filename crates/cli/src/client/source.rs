@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::stream::unfold;
 
-use crate::client::failed::Failed;
+use crate::failure::Failure;
 
 /// Bytes that are read at a time.
 const CHUNK_BYTES: u64 = 256 << 10;
@@ -27,19 +27,19 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn open(path: &Path) -> Result<Self, Failed> {
+    pub fn open(path: &Path) -> Result<Self, Failure> {
         let unreadable = |error: io::Error| {
-            Failed::input(format!("cannot be read: {error}"), "check its name and permissions")
+            Failure::input(format!("cannot be read: {error}"), "check its name and permissions")
         };
         let metadata = path.metadata().map_err(unreadable)?;
         // Opening a pipe would wait for who writes to it.
         if !metadata.is_file() {
-            return Err(Failed::input("it is no file", "name the files that are to be uploaded"));
+            return Err(Failure::input("it is no file", "name the files that are to be uploaded"));
         }
         let file = File::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.len() == 0 {
-            return Err(Failed::input("it is empty", "check how it was made"));
+            return Err(Failure::input("it is empty", "check how it was made"));
         }
         let absolute = path.canonicalize().map_err(unreadable)?;
         Ok(Self {

@@ -11,10 +11,10 @@ use tonemill_job::JobId;
 
 use crate::client::api::{Api, Ask};
 use crate::client::bars::Bar;
-use crate::client::failed::Failed;
 use crate::client::link::is_passing;
 use crate::client::retry::{Retry, Stop, Trouble};
 use crate::client::source::{Pulse, Source};
+use crate::failure::Failure;
 
 /// The first bytes go alone: by them the service sees whether this is media at all.
 const FIRST_BYTES: u64 = 64 << 10;
@@ -54,7 +54,7 @@ pub enum Arrived {
 
 impl Tus<'_> {
     /// Begins an upload. If the answer is lost, the service forgets it in a day.
-    pub async fn begin(&self) -> Result<JobId, Failed> {
+    pub async fn begin(&self) -> Result<JobId, Failure> {
         let ask = Ask::new(Method::POST, "/v1/uploads")
             .header(TUS_RESUMABLE, VERSION)
             .header(UPLOAD_LENGTH, self.source.bytes.to_string());
@@ -74,7 +74,7 @@ impl Tus<'_> {
     }
 
     /// Where an upload goes on; `None` if the service does not have it, or has another length.
-    pub async fn offset(&self, id: JobId) -> Result<Option<u64>, Failed> {
+    pub async fn offset(&self, id: JobId) -> Result<Option<u64>, Failure> {
         let ask = Ask::new(Method::HEAD, path(id)).header(TUS_RESUMABLE, VERSION);
         let response = self.api.send(&ask).await?;
         match response.status() {
@@ -90,7 +90,7 @@ impl Tus<'_> {
     }
 
     /// Sends what is missing from `offset` on.
-    pub async fn send(&mut self, id: JobId, mut offset: u64) -> Result<Arrived, Failed> {
+    pub async fn send(&mut self, id: JobId, mut offset: u64) -> Result<Arrived, Failure> {
         let api = self.api;
         let mut retry = Retry::new(&api.link);
         self.bar.begin_bytes("up", self.source.bytes, offset);
@@ -135,7 +135,7 @@ impl Tus<'_> {
         };
         self.sent_bytes += pulse.sent_bytes();
         if let Some(why) = pulse.failure() {
-            return Err(Failed::input(format!("cannot be read: {why}"), "check the file").into());
+            return Err(Failure::input(format!("cannot be read: {why}"), "check the file").into());
         }
         self.answer(answered?, &token, offset..offset + length).await
     }
@@ -180,6 +180,6 @@ fn number(response: &Response, name: &HeaderName) -> Option<u64> {
 }
 
 fn passing(message: &str) -> Trouble {
-    let failed = Failed::fault(message, "try again later");
+    let failed = Failure::fault(message, "try again later");
     Trouble { failed, after: None, is_away: false }
 }

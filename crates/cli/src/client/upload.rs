@@ -17,20 +17,21 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tonemill_codec::CancelToken;
 use tonemill_job::JobId;
 
-use crate::args_client::UploadArgs;
+use crate::args::client::UploadArgs;
 use crate::client::api::{Api, Ask};
 use crate::client::bars::Bars;
+use crate::client::config_dir::ConfigDir;
 use crate::client::download::get_whole;
 use crate::client::drive;
-use crate::client::failed::Failed;
 use crate::client::job::Job;
 use crate::client::order::Order;
-use crate::client::place::Place;
 use crate::client::records::{Left, Opened, Record};
 use crate::client::source::Source;
 use crate::client::tus::{Arrived, Tus};
 use crate::client::watch::{AT_A_TIME, follow};
 use crate::exit::Outcome;
+use crate::failure::Failure;
+use crate::output::{check, make_folder};
 use crate::request::{Target, usage};
 use crate::text::shown;
 
@@ -70,10 +71,9 @@ pub fn run(args: &UploadArgs, cancel: &CancelToken) -> Outcome {
     let bars = Bars::new(!args.files.json && !args.files.quiet);
     let under_way = Mutex::new(Vec::new());
     let work = async {
-        let place = Api::place();
+        let dir = ConfigDir::find().ok();
         let api = Api::open(&args.server, &bars)?;
-        let uploads =
-            Uploads { args, api, bars: &bars, place, order, cancel, under_way: &under_way };
+        let uploads = Uploads { args, api, bars: &bars, dir, order, cancel, under_way: &under_way };
         uploads.run(&files).await
     };
     drive(cancel, work, || farewell(&under_way))
@@ -109,7 +109,7 @@ struct Uploads<'a> {
     args: &'a UploadArgs,
     api: Api,
     bars: &'a Bars,
-    place: Option<Place>,
+    dir: Option<ConfigDir>,
     order: Order,
     cancel: &'a CancelToken,
     /// Jobs that are not over.
@@ -117,24 +117,21 @@ struct Uploads<'a> {
 }
 
 impl Uploads<'_> {
-    async fn run(&self, files: &[(PathBuf, Option<Target>)]) -> Result<Outcome, Failed> {
-        if let Some(folder) = &self.args.files.dir {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                Failed::fault(format!("the folder {} cannot be made: {error}", shown(folder)), "")
-            })?;
-        }
-        // Before anything is uploaded.
-        let (refused, files): (Vec<_>, Vec<_>) = files
-            .iter()
-            .map(|(input, target)| (input, target, self.refusal(target.as_ref())))
-            .partition(|(_, _, refusal)| refusal.is_some());
+    async fn run(&self, files: &[(PathBuf, Option<Target>)]) -> Result<Outcome, Failure> {
+        make_folder(self.args.files.dir.as_deref())?;
         let mut worst = Outcome::Done;
-        for (input, _, refusal) in refused {
-            worst = refusal.map_or(worst, |failed| worst.max(self.tell_failed(input, &failed)));
+        let mut good = Vec::new();
+        // Before anything is uploaded.
+        for (input, target) in files {
+            let checked = target.as_ref().map(|target| check(target, self.args.files.force));
+            match checked {
+                Some(Err(failed)) => worst = worst.max(self.tell_failed(input, &failed)),
+                _ => good.push((&**input, target.as_ref())),
+            }
         }
         let (sender, receiver) = unbounded_channel();
-        let files = files.into_iter().map(|(input, target, _)| (&**input, target.as_ref()));
-        let (up, down) = tokio::join!(self.all_up(files, sender), self.all_down(receiver));
+        let (up, down) =
+            tokio::join!(self.all_up(good.into_iter(), sender), self.all_down(receiver));
         let (down, left) = down;
         let worst = worst.max(up).max(down);
         // What the network or the disk prevented can be done later.
@@ -142,18 +139,6 @@ impl Uploads<'_> {
             left.iter().for_each(Left::forget);
         }
         Ok(worst)
-    }
-
-    /// Why an output cannot be.
-    fn refusal(&self, target: Option<&Target>) -> Option<Failed> {
-        let Some(Target::File(path)) = target else { return None };
-        if path.symlink_metadata().is_ok() && !self.args.files.force {
-            let message = format!("{} exists and was kept", shown(path));
-            return Some(Failed::usage(message, "use --force to replace it"));
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
-        let message = format!("there is no folder {}", shown(folder));
-        (!folder.is_dir()).then(|| Failed::usage(message, "make it, or use -d"))
     }
 
     /// Uploads one after the other: together they would only share the line.
@@ -192,14 +177,14 @@ impl Uploads<'_> {
         &self,
         input: &'a Path,
         target: Option<&'a Target>,
-    ) -> Result<Accepted<'a>, Failed> {
+    ) -> Result<Accepted<'a>, Failure> {
         let source = Source::open(input)?;
         let name = input.file_name().unwrap_or_default().to_string_lossy();
         let bar = self.bars.file(name_of(input));
         let size = source.bytes.to_string();
         let facts = [&self.api.link.base, &source.absolute, &size, &source.modified];
         let facts = facts.map(String::as_str);
-        let (mut record, kept) = match Record::open(self.place.as_ref(), "uploads", &facts) {
+        let (mut record, kept) = match Record::open(self.dir.as_ref(), "uploads", &facts) {
             Opened::Ours(record, kept) => (record, kept),
             // Somebody uploads the same, perhaps with other options: this one is for itself.
             Opened::Busy => (Record::nowhere(), None),
@@ -228,7 +213,7 @@ impl Uploads<'_> {
         name: &str,
         kept: Option<Kept>,
         record: &mut Record<Kept>,
-    ) -> Result<(JobId, u64), Failed> {
+    ) -> Result<(JobId, u64), Failure> {
         let found = match kept {
             Some(kept) => self.find(tus, kept).await?,
             None => Found::Nothing,
@@ -244,7 +229,7 @@ impl Uploads<'_> {
     }
 
     /// What has become of an upload that was remembered.
-    async fn find(&self, tus: &Tus<'_>, kept: Kept) -> Result<Found, Failed> {
+    async fn find(&self, tus: &Tus<'_>, kept: Kept) -> Result<Found, Failure> {
         let Kept { upload, order } = kept;
         if let Some(offset) = tus.offset(upload).await? {
             return Ok(Found::Upload(upload, offset));
@@ -262,7 +247,7 @@ impl Uploads<'_> {
         tus: &mut Tus<'_>,
         mut begun: Option<(JobId, u64)>,
         record: &mut Record<Kept>,
-    ) -> Result<JobId, Failed> {
+    ) -> Result<JobId, Failure> {
         for _ in 0..BEGINNINGS {
             let (upload, offset) = match begun.take() {
                 Some(begun) => begun,
@@ -277,7 +262,7 @@ impl Uploads<'_> {
                 return Ok(upload);
             }
         }
-        Err(Failed::fault("the service forgets the upload again and again", "try again later"))
+        Err(Failure::fault("the service forgets the upload again and again", "try again later"))
     }
 
     /// Asks for the job of an upload that is whole. However often it is asked, there is one.
@@ -287,9 +272,9 @@ impl Uploads<'_> {
         name: &str,
         source: &Source,
         record: &mut Record<Kept>,
-    ) -> Result<JobId, Failed> {
+    ) -> Result<JobId, Failure> {
         if !source.is_unchanged() {
-            return Err(Failed::input("it changed while it was uploaded", "upload it again"));
+            return Err(Failure::input("it changed while it was uploaded", "upload it again"));
         }
         record.save(&Kept { upload, order: Some(self.order.hash()) });
         let ask = Ask::new(Method::POST, "/v1/jobs").json(self.order.request(upload, name));
@@ -335,7 +320,7 @@ impl Uploads<'_> {
     }
 
     /// What comes of a job that is over.
-    async fn end(&self, accepted: &Accepted<'_>, job: &Job) -> Result<Job, Failed> {
+    async fn end(&self, accepted: &Accepted<'_>, job: &Job) -> Result<Job, Failure> {
         self.under_way().retain(|id| *id != job.id);
         let output = match &job.output {
             Some(output) if job.is_finished() => output,
@@ -351,7 +336,7 @@ impl Uploads<'_> {
                 get_whole(&self.api, job.id, output, target, force, self.bars, self.cancel).await;
             got.map_err(|failed| {
                 let advice = format!("say `tonemill download {}` to get the MP3", job.id);
-                Failed { advice, ..failed }
+                Failure { advice, ..failed }
             })?;
         }
         Ok(job.clone())

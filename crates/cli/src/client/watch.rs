@@ -8,18 +8,19 @@ use serde_json::Value;
 use tonemill_codec::CancelToken;
 use tonemill_job::JobId;
 
-use crate::args_client::WatchArgs;
+use crate::args::client::WatchArgs;
 use crate::client::api::{Api, Ask};
 use crate::client::bars::Bars;
 use crate::client::drive;
 use crate::client::events::{Event, Events};
-use crate::client::failed::{Failed, plain};
 use crate::client::job::{Job, Progress, path};
 use crate::client::link::is_kind;
 use crate::client::retry::{Retry, Stop, Trouble};
 use crate::exit::Outcome;
-use crate::json::print_line;
+use crate::failure::Failure;
+use crate::json::{print_json, print_line};
 use crate::text::clock;
+use crate::text::plain;
 
 /// Jobs that are watched at a time: each takes a connection, and those before the rest are over
 /// first.
@@ -32,7 +33,7 @@ pub fn run(args: &WatchArgs, cancel: &CancelToken) -> Outcome {
     drive(cancel, watch(args, &bars), farewell)
 }
 
-async fn watch(args: &WatchArgs, bars: &Bars) -> Result<Outcome, Failed> {
+async fn watch(args: &WatchArgs, bars: &Bars) -> Result<Outcome, Failure> {
     let api = Api::open(&args.server, bars)?;
     let outcomes = iter(&args.ids).map(|id| watch_one(&api, args, bars, *id));
     let outcomes = outcomes.buffer_unordered(AT_A_TIME);
@@ -41,35 +42,31 @@ async fn watch(args: &WatchArgs, bars: &Bars) -> Result<Outcome, Failed> {
 
 async fn watch_one(api: &Api, args: &WatchArgs, bars: &Bars, id: JobId) -> Outcome {
     let bar = bars.file(id.to_string());
-    let is_told = std::cell::Cell::new(true);
+    let told = std::cell::Cell::new(Outcome::Done);
     let followed = follow(api, id, |job, value| {
         bar.set_name(job.name());
         bar.job(job);
         if let Some(value) = value.filter(|_| args.json) {
-            is_told.set(bars.suspend(|| print_line(&value.to_string())) && is_told.get());
+            told.set(told.get().max(bars.suspend(|| print_json(value))));
         }
     });
     let followed = followed.await;
     drop(bar);
     let ended = bars.suspend(|| match followed {
         Ok(job) if job.is_finished() => {
-            if !args.json && !args.quiet {
-                is_told.set(print_line(&finished_line(&job)));
+            if args.json || args.quiet {
+                return Outcome::Done;
             }
-            Outcome::Done
+            print_line(&finished_line(&job))
         }
         Ok(job) => {
-            let failed = job.failed();
-            eprintln!("tonemill: {id}: {}: {failed}", job.name());
+            job.failed().tell_of(format_args!("{id}: {}", job.name()));
             // Whose fault it was, its line says.
             Outcome::BadInput
         }
-        Err(failed) => {
-            eprintln!("tonemill: {id}: {failed}");
-            failed.outcome
-        }
+        Err(failed) => failed.tell_of(id),
     });
-    if is_told.get() { ended } else { ended.max(Outcome::Fault) }
+    ended.max(told.get())
 }
 
 fn finished_line(job: &Job) -> String {
@@ -85,7 +82,7 @@ pub async fn follow(
     api: &Api,
     id: JobId,
     mut news: impl FnMut(&Job, Option<&Value>),
-) -> Result<Job, Failed> {
+) -> Result<Job, Failure> {
     let mut retry = Retry::new(&api.link);
     let mut known: Option<Job> = None;
     loop {
@@ -136,7 +133,7 @@ fn see(
     id: JobId,
     event: &Event,
     known: &mut Option<Job>,
-) -> Result<Option<Value>, Failed> {
+) -> Result<Option<Value>, Failure> {
     match event.name.as_str() {
         "state" => {
             let value: Value = serde_json::from_str(&event.data)
@@ -159,6 +156,6 @@ fn see(
 
 /// A service that is about to end closes its streams; a job that was deleted has no events more.
 fn ended() -> Stop {
-    let failed = Failed::fault("the service ends its events before the job", "try again later");
+    let failed = Failure::fault("the service ends its events before the job", "try again later");
     Stop::Passing(Trouble { failed, after: None, is_away: false })
 }

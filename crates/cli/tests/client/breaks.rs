@@ -30,7 +30,7 @@ struct Upload {
 
 impl Upload {
     fn new(arguments: &[&str]) -> Self {
-        let service = Service::with(arguments, &[]);
+        let service = Service::with(arguments);
         let wire = Wire::to(service.address);
         let home = Home::logged_in(&wire.url());
         let wav = noise(BYTES as usize);
@@ -124,7 +124,7 @@ fn a_killed_service_is_waited_for() {
     let mut upload = Upload::new(&[]);
     let running = upload.home.start(&["upload", "noise.wav", "--json"]);
     upload.wait_for(20 * MIB);
-    upload.service.kill();
+    upload.service.process.kill();
     until("a second try", || running.said().contains("trying again"));
     upload.service.restart();
     let before = upload.wire.up_bytes();
@@ -142,7 +142,7 @@ fn a_service_that_stays_away_is_given_up_and_can_be_gone_on_with() {
     let mut upload = Upload::new(&[]);
     let running = upload.home.start(&["upload", "noise.wav", "--retry-for", "2"]);
     upload.wait_for(20 * MIB);
-    upload.service.kill();
+    upload.service.process.kill();
     let given_up = running.finish(PATIENCE).ended_with(3);
     assert!(given_up.stderr.contains("noise.wav: http://"), "{}", given_up.stderr);
     upload.service.restart();
@@ -163,7 +163,7 @@ fn tokens_that_expire_meanwhile_are_renewed() {
 
 #[test]
 fn an_interrupted_wait_finds_its_job_again() {
-    let service = Service::new();
+    let service = Service::embedded();
     let home = Home::logged_in(&service.url());
     let quiet = ["-f", "lavfi", "-i", "anullsrc=r=44100:cl=stereo:d=900"];
     std::fs::copy(fixtures::made("quiet.flac", &quiet), home.file("quiet.flac")).unwrap();
@@ -187,7 +187,7 @@ fn an_interrupted_wait_finds_its_job_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_answer_makes_no_second_job() {
-    let service = Service::new();
+    let service = Service::embedded();
     let proxy = FaultProxy::http(&format!("http://{}", service.address)).await;
     let mut lost = 0;
     proxy.plan(move |incoming| {

@@ -26,7 +26,7 @@ struct Finished {
 
 impl Finished {
     fn new() -> Self {
-        let service = Service::new();
+        let service = Service::embedded();
         let wire = Wire::to(service.address);
         let home = Home::logged_in(&wire.url());
         home.put("long.wav", &noise(192_000 * 40));
@@ -132,14 +132,7 @@ fn nothing_is_overwritten_unless_that_is_said() {
 #[test]
 fn a_store_that_is_asked_directly_gets_no_token() {
     let s3 = S3Server::start_chosen();
-    let environment = [
-        ("TONEMILL_S3_ENDPOINT", &*s3.endpoint),
-        ("TONEMILL_S3_BUCKET", &s3.bucket),
-        ("TONEMILL_S3_REGION", &s3.region),
-        ("TONEMILL_S3_ACCESS_KEY_ID", &s3.access_key_id),
-        ("TONEMILL_S3_SECRET_ACCESS_KEY", &s3.secret_access_key),
-    ];
-    let service = Service::with(&["--presign", "60"], &environment);
+    let service = Service::with_environment(&["--presign", "60"], s3.variables().to_vec());
     let home = Home::logged_in(&service.url());
     home.put("a.wav", &noise(400_000));
     // S3 refuses a signed address that comes with a header of another kind of authorization.

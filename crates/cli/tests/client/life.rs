@@ -11,7 +11,7 @@ use crate::support::process::{convert, names_in};
 
 #[test]
 fn files_come_back_as_convert_makes_them() {
-    let service = Service::new();
+    let service = Service::embedded();
     let home = Home::logged_in(&service.url());
     for name in ["aac.mp4", "s16.flac", "vorbis.webm"] {
         fs::copy(fixtures::path(name), home.file(name)).unwrap();
@@ -45,7 +45,7 @@ fn files_come_back_as_convert_makes_them() {
 
 #[test]
 fn without_wait_a_job_is_told_and_can_be_looked_after() {
-    let service = Service::new();
+    let service = Service::embedded();
     let home = Home::logged_in(&service.url());
     fs::copy(fixtures::an_hour(), home.file("hour.flac")).unwrap();
     fs::copy(fixtures::path("lame.mp3"), home.file("lame.mp3")).unwrap();
@@ -88,7 +88,7 @@ fn without_wait_a_job_is_told_and_can_be_looked_after() {
 
 #[test]
 fn a_failed_job_says_why_and_what_to_do() {
-    let service = Service::new();
+    let service = Service::embedded();
     let home = Home::logged_in(&service.url());
     // It begins as a video does.
     let mut broken = b"\0\0\0\x20ftypisom".to_vec();
@@ -108,7 +108,7 @@ fn a_failed_job_says_why_and_what_to_do() {
 
 #[test]
 fn clashes_are_refused_before_anything_is_uploaded() {
-    let service = Service::new();
+    let service = Service::embedded();
     let home = Home::logged_in(&service.url());
     for name in ["a.wav", "b.wav"] {
         home.put(name, &noise(10_000));

@@ -31,7 +31,7 @@ fn token(home: &Home, kind: &str) -> Value {
 
 #[test]
 fn whoever_is_refused_knows_why() {
-    let service = Service::new();
+    let service = Service::embedded();
     let home = Home::new();
     let url = service.url();
     let wrong = home.log_in(&url, "not the right password").ended_with(2);
@@ -67,7 +67,7 @@ fn whoever_is_refused_knows_why() {
 
 #[test]
 fn tokens_are_for_their_user_alone() {
-    let service = Service::new();
+    let service = Service::embedded();
     let home = Home::new();
     let mut command = Command::new("sh");
     let inner = home.command(&[]);
@@ -96,7 +96,7 @@ fn tokens_are_for_their_user_alone() {
 
 #[test]
 fn an_expired_token_is_renewed_once_for_all() {
-    let service = Service::with(&["--access-token", "1"], &[]);
+    let service = Service::with(&["--access-token", "1"]);
     let home = Home::logged_in(&service.url());
     let first = token(&home, "refresh_token");
     sleep(Duration::from_millis(2100));
@@ -128,7 +128,7 @@ fn an_authority_of_ones_own_is_named_once() {
     let authority = Authority::new();
     let path = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
     let (certificate, key) = (path(authority.certificate_file()), path(authority.key_file()));
-    let service = Service::with(&["--tls-cert", &certificate, "--tls-key", &key], &[]);
+    let service = Service::with(&["--tls-cert", &certificate, "--tls-key", &key]);
     assert!(service.url().starts_with("https://"));
     let home = Home::new();
     let unknown = home.log_in(&service.url(), PASSWORD).ended_with(3);
@@ -148,7 +148,7 @@ fn an_authority_of_ones_own_is_named_once() {
 
 #[test]
 fn a_token_in_the_environment_needs_no_log_in() {
-    let service = Service::new();
+    let service = Service::embedded();
     let home = Home::logged_in(&service.url());
     let access = token(&home, "access_token");
     let stranger = Home::new();

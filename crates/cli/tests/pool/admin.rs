@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::arena::{Arena, PATIENCE, Worker};
+use crate::arena::{Arena, PATIENCE};
 use crate::clips;
+use crate::support::daemon::Daemon;
 
 /// Where a worker's admin port is, by its log.
-async fn address(arena: &Arena, worker: &Worker) -> String {
+async fn address(arena: &Arena, worker: &Daemon) -> String {
     arena.wait_for_log("admin port open", 1).await;
     let log = worker.log();
     let line = log.lines().find(|line| line.contains("admin port open")).unwrap();
@@ -80,7 +81,7 @@ async fn probes_follow_redis_and_metrics_count() {
     arena.redis.restart();
     wait_for(&address, "/readyz", 200).await;
     arena.check(1).await.assert_sound(&arena);
-    worker.drain().await;
+    worker.drain_worker().await;
 }
 
 /// Who connects and says nothing takes a place for a second.
@@ -99,7 +100,7 @@ async fn idle_connections_do_not_keep_probes_out() {
     // The port's own places, not one for each who came.
     assert!(worker.handles().0 < 80, "{:?}", worker.handles());
     drop(idle);
-    worker.drain().await;
+    worker.drain_worker().await;
 }
 
 /// Each line about a job says which, and carries the trace of whoever wanted it.

@@ -2,14 +2,12 @@
 //! killed, paused and told to end.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tonemill_job::message::Reply;
 use tonemill_job::objects::{ObjectStore, S3Store};
@@ -22,6 +20,7 @@ use tonemill_testbed::s3::S3Server;
 use crate::bucket::{Bucket, s3_config};
 use crate::clips::Clip;
 use crate::recorder::Recorder;
+use crate::support::daemon::{Daemon, read};
 use crate::support::process::program;
 
 /// A lease in these tests: short, so that the dead are soon replaced.
@@ -105,12 +104,12 @@ impl Arena {
     }
 
     /// Starts a worker with these arguments besides the usual.
-    pub fn worker(&mut self, arguments: &[&str]) -> Worker {
+    pub fn worker(&mut self, arguments: &[&str]) -> Daemon {
         self.worker_with(arguments, "")
     }
 
     /// Starts a worker in which the steps named in `faults` fail.
-    pub fn worker_with(&mut self, arguments: &[&str], faults: &str) -> Worker {
+    pub fn worker_with(&mut self, arguments: &[&str], faults: &str) -> Daemon {
         self.workers_started += 1;
         let log = self.logs.path().join(format!("worker-{}.log", self.workers_started));
         let mut command = self.command("worker");
@@ -120,8 +119,7 @@ impl Arena {
         command.args(["--retry-delay", "0.2", "--log", "info,tonemill_worker=debug"]);
         command.args(["--log-format", "json"]).args(arguments);
         command.env("TONEMILL_FAULTS", faults).env("TONEMILL_SABOTAGE", self.sabotage);
-        command.stdout(Stdio::null()).stderr(File::create(&log).unwrap());
-        Worker { child: command.spawn().unwrap(), log }
+        Daemon::start(&mut command, log)
     }
 
     /// `tonemill COMMAND` with the addresses of the servers.
@@ -130,12 +128,10 @@ impl Arena {
         program.arg(command);
         program.env("TONEMILL_REDIS_URL", self.redis_url.clone().unwrap_or(self.redis.url()));
         program.env("TONEMILL_LEASE", LEASE.as_secs_f64().to_string());
-        let endpoint = self.s3_endpoint.clone().unwrap_or(self.s3.endpoint.clone());
-        program.env("TONEMILL_S3_ENDPOINT", endpoint);
-        program.env("TONEMILL_S3_BUCKET", &self.s3.bucket);
-        program.env("TONEMILL_S3_REGION", &self.s3.region);
-        program.env("TONEMILL_S3_ACCESS_KEY_ID", &self.s3.access_key_id);
-        program.env("TONEMILL_S3_SECRET_ACCESS_KEY", &self.s3.secret_access_key);
+        program.envs(self.s3.variables());
+        if let Some(endpoint) = &self.s3_endpoint {
+            program.env("TONEMILL_S3_ENDPOINT", endpoint);
+        }
         if let Some(file) = &self.trusted {
             program.env("SSL_CERT_FILE", file).env("TONEMILL_S3_CA_FILE", file);
         }
@@ -167,81 +163,5 @@ impl Arena {
             assert!(Instant::now() < end, "{text} was not logged:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    }
-}
-
-fn read(path: &Path) -> String {
-    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
-}
-
-/// A worker process, killed when it is dropped.
-pub struct Worker {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Worker {
-    pub fn log(&self) -> String {
-        read(&self.log)
-    }
-
-    /// SIGKILL, and its end.
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("our child");
-    }
-
-    /// Its open descriptors and its threads.
-    pub fn handles(&self) -> (usize, usize) {
-        let count = |what| std::fs::read_dir(format!("/proc/{}/{what}", self.child.id()));
-        (count("fd").unwrap().count(), count("task").unwrap().count())
-    }
-
-    /// The most memory that it has had resident, in MiB.
-    pub fn peak_mib(&self) -> u64 {
-        let status = read(Path::new(&format!("/proc/{}/status", self.child.id())));
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") >> 10
-    }
-
-    /// Its end, if it has ended.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
-    }
-
-    /// Waits for its end.
-    pub async fn end(&mut self, patience: Duration) -> ExitStatus {
-        let end = Instant::now() + patience;
-        loop {
-            if let Some(status) = self.ended() {
-                return status;
-            }
-            assert!(Instant::now() < end, "the worker does not end:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// SIGTERM when it has begun, and its end, which must be a success, and come within 30 s; when it
-    /// came.
-    pub async fn drain(&mut self) -> Duration {
-        while !self.log().contains("worker started") {
-            assert_eq!(self.ended(), None, "{}", self.log());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let asked = Instant::now();
-        self.signal(Signal::TERM);
-        let status = self.end(Duration::from_secs(30)).await;
-        assert!(status.success(), "{status}:\n{}", self.log());
-        asked.elapsed()
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.kill();
     }
 }

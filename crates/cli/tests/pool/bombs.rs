@@ -79,8 +79,8 @@ async fn run(clips: usize, bombs: &[Arc<Clip>]) -> Run {
     assert_eq!(arena.recorder.wait_for_ends(arena.jobs.len(), PATIENCE).await, arena.jobs.len());
     arena.check_with(1, &harmful).await.assert_sound(&arena);
     assert_refused_for_good(&arena, &harmful);
-    let peak_mib = worker.peak_mib();
-    worker.drain().await;
+    let peak_mib = worker.memory().1 >> 20;
+    worker.drain_worker().await;
     let book = arena.recorder.book();
     let took =
         |(job, at_ms, _): &(JobId, u64, bool)| book.jobs[job].ended_ms.saturating_sub(*at_ms);

@@ -64,7 +64,7 @@ async fn one_file_that_crashes_the_decoder_among_many() {
         let verdict = arena.check_with(1, &[job]).await;
         verdict.assert_sound(&arena);
         assert_quarantined(&arena, job);
-        worker.drain().await;
+        worker.drain_worker().await;
         let extra = verdict.extra_attempts;
         report(18, &format!("{fault}: {others} done, {crashes} crashes, {extra} extra attempts"));
     }
@@ -83,7 +83,7 @@ async fn one_file_that_never_ends_among_many() {
     assert_quarantined(&arena, job);
     // It started itself again instead of ending.
     assert!(worker.ended().is_none());
-    worker.drain().await;
+    worker.drain_worker().await;
     let book = arena.recorder.book();
     let record = &book.jobs[&job];
     // The first attempt is watched by the worker, those alone by whoever started the process.
@@ -149,5 +149,5 @@ async fn cancelled_jobs_end_within_two_seconds() {
         let record = arena.recorder.book().jobs[&job].clone();
         assert!(matches!(record.ends[0], End::Cancelled), "{record:?}");
     }
-    worker.drain().await;
+    worker.drain_worker().await;
 }

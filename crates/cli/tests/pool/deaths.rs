@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 
-use crate::arena::{Arena, LEASE, PATIENCE, Worker};
+use crate::arena::{Arena, LEASE, PATIENCE};
 use crate::clips;
+use crate::support::daemon::Daemon;
 use crate::{is_full, report, seeded, size};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,7 +24,7 @@ async fn an_undisturbed_run_starts_each_job_once() {
     let verdict = arena.check(1).await;
     verdict.assert_sound(&arena);
     assert_eq!((verdict.extra_attempts, verdict.swept), (0, 0));
-    worker.drain().await;
+    worker.drain_worker().await;
     arena.check(0).await.assert_sound(&arena);
 }
 
@@ -56,8 +57,8 @@ async fn a_worker_with_a_wrong_secret_does_no_harm() {
     let verdict = arena.check(2).await;
     verdict.assert_sound(&arena);
     assert_eq!(verdict.extra_attempts, 0);
-    wrong.drain().await;
-    right.drain().await;
+    wrong.drain_worker().await;
+    right.drain_worker().await;
 }
 
 /// Nothing that was accepted is lost because nobody reads the log.
@@ -80,7 +81,7 @@ async fn killed_at_random() {
     let (mut random, seed) = seeded();
     let jobs = size(500, 40);
     arena.submit(jobs, &clips::mixed()).await;
-    let mut workers: Vec<Worker> = (0..3).map(|_| arena.worker(&["--jobs", "2"])).collect();
+    let mut workers: Vec<Daemon> = (0..3).map(|_| arena.worker(&["--jobs", "2"])).collect();
     let pace = if is_full() { Duration::from_secs(5) } else { Duration::from_millis(700) };
     let started = Instant::now();
     let mut kills = 0;
@@ -111,12 +112,12 @@ async fn rolled_over_one_by_one() {
     let mut clips = clips::mixed();
     clips.push(clips::long(300));
     arena.submit(jobs, &clips).await;
-    let mut workers: Vec<Worker> = (0..2).map(|_| arena.worker(&["--jobs", "2"])).collect();
+    let mut workers: Vec<Daemon> = (0..2).map(|_| arena.worker(&["--jobs", "2"])).collect();
     let pace = if is_full() { Duration::from_secs(20) } else { Duration::from_millis(600) };
     let (mut rolls, mut longest) = (0, Duration::ZERO);
     while arena.recorder.wait_for_ends(jobs, pace).await < jobs && rolls < size(1000, 4) {
         let next = rolls % workers.len();
-        longest = longest.max(workers[next].drain().await);
+        longest = longest.max(workers[next].drain_worker().await);
         workers[next] = arena.worker(&["--jobs", "2"]);
         rolls += 1;
     }
@@ -186,9 +187,9 @@ async fn paused_for_three_leases() {
         rejected += at_once;
         arena.wait_for_log("another worker has the job", rejected).await;
         for zombie in &mut zombies {
-            zombie.drain().await;
+            zombie.drain_worker().await;
         }
-        other.drain().await;
+        other.drain_worker().await;
     }
     let verdict = arena.check(0).await;
     verdict.assert_sound(&arena);
@@ -232,5 +233,5 @@ async fn kill_at(step: &str, nth: usize) {
     let mut heir = arena.worker(&[]);
     assert_eq!(arena.wait().await, 5, "{step}, {nth}:\n{}", arena.log());
     arena.check(1).await.assert_sound(&arena);
-    heir.drain().await;
+    heir.drain_worker().await;
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tonemill_testbed::fault_proxy::{Fault, FaultProxy};
 
-use crate::arena::{Arena, PATIENCE, Worker};
+use crate::arena::{Arena, PATIENCE};
 use crate::clips;
 use crate::storms::arena_behind_proxy;
+use crate::support::daemon::Daemon;
 use crate::{report, size};
 
 /// How long a call may hold a job up: the store's own limits for a range, and for any other call.
@@ -31,7 +32,7 @@ async fn the_store_stalls() {
         proxy.set(Fault::None);
         assert_eq!(arena.wait().await, 4, "{fault:?}:\n{}", arena.log());
         arena.check(1).await.assert_sound(&arena);
-        worker.drain().await;
+        worker.drain_worker().await;
         assert_eq!(proxy.open(), 0, "{fault:?}");
     }
 }
@@ -83,7 +84,7 @@ async fn stall(method: &'static str, fault: Fault, limit: Duration) {
         assert!(Instant::now() < end, "{method} {fault:?}: {before:?} became {after:?}");
         after = idle(&worker, &proxy).await;
     }
-    worker.drain().await;
+    worker.drain_worker().await;
     let (held, limit) = (held.as_secs_f64(), limit.as_secs());
     let (fds, threads) = after;
     report(
@@ -97,7 +98,7 @@ async fn stall(method: &'static str, fault: Fault, limit: Duration) {
 }
 
 /// Descriptors and threads of a worker that has no connection to the store.
-async fn idle(worker: &Worker, proxy: &FaultProxy) -> (usize, usize) {
+async fn idle(worker: &Daemon, proxy: &FaultProxy) -> (usize, usize) {
     let end = Instant::now() + PATIENCE;
     while proxy.open() > 0 {
         assert!(Instant::now() < end, "a connection stays open");
@@ -129,5 +130,5 @@ async fn the_store_stays_away() {
     verdict.assert_sound(&arena);
     let extra = verdict.extra_attempts;
     assert!((1..=4).contains(&extra), "{extra}:\n{}", arena.log());
-    worker.drain().await;
+    worker.drain_worker().await;
 }

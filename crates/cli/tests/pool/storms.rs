@@ -40,7 +40,7 @@ async fn redis_is_killed_and_comes_back() {
     verdict.assert_sound(&arena);
     // Nobody died, so nothing had to be done again.
     assert_eq!(verdict.extra_attempts, 0, "{}", arena.log());
-    worker.drain().await;
+    worker.drain_worker().await;
     let (jobs, longest) = (arena.jobs.len(), longest.as_secs_f64());
     report(4, &format!("{rounds} kills, {jobs} jobs, back within {longest:.1} s, 0 redelivered"));
 }
@@ -66,8 +66,8 @@ async fn redis_is_out_of_reach() {
     assert_eq!(arena.wait().await, 6, "{}", arena.log());
     let verdict = arena.check(2).await;
     verdict.assert_sound(&arena);
-    other.drain().await;
-    cut_off.drain().await;
+    other.drain_worker().await;
+    cut_off.drain_worker().await;
     let (away, extra) = (away.as_secs(), verdict.extra_attempts);
     report(6, &format!("cut off for {away} s, 2 jobs taken over, {extra} extra attempts"));
 }
@@ -97,7 +97,7 @@ async fn redis_is_full() {
     assert_eq!(arena.wait().await, 6, "{}", arena.log());
     let verdict = arena.check(1).await;
     verdict.assert_sound(&arena);
-    worker.drain().await;
+    worker.drain_worker().await;
     report(7, &format!("6 accepted, 6 done, 1 refused, {} extra attempts", verdict.extra_attempts));
 }
 
@@ -190,7 +190,7 @@ async fn killed_between_two_parts() {
         // What the dead left behind is swept by age; nobody is at work now.
         swept += arena.bucket().sweep_unfinished().await;
         arena.check(1).await.assert_sound(&arena);
-        heir.drain().await;
+        heir.drain_worker().await;
     }
     assert!(swept > 0, "nobody was killed between two parts");
     report(14, &format!("seed {seed}: {rounds} kills, {swept} leftovers swept, 0 listed after"));

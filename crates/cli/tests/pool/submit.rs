@@ -46,7 +46,7 @@ async fn files_come_back_as_mp3s_and_nothing_stays() {
         assert!(arena.store.list(prefix, None, 10).await.unwrap().is_empty());
     }
     arena.check(1).await.assert_sound(&arena);
-    worker.drain().await;
+    worker.drain_worker().await;
 }
 
 /// A Redis that lost everything while files were waited for.
@@ -77,5 +77,5 @@ async fn what_the_queue_has_lost_is_queued_again() {
     let finished = finished.ended_with(0);
     assert!(finished.stderr.contains("queued again"), "{}", finished.stderr);
     assert!(std::fs::read(upload.with_extension("mp3")).unwrap() == clip.reference);
-    worker.drain().await;
+    worker.drain_worker().await;
 }

@@ -23,7 +23,7 @@ async fn a_private_authority_is_trusted_when_it_is_named() {
     arena.wait_for_log("no jobs are taken while the store is away", 1).await;
     for stranger in [&mut stranger_to_redis, &mut stranger_to_both] {
         assert!(stranger.log().contains("UnknownIssuer"), "{}", stranger.log());
-        stranger.drain().await;
+        stranger.drain_worker().await;
     }
 
     arena.trusted = Some(authority.ca_file());
@@ -39,5 +39,5 @@ async fn a_private_authority_is_trusted_when_it_is_named() {
     finished.ended_with(0);
     assert!(std::fs::read(upload.with_extension("mp3")).unwrap() == clip.reference);
     arena.check(1).await.assert_sound(&arena);
-    worker.drain().await;
+    worker.drain_worker().await;
 }

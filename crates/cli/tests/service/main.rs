@@ -16,8 +16,6 @@ mod events;
 mod jobs;
 mod ledger;
 #[allow(dead_code, reason = "the tests of the whole system use the rest")]
-mod process;
-#[allow(dead_code, reason = "the tests of the whole system use the rest")]
 mod separate;
 mod service;
 
@@ -25,6 +23,7 @@ mod auth;
 mod crash;
 mod crowd;
 mod deaths;
+mod ends;
 mod fairness;
 mod forgery;
 mod keys;

@@ -10,16 +10,16 @@ use tonemill_testbed::redis::RedisServer;
 use tonemill_testbed::s3::S3Server;
 
 use crate::client::Client;
-use crate::process::{Process, read};
-use crate::service::{PASSWORD, store};
+use crate::service::PASSWORD;
+use crate::support::daemon::{Daemon, read};
 use crate::support::process::program;
 
 /// Variables that one process has besides the usual.
 pub type Variables<'a> = &'a [(&'a str, &'a str)];
 
 pub struct Separate {
-    pub apis: Vec<(Process, SocketAddr)>,
-    pub workers: Vec<Process>,
+    pub apis: Vec<(Daemon, SocketAddr)>,
+    pub workers: Vec<Daemon>,
     pub database: String,
     pub redis: RedisServer,
     pub s3: S3Server,
@@ -36,7 +36,7 @@ impl Separate {
     pub fn start(database: Option<&str>, apis: usize, workers: usize) -> Self {
         let mut all = Self::without_processes(database);
         // All at once: one of them makes the tables, and the administrator.
-        let apis: Vec<Process> = (0..apis).map(|_| all.api(&[])).collect();
+        let apis: Vec<Daemon> = (0..apis).map(|_| all.api(&[])).collect();
         all.workers = (0..workers).map(|_| all.worker(&[])).collect();
         all.apis = apis.into_iter().map(with_address).collect();
         all
@@ -73,11 +73,11 @@ impl Separate {
         self.workers.push(worker);
     }
 
-    fn api(&mut self, variables: Variables<'_>) -> Process {
+    fn api(&mut self, variables: Variables<'_>) -> Daemon {
         let mut command = self.command("api", variables);
         command.args(["--listen", "127.0.0.1:0"]).env("TONEMILL_DATABASE_URL", &self.database);
         command.env("TONEMILL_ADMIN_PASSWORD", PASSWORD).envs(self.detours.iter().cloned());
-        Process::start(&mut command, self.next_log("api"))
+        Daemon::start(&mut command, self.next_log("api"))
     }
 
     /// Starts an API again, elsewhere; it is killed first if it runs.
@@ -94,15 +94,15 @@ impl Separate {
     }
 
     /// A worker that belongs to whoever asked for it.
-    pub fn worker(&mut self, variables: Variables<'_>) -> Process {
+    pub fn worker(&mut self, variables: Variables<'_>) -> Daemon {
         let mut command = self.command("worker", variables);
         command.args(["--retry-delay", "0.2", "--lease", "2"]);
-        Process::start(&mut command, self.next_log("worker"))
+        Daemon::start(&mut command, self.next_log("worker"))
     }
 
     fn command(&self, name: &str, variables: Variables<'_>) -> Command {
         let mut command = program();
-        command.args([name, "--log-format", "json"]).envs(store(&self.s3));
+        command.args([name, "--log-format", "json"]).envs(self.s3.variables());
         command.env("TONEMILL_REDIS_URL", self.redis.url());
         command.envs(self.variables.iter().cloned()).envs(variables.iter().copied());
         command
@@ -126,7 +126,7 @@ impl Separate {
     }
 }
 
-fn with_address(mut api: Process) -> (Process, SocketAddr) {
-    let address = api.address();
+fn with_address(mut api: Daemon) -> (Daemon, SocketAddr) {
+    let (_, address) = api.listening();
     (api, address)
 }

@@ -7,10 +7,12 @@
 use std::io::Write;
 
 pub mod chaos;
+pub mod daemon;
 pub mod fixtures;
 pub mod media;
 pub mod patience;
 pub mod process;
+pub mod served;
 pub mod sound;
 pub mod verdict;
 

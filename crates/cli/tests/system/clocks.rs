@@ -14,8 +14,8 @@ use tonemill_testbed::postgres::Postgres;
 use crate::client::Client;
 use crate::clips;
 use crate::jobs::age;
-use crate::process::Process;
 use crate::service::PASSWORD;
+use crate::support::daemon::Daemon;
 use crate::system::{LEASE, System};
 use crate::{report, size, until};
 
@@ -44,7 +44,7 @@ async fn clocks_are_an_hour_off() {
         system.parts.add_worker(variables);
     }
     let apis = system.parts.apis.iter().map(|(api, _)| api.id());
-    traces.0.extend(system.parts.workers.iter().map(Process::id).chain(apis));
+    traces.0.extend(system.parts.workers.iter().map(Daemon::id).chain(apis));
     system.log_in().await;
     let apis = [0, 1].map(|api| system.at(api));
     for (api, sign) in apis.iter().zip([1, -1]) {

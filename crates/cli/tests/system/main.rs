@@ -27,9 +27,6 @@ mod jobs;
 #[path = "../service/ledger.rs"]
 mod ledger;
 #[allow(dead_code)]
-#[path = "../service/process.rs"]
-mod process;
-#[allow(dead_code)]
 #[path = "../service/separate.rs"]
 mod separate;
 #[allow(dead_code)]

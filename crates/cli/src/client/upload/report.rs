@@ -5,12 +5,12 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::client::failed::{Failed, plain};
 use crate::client::job::Job;
 use crate::exit::Outcome;
-use crate::json::{Line, print_line};
+use crate::failure::Failure;
+use crate::json::{Line, print_json, print_line};
 use crate::request::Target;
-use crate::text::{clock, shown};
+use crate::text::{clock, plain, shown};
 
 use super::{Accepted, Uploads};
 
@@ -43,8 +43,10 @@ impl Uploads<'_> {
         if self.args.files.json {
             return self.tell_json(accepted).await;
         }
-        let quiet = self.args.files.quiet;
-        told(self.bars.suspend(|| quiet || print_line(&format!("{} -> job {job}", shown(input)))))
+        if self.args.files.quiet {
+            return Outcome::Done;
+        }
+        self.bars.suspend(|| print_line(&format!("{} -> job {job}", shown(input))))
     }
 
     /// Says what came of a job.
@@ -53,10 +55,13 @@ impl Uploads<'_> {
             return self.tell_json(accepted).await;
         }
         let Some(output) = &job.output else { return Outcome::Done };
-        told(self.bars.suspend(|| {
+        self.bars.suspend(|| {
             let input = shown(accepted.input);
             for warning in &output.warnings {
                 eprintln!("tonemill: {input}: warning: {}", plain(warning));
+            }
+            if self.args.files.quiet {
+                return Outcome::Done;
             }
             let to = match accepted.target {
                 Some(Target::File(path)) => shown(path),
@@ -64,17 +69,19 @@ impl Uploads<'_> {
             };
             let incomplete = if output.truncated { ", INCOMPLETE" } else { "" };
             let length = clock(output.duration_seconds);
-            self.args.files.quiet || print_line(&format!("{input} -> {to} ({length}{incomplete})"))
-        }))
+            print_line(&format!("{input} -> {to} ({length}{incomplete})"))
+        })
     }
 
     /// Says why there is nothing.
-    pub(super) fn tell_failed(&self, input: &Path, failed: &Failed) -> Outcome {
-        let is_told = self.bars.suspend(|| {
-            eprintln!("tonemill: {}: {failed}", shown(input));
-            !self.args.files.json || Line::<Value>::failed(input, failed.facts()).print()
-        });
-        failed.outcome.max(told(is_told))
+    pub(super) fn tell_failed(&self, input: &Path, failed: &Failure) -> Outcome {
+        self.bars.suspend(|| {
+            let outcome = failed.tell_of(shown(input));
+            if !self.args.files.json {
+                return outcome;
+            }
+            outcome.max(Line::<Value>::failed(input, failed).print())
+        })
     }
 
     async fn tell_json(&self, accepted: &Accepted<'_>) -> Outcome {
@@ -95,11 +102,6 @@ impl Uploads<'_> {
             upload: &accepted.sent,
             report: report.filter(Value::is_object),
         };
-        let text = serde_json::to_string(&line);
-        told(self.bars.suspend(|| text.is_ok_and(|text| print_line(&text))))
+        self.bars.suspend(|| print_json(&line))
     }
-}
-
-fn told(is_told: bool) -> Outcome {
-    if is_told { Outcome::Done } else { Outcome::Fault }
 }

@@ -1,0 +1,216 @@
+//! What operators may say to `tonemill admin`. It works on the ledger itself, beside a service that
+//! runs or not.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use tonemill_job::JobId;
+use tonemill_ledger::JobState;
+use tonemill_ledger::users::Role;
+
+use super::backends::BackendArgs;
+use crate::text::parse_bytes;
+
+/// What can be looked after.
+#[derive(Debug, Subcommand)]
+pub enum AdminCommand {
+    /// Users: list, add, disable, enable, password, role, quota
+    #[command(subcommand)]
+    Users(UsersCommand),
+    /// Jobs of all users: list, show, retry, cancel
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Jobs whose files crashed the decoder or met a defect: list, replay
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Bring queue and store in line with the ledger, now
+    Reconcile(ReconcileArgs),
+}
+
+/// Where the ledger is.
+#[derive(Debug, Args)]
+pub struct WhereArgs {
+    /// Folder of the service's data, if its ledger is there
+    #[arg(long, value_name = "DIR", default_value = "tonemill-data", env = "TONEMILL_DATA")]
+    pub data: PathBuf,
+    /// Where the ledger is, if not there
+    #[arg(long, value_name = "URL", env = "TONEMILL_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Print lines of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the other parts are
+    #[command(flatten)]
+    pub backends: BackendArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UsersCommand {
+    /// List them
+    List(WhereArgs),
+    /// Add one; a password is made and printed, unless one comes on standard input
+    Add {
+        /// The name to log in with
+        name: String,
+        /// What the user may do
+        #[arg(long, value_enum, default_value_t)]
+        role: RoleArg,
+        /// Where it is written to
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+        #[command(flatten)]
+        password: PasswordArgs,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+    /// Let one do nothing any more, at once; its API keys end for good
+    Disable {
+        /// The user
+        name: String,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+    /// Let a disabled one log in again
+    Enable {
+        /// The user
+        name: String,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+    /// Give one a new password; it is logged out everywhere
+    Password {
+        /// The user
+        name: String,
+        #[command(flatten)]
+        password: PasswordArgs,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+    /// Change what one may do
+    Role {
+        /// The user
+        name: String,
+        /// What it may do
+        #[arg(value_enum)]
+        role: RoleArg,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+    /// Change what one may have: what is not said is as for everybody
+    Quota {
+        /// The user
+        name: String,
+        /// Unfinished jobs
+        #[arg(long, value_name = "N")]
+        jobs: Option<u64>,
+        /// What may be stored, such as 100GiB
+        #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+        bytes: Option<u64>,
+        /// Minutes of audio in a day (UTC)
+        #[arg(long, value_name = "MINUTES")]
+        minutes: Option<u64>,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct PasswordArgs {
+    /// Read the password from standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JobsCommand {
+    /// List the newest
+    List {
+        /// In these states, separated by commas
+        #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = parse_state)]
+        state: Vec<JobState>,
+        /// Of this user
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+    /// Show all that is known about one
+    Show {
+        /// The job
+        job: JobId,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+    /// Try failed or cancelled ones again
+    Retry {
+        /// The jobs
+        #[arg(required = true)]
+        jobs: Vec<JobId>,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+    /// Cancel some
+    Cancel {
+        /// The jobs
+        #[arg(required = true)]
+        jobs: Vec<JobId>,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// List them, newest first
+    List {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+    /// Try some again, or all
+    Replay {
+        /// The jobs
+        #[arg(required_unless_present = "all")]
+        jobs: Vec<JobId>,
+        /// All of them, at most 1,000
+        #[arg(long, conflicts_with = "jobs")]
+        all: bool,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    #[command(flatten)]
+    pub at: WhereArgs,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum RoleArg {
+    /// Everything, to everything
+    Admin,
+    /// Have files converted
+    #[default]
+    User,
+}
+
+impl From<RoleArg> for Role {
+    fn from(arg: RoleArg) -> Self {
+        match arg {
+            RoleArg::Admin => Self::Admin,
+            RoleArg::User => Self::User,
+        }
+    }
+}
+
+fn parse_state(text: &str) -> Result<JobState, String> {
+    JobState::named(text)
+        .filter(|state| *state != JobState::Deleted)
+        .ok_or_else(|| "waiting, queued, running, finished, failed or cancelled".to_owned())
+}
