@@ -84,3 +84,16 @@ fn outcome(status: StatusCode) -> Outcome {
         _ => Outcome::Fault,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_whose_turn_it_is() {
+        let of = |status| outcome(StatusCode::from_u16(status).unwrap());
+        assert_eq!([404, 409, 413, 415].map(of), [Outcome::BadInput; 4]);
+        assert_eq!([400, 401, 403, 422].map(of), [Outcome::Usage; 4]);
+        assert_eq!([408, 429, 500, 503].map(of), [Outcome::Fault; 4]);
+    }
+}
