@@ -32,8 +32,9 @@ impl ConfigFile {
         let shown = path.display();
         let text = std::fs::read_to_string(&path)
             .map_err(|error| format!("the settings in {shown} cannot be read: {error}"))?;
-        let table: toml::Table =
-            text.parse().map_err(|error| format!("{shown} is no TOML: {error}"))?;
+        let table: toml::Table = text
+            .parse()
+            .map_err(|error| format!("{shown} is no TOML: {}", what_is_wrong(&text, &error)))?;
         let values = table.into_iter().map(|(name, value)| {
             let text = text_of(value).ok_or_else(|| {
                 format!("{shown}: {name} is no text, number, yes or no, or list of those")
@@ -69,6 +70,13 @@ impl ConfigFile {
     fn value_of(&self, arg: &Arg) -> Option<&String> {
         is_setting(arg).then(|| self.values.get(arg.get_long()?))?
     }
+}
+
+/// Without the line itself, which may have a password in it.
+fn what_is_wrong(text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start);
+    let line = text[..text.floor_char_boundary(start)].matches('\n').count() + 1;
+    format!("line {line}: {}", error.message())
 }
 
 /// The file that the command line names.
@@ -125,5 +133,21 @@ mod tests {
         assert_eq!(named(&["tonemill", "convert", "--", "--config", "a.mp4"]), None);
         assert_eq!(named(&["tonemill", "convert", "--", "--config=a.mp4"]), None);
         assert_eq!(named(&["tonemill", "serve", "--config"]), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_its_line() {
+        let told = |text: &str| what_is_wrong(text, &text.parse::<toml::Table>().unwrap_err());
+        for text in [
+            "listen = \"a\"\nadmin_password = S3CRET\n",
+            "listen = \"a\"\ns3_secret_access_key = \"S3C\"RET\"",
+            "listen = \"a\"\nredis_url = \"redis://:S3CRET\\q@h\"",
+            "listen = \"a\"\nadmin_password = 'S3CRET\n",
+            "listen = \"a\"\nS3CRET = 1\nS3CRET = 1",
+        ] {
+            let told = told(text);
+            assert!(told.starts_with("line "), "{told}");
+            assert!(!told.contains("S3C") && !told.contains("RET"), "{told}");
+        }
     }
 }

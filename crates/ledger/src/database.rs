@@ -62,7 +62,7 @@ impl Database {
             let options = options.after_connect(move |connection, _| {
                 Box::pin(async move { connection.execute(dialect.greeting()).await.map(drop) })
             });
-            options.after_release(|connection, _| Box::pin(answers(connection)))
+            options.after_release(|connection, _| Box::pin(is_usable(connection)))
         };
         let failed = |error| during(OPERATION, error);
         // A pool would try for a while and then say that it had no time.
@@ -173,12 +173,18 @@ async fn first_greeting(url: &str, dialect: Dialect) -> Result<(), sqlx::Error> 
     }
 }
 
-/// Whether a connection that was in use still answers, in time. The pool asks as well, but without an
-/// end: a connection to a machine that is gone would be in use until TCP gives it up, for a quarter
-/// of an hour.
-async fn answers(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+/// Whether a connection that was in use can be used again.
+///
+/// It must still answer, in time. The pool asks as well, but without an end: a connection to a machine
+/// that is gone would be in use until TCP gives it up, for a quarter of an hour.
+///
+/// And its transaction must be over. SQLite ends one by itself when the disk is full (its documentation
+/// of `ROLLBACK`, "Response To Errors Within A Transaction"); the rollback that follows then fails, and
+/// the driver believes in the transaction for good and begins no other.
+async fn is_usable(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
     let answer = timeout(ACQUIRE, connection.ping()).await;
-    answer.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
+    answer.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    Ok(!connection.is_in_transaction())
 }
 
 fn during(operation: &'static str, error: sqlx::Error) -> LedgerError {
@@ -194,4 +200,23 @@ fn during(operation: &'static str, error: sqlx::Error) -> LedgerError {
 /// Whether a statement failed because its key was there already.
 pub(crate) fn is_taken(error: &sqlx::Error) -> bool {
     cause(error) == Cause::Exists
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_has_ended_ends_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("ledger.db").display());
+        let database = Database::open(&url, 1).await.unwrap();
+        let mut tx = database.begin().await.unwrap();
+        // As it does by itself where the disk is full.
+        sqlx::query("ROLLBACK").execute(&mut *tx).await.unwrap();
+        drop(tx);
+        let tx = database.begin().await.expect("on another connection");
+        tx.commit().await.unwrap();
+        database.close().await;
+    }
 }

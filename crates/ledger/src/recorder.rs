@@ -76,6 +76,7 @@ impl Recorder<'_> {
                     if let Err(error) = self.queue.confirm(&ids[at..end]).await {
                         // They come again, and change nothing.
                         tracing::warn!(error = chain(&error), "recorded events are not confirmed");
+                        sleep(PAUSE).await;
                     }
                     self.removal.take(unneeded);
                     self.most = BATCH.min(self.most * 2);

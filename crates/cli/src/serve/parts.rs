@@ -4,8 +4,9 @@
 //! memory, all under the data folder, which is locked for this process. A queue in memory starts
 //! empty: what the ledger believes in it is queued again at once.
 
-use std::fs::{DirBuilder, File, create_dir_all};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, create_dir_all};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ impl<'a> DataFolder<'a> {
         let failed = |error| Failure::cannot(format!("use the folder {}", shown(path)), error);
         // Keys, hashes of passwords and videos: nobody else's business.
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        close_to_others(path).map_err(failed)?;
         let lock = File::create(path.join("lock")).map_err(failed)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { path, _lock: lock }),
@@ -42,6 +44,25 @@ impl<'a> DataFolder<'a> {
             Err(error) => Err(failed(error.into())),
         }
     }
+}
+
+/// Shuts out others from a folder that was there before. One whose group was let in to read, say to
+/// back it up, stays as it is.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
+    if mode & 0o027 == 0 {
+        return Ok(());
+    }
+    match fs::set_permissions(path, Permissions::from_mode(mode & !0o077)) {
+        Ok(()) => {
+            tracing::warn!(folder = %path.display(), "the folder was open to others: no more")
+        }
+        // It is another's, as mounted folders are: whoever mounts it decides.
+        Err(error) => {
+            tracing::warn!(folder = %path.display(), %error, "others may look into the folder");
+        }
+    }
+    Ok(())
 }
 
 /// What the service is put together from.
@@ -60,8 +81,10 @@ impl Parts {
         data: &DataFolder<'_>,
         lease: Duration,
     ) -> Result<Self, Failure> {
-        let own_ledger = || format!("sqlite://{}?mode=rwc", data.path.join("ledger.db").display());
-        let url = args.ledger.database_url.clone().unwrap_or_else(own_ledger);
+        let url = match &args.ledger.database_url {
+            Some(url) => url.clone(),
+            None => own_ledger(data.path)?,
+        };
         let ledger = Arc::new(Ledger::open(args.ledger.config(url)).await?);
         let store = match args.backends.store().await? {
             Some(store) => store,
@@ -88,6 +111,15 @@ impl Parts {
         let ledger = Arc::new(Ledger::open(args.ledger.config(url)).await?);
         Ok(Self { ledger, queue, worker_queue: None, store })
     }
+}
+
+/// Readable for nobody else, in whatever folder; SQLite's other files become as this one is.
+fn own_ledger(data: &Path) -> Result<String, Failure> {
+    let file = data.join("ledger.db");
+    let mut options = OpenOptions::new();
+    let open = options.append(true).create(true).mode(0o600).open(&file);
+    open.map_err(|error| Failure::cannot(format!("write {}", shown(&file)), error))?;
+    Ok(format!("sqlite://{}", file.display()))
 }
 
 fn own_store(data: &Path) -> Result<Arc<dyn ObjectStore>, Failure> {

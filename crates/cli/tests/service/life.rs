@@ -1,7 +1,9 @@
 //! One life after the other, with everything in one process: in, watched, out; bad files; jobs that
 //! nobody wants any more; lists.
 
+use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -12,11 +14,26 @@ use crate::jobs::{assert_same, clip, convert, id_of, long, saved};
 use crate::service::{PASSWORD, Service};
 use crate::support::sound::{ffprobe, tag};
 
+#[test]
+fn keys_and_videos_are_their_owners_alone() {
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let mut service = Service::embedded();
+    let data = service.data();
+    assert_eq!(mode(&data), 0o700);
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        assert_eq!(mode(&data.join(file)), 0o600, "{file}");
+    }
+    // As those who packaged it may have made it; and as somebody may want it for a backup.
+    for (made, kept) in [(0o755, 0o700), (0o770, 0o700), (0o750, 0o750)] {
+        set_permissions(&data, Permissions::from_mode(made)).unwrap();
+        service.restart();
+        assert_eq!(mode(&data), kept, "{made:o}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_ways_in_and_the_same_mp3_out() {
     let service = Service::embedded();
-    let mode = service.data().metadata().unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o700, "keys and videos are their owner's alone");
     let client = service.admin().await;
     let reply =
         service.nobody().post("/v1/login").basic("admin", PASSWORD).send().await.expect(200);

@@ -22,6 +22,7 @@ mod settle;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,8 @@ pub struct RedisQueue {
     jobs: Link,
     replies: Link,
     receiving: tokio::sync::Mutex<Receiving>,
+    /// Events may have been handed out whose answer was lost, or whose confirmation was.
+    events_lost: AtomicBool,
     /// Leases that were handed out and not settled.
     held: Mutex<HashSet<LeaseToken>>,
 }
@@ -100,6 +103,7 @@ impl RedisQueue {
                 next_reclaim: Instant::now(),
                 next_sweep: Instant::now() + config.lease,
             }),
+            events_lost: AtomicBool::new(false),
             held: Mutex::default(),
             config,
         })

@@ -8,6 +8,7 @@ use tonemill_job::message::{VERSION, What};
 use tonemill_job::queue::redis::{RedisConfig, RedisQueue};
 use tonemill_job::queue::{EventId, Queue};
 use tonemill_job::{JobEvent, JobId, Lane};
+use tonemill_testbed::fault_proxy::{Fault, FaultProxy};
 use tonemill_testbed::redis::RedisServer;
 
 use crate::strange::{queue, run};
@@ -93,6 +94,33 @@ async fn events_of_the_dead_are_found_behind_those_of_the_living() {
     assert!(other.events(1, NOW).await.unwrap().is_empty());
     let found: Vec<EventId> = found.into_iter().map(|(id, _)| id).collect();
     other.confirm(&found).await.unwrap();
+}
+
+/// To wait for the lease would hold up what became of a job.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_whose_confirmation_is_lost_come_again_at_once() {
+    let (service, config, _) = queue().await;
+    let server = config.url.trim_start_matches("redis://").trim_end_matches('/');
+    let proxy = FaultProxy::tcp(server.parse().unwrap()).await;
+    let url = format!("redis://{}", proxy.address());
+    let lease = Duration::from_mins(10);
+    let recorder = RedisQueue::new(RedisConfig { url, lease, ..config }).unwrap();
+    let jobs = announce(&*service, 3).await;
+    let events = recorder.events(2, PATIENCE).await.unwrap();
+    proxy.set(Fault::Reset);
+    proxy.plan(|_| Fault::Reset);
+    recorder.confirm(&[events[0].0.clone()]).await.unwrap_err();
+    // The connection that waits for events has to find out.
+    recorder.events(1, NOW).await.unwrap_err();
+    proxy.plan(|_| Fault::None);
+    for _ in 0..2 {
+        let again = recorder.events(10, PATIENCE).await.unwrap();
+        assert_eq!(again, events, "until they are confirmed");
+    }
+    recorder.confirm(&events.into_iter().map(|(id, _)| id).collect::<Vec<_>>()).await.unwrap();
+    let next = recorder.events(10, PATIENCE).await.unwrap();
+    assert_eq!(next.iter().map(|(_, event)| event.job).collect::<Vec<_>>(), jobs[2..]);
+    assert!(recorder.events(10, NOW).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

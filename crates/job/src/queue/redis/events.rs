@@ -1,5 +1,6 @@
 //! Events to the service: handed out to whoever asks, again if they were not confirmed in time.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use redis::cmd;
@@ -14,11 +15,37 @@ use crate::queue::{EventId, Result};
 const START: &str = "0-0";
 
 impl RedisQueue {
+    /// After an error first what this recorder was given and has not confirmed: who has it would only
+    /// be asked again when a lease is over.
     pub(super) async fn read_events(
         &self,
         max: usize,
         wait: Duration,
     ) -> Result<Vec<(EventId, JobEvent)>> {
+        if self.events_lost.swap(false, Ordering::SeqCst) {
+            let own = self.own_events(max).await;
+            // Until there are none.
+            let is_done = own.as_ref().is_ok_and(Vec::is_empty);
+            self.events_lost.fetch_or(!is_done, Ordering::SeqCst);
+            if !is_done {
+                return own;
+            }
+        }
+        let events = self.next_events(max, wait).await;
+        self.events_lost.fetch_or(events.is_err(), Ordering::SeqCst);
+        events
+    }
+
+    async fn own_events(&self, max: usize) -> Result<Vec<(EventId, JobEvent)>> {
+        let mut read = cmd("XREADGROUP");
+        read.arg("GROUP").arg(RECORDERS).arg(&self.worker).arg("COUNT").arg(max);
+        read.arg("STREAMS").arg(&self.keys.events).arg("0");
+        let request = Request::Command(&read);
+        let read: Streams = self.replies.send_once("hand out events", request).await?;
+        Ok(self.readable(sorted(read)).await)
+    }
+
+    async fn next_events(&self, max: usize, wait: Duration) -> Result<Vec<(EventId, JobEvent)>> {
         let end = Instant::now() + wait;
         let unconfirmed = self.claim_events(max).await?;
         if !unconfirmed.is_empty() {
@@ -85,6 +112,8 @@ impl RedisQueue {
         if is_empty {
             return Ok(());
         }
-        self.commands.send("confirm events", Request::Script(&script)).await
+        let ended = self.commands.send("confirm events", Request::Script(&script)).await;
+        self.events_lost.fetch_or(ended.is_err(), Ordering::SeqCst);
+        ended
     }
 }
