@@ -18,7 +18,7 @@ use tonemill_job::{JobMessage, ObjectKey, chain};
 use crate::attempt::{Attempt, Failed};
 use crate::config::WorkerConfig;
 use crate::control::{Control, Stop};
-use crate::failure::{AttemptError, MAX_ATTEMPTS, Next, next, store_error};
+use crate::failure::{AttemptError, MAX_DELIVERIES, Next, next, store_error};
 use crate::fault;
 use crate::lease::{Lease, Settled};
 use crate::running::Running;
@@ -79,8 +79,8 @@ impl JobRun {
         let alone = message.history.suspect || deliveries > 1;
         let outcome = if self.is_unwanted(&message).await {
             Outcome::Stopped(Stop::Cancelled)
-        } else if number > MAX_ATTEMPTS {
-            let error = AttemptError::TooManyAttempts(number - 1);
+        } else if deliveries > MAX_DELIVERIES {
+            let error = AttemptError::TooManyAttempts(deliveries - 1);
             let failure = error.failure(Position::default(), None);
             Outcome::Failed(Box::new(Failed { error, failure }))
         } else {

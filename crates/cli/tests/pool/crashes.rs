@@ -1,5 +1,6 @@
 //! Jobs that bring down whoever decodes them, do not end, or want too much.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -127,6 +128,48 @@ async fn what_cannot_be_converted_is_told_at_once_and_in_full() {
         assert_eq!(record.attempts, 1);
         assert!(!failure.chain.is_empty() && !failure.advice.is_empty(), "{failure:?}");
     }
+}
+
+/// Nobody can say of such a file that it ends whole machines; a job that was tried often before, and is
+/// tried again because somebody wants it, is not one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_lives_to_tell_of_is_given_up() {
+    let mut arena = Arena::new().await;
+    let mut replayed = arena.upload(&clips::all()[0]).await;
+    replayed.history.attempts = 100;
+    arena.jobs.insert(replayed.job, Arc::clone(&clips::all()[0]));
+    let client = redis::Client::open(arena.redis.url()).unwrap();
+    let mut direct = client.get_multiplexed_async_connection().await.unwrap();
+    let mut expected = HashMap::from([(replayed.job, true)]);
+    let jobs = arena.submit(2, clips::all()).await;
+    for _ in &jobs {
+        arena.queue.receive(crate::arena::PATIENCE).await.unwrap().expect("a job");
+    }
+    let mut pending = redis::cmd("XPENDING");
+    pending.arg("{tonemill}:jobs:normal").arg("workers").arg("-").arg("+").arg(2);
+    let entries: Vec<(String, String, u64, u64)> = pending.query_async(&mut direct).await.unwrap();
+    for ((job, (entry, dead, ..)), deaths) in jobs.into_iter().zip(entries).zip([23, 24]) {
+        let mut die = redis::cmd("XCLAIM");
+        die.arg("{tonemill}:jobs:normal").arg("workers").arg(dead).arg(0).arg(entry);
+        die.arg("IDLE").arg(3_600_000).arg("RETRYCOUNT").arg(deaths).arg("JUSTID");
+        die.query_async::<redis::Value>(&mut direct).await.unwrap();
+        expected.insert(job, deaths < 24);
+    }
+    arena.queue.enqueue(&[replayed]).await.unwrap();
+    let mut worker = arena.worker(&[]);
+    assert_eq!(arena.recorder.wait_for_ends(3, arena.patience).await, 3, "{}", arena.log());
+    for (job, is_done) in expected {
+        let record = arena.recorder.book().jobs[&job].clone();
+        match &record.ends[0] {
+            End::Finished(_) => assert!(is_done, "{record:?}"),
+            End::Failed(failure) => {
+                assert!(!is_done && failure.kind == FailureKind::Crash, "{record:?}");
+                assert!(failure.message.contains("24 times"), "{failure:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    worker.drain_worker().await;
 }
 
 /// A wish to cancel reaches queued and running jobs.
