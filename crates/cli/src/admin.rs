@@ -85,6 +85,7 @@ async fn reconcile(at: &WhereArgs) -> Result<Outcome, Failure> {
         None => None,
     };
     let store = at.store().await?;
+    ledger.bind(&*store).await?;
     let swept = sweep(&ledger, &*store).await;
     if at.json {
         return Ok(print_json(&serde_json::json!({

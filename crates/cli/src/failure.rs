@@ -9,7 +9,7 @@ use tonemill_codec::{CodecError, DecoderKind, ErrorKind, LimitKind};
 use tonemill_job::chain;
 use tonemill_job::objects::StoreError;
 use tonemill_job::queue::QueueError;
-use tonemill_ledger::LedgerError;
+use tonemill_ledger::{BondError, LedgerError};
 
 use crate::exit::Outcome;
 
@@ -90,6 +90,28 @@ impl fmt::Display for Failure {
 impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
         Self::fault(chain(&error), "")
+    }
+}
+
+impl From<BondError> for Failure {
+    fn from(error: BondError) -> Self {
+        let message = error.to_string();
+        match error {
+            BondError::OtherLedger => Self::fault(
+                format!("{message}: with this one, all that is in it would be removed"),
+                "name its ledger, or another store; if nothing in this one is needed any more, \
+                 remove the object tonemill-ledger from it",
+            ),
+            BondError::OtherStore { mark } => Self::fault(
+                message,
+                format!(
+                    "name that store; if this one is to take its place, put an object \
+                     tonemill-ledger into it that says {mark}"
+                ),
+            ),
+            BondError::Ledger(error) => error.into(),
+            BondError::Store(error) => error.into(),
+        }
     }
 }
 

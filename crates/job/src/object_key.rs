@@ -1,7 +1,7 @@
 //! Names of objects: the only place that formats them.
 //!
-//! Uploads are `uploads/{job}/{random}`, outputs are `outputs/{job}/{attempt}-{random}.mp3`. A key is
-//! made once and never written twice. Nothing that a user can name is part of a key, so a key is
+//! Uploads are `uploads/{job}/{random}`, outputs are `outputs/{job}/{attempt}-{random}.mp3`; one more says
+//! whose store it is. A key is made once and never written twice. Nothing that a user can name is part of a key, so a key is
 //! safe as a path below a folder, and only someone who was told a key can guess it.
 
 use std::fmt;
@@ -36,6 +36,12 @@ impl ObjectKey {
     #[must_use]
     pub fn output(job: JobId, attempt: u32) -> Self {
         Self(format!("{}{attempt}-{}.mp3", Self::outputs_of(job), Uuid::new_v4().simple()))
+    }
+
+    /// The object that says whose store it is in.
+    #[must_use]
+    pub fn mark() -> Self {
+        Self("tonemill-ledger".to_owned())
     }
 
     /// What the keys of all uploads of `job` start with.

@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+mod bond;
 mod clock;
 pub mod credentials;
 mod database;
@@ -52,6 +53,7 @@ use tonemill_job::JobId;
 use uuid::Uuid;
 
 pub use accept::{Acceptance, Idempotency};
+pub use bond::BondError;
 pub use deliveries::Delivery;
 pub use error::{LedgerError, LedgerErrorKind, Result};
 pub use job::{Job, JobDetail, NewJob, Output, Unsendable};

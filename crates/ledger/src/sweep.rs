@@ -137,6 +137,10 @@ impl Sweeper {
     }
 
     async fn look_through(&mut self, sweep: &mut Sweep<'_>) {
+        if let Err(error) = sweep.ledger.bind(sweep.store).await {
+            tracing::error!(error = chain(&error), "the store is not looked through");
+            return;
+        }
         let before = std::mem::take(&mut self.nameless);
         for prefix in [ObjectKey::UPLOADS, ObjectKey::OUTPUTS] {
             let outcome = sweep.orphans(prefix, &before, &mut self.nameless).await;

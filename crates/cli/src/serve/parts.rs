@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use tonemill_job::chain;
 use tonemill_job::objects::{FolderStore, ObjectStore};
 use tonemill_job::queue::memory::MemoryQueue;
 use tonemill_job::queue::{LaneWeights, Queue};
-use tonemill_ledger::Ledger;
+use tonemill_ledger::{BondError, Ledger};
 
 use crate::args::serve::ApiArgs;
 use crate::backends::Backends;
@@ -55,7 +56,7 @@ fn close_to_others(path: &Path) -> io::Result<()> {
     }
     match fs::set_permissions(path, Permissions::from_mode(mode & !0o077)) {
         Ok(()) => {
-            tracing::warn!(folder = %path.display(), "the folder was open to others: no more")
+            tracing::warn!(folder = %path.display(), "the folder was open to others: no more");
         }
         // It is another's, as mounted folders are: whoever mounts it decides.
         Err(error) => {
@@ -90,6 +91,7 @@ impl Parts {
             Some(store) => store,
             None => own_store(data.path)?,
         };
+        bind(&ledger, &*store).await?;
         if let Some(queue) = args.backends.queue(Some(lease))? {
             let worker_queue = args.backends.queue(Some(lease))?;
             return Ok(Self { ledger, queue, worker_queue, store });
@@ -109,7 +111,19 @@ impl Parts {
         let url = url.ok_or_else(|| Failure::usage("say where the ledger is", "--database-url"))?;
         let Backends { queue, store } = args.backends.open(None).await?;
         let ledger = Arc::new(Ledger::open(args.ledger.config(url)).await?);
+        bind(&ledger, &*store).await?;
         Ok(Self { ledger, queue, worker_queue: None, store })
+    }
+}
+
+/// A store that does not answer now is asked again before anything in it is removed.
+async fn bind(ledger: &Ledger, store: &dyn ObjectStore) -> Result<(), Failure> {
+    match ledger.bind(store).await {
+        Err(BondError::Store(error)) => {
+            tracing::warn!(error = chain(&error), "the store does not say whose it is");
+            Ok(())
+        }
+        outcome => Ok(outcome?),
     }
 }
 

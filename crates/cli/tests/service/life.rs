@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::PATIENCE;
 use crate::client::{Client, file, text};
 use crate::events::Events;
 use crate::jobs::{assert_same, clip, convert, id_of, long, saved};
 use crate::service::{PASSWORD, Service};
+use crate::support::daemon::Daemon;
+use crate::support::process::program;
 use crate::support::sound::{ffprobe, tag};
 
 #[test]
@@ -29,6 +32,26 @@ fn keys_and_videos_are_their_owners_alone() {
         service.restart();
         assert_eq!(mode(&data), kept, "{made:o}");
     }
+}
+
+/// For a ledger that names nothing, everything in the store is nobody's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_ledger_takes_nothing_away() {
+    let mut service = Service::embedded();
+    let client = service.admin().await;
+    let job = client.submit(&clip(), "").await;
+    client.finished(&job).await;
+    service.process.kill();
+    let ledger = format!("sqlite://{}?mode=rwc", service.scratch("other.db").display());
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["admin", "reconcile"]] {
+        let mut program = program();
+        program.args(command).arg("--database-url").arg(&ledger).arg("--data").arg(service.data());
+        let mut refused = Daemon::start(&mut program, service.scratch("other.log"));
+        assert_eq!(refused.end(PATIENCE).await.code(), Some(3), "{}", refused.log());
+        assert!(refused.log().contains("belongs to another ledger"), "{}", refused.log());
+    }
+    service.restart();
+    service.admin().await.output(&job).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

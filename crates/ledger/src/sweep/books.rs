@@ -101,7 +101,7 @@ impl Ledger {
 
     /// Those of the objects that a job or an upload names. An output counts as named as long as its job
     /// is not over: that it is the one may be told by an event that waits to be recorded.
-    pub(super) async fn named_objects<'a>(
+    pub(crate) async fn named_objects<'a>(
         &self,
         objects: &[&'a ObjectKey],
     ) -> Result<HashSet<&'a ObjectKey>> {

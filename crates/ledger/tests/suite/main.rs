@@ -1,6 +1,7 @@
 //! One suite for all databases: what the ledger promises, on SQLite, MariaDB and PostgreSQL.
 
 mod bed;
+mod bonds;
 mod credentials;
 mod damage;
 mod fairness;
@@ -39,6 +40,7 @@ macro_rules! on_every_database {
 }
 
 on_every_database! {
+    bonds: a_store_has_one_ledger a_ledger_has_one_store;
     credentials: log_ins_are_renewed_and_end no_log_in_outlives_its_password
         reuse_ends_the_family who_logs_out_meets_every_refresh a_made_up_token_waits_for_no_writer
         api_keys_do_until_revoked api_keys_have_a_number_and_an_end signing_keys_follow_each_other;

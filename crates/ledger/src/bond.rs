@@ -1,0 +1,128 @@
+//! A ledger and its store belong together: both have the same mark.
+//!
+//! What a ledger does not name is removed from its store. With another ledger, or with an empty one that
+//! somebody meant to fill, that would be everything; and two services with one ledger and a store each
+//! would look for their objects in the wrong one.
+
+use bytes::Bytes;
+use tonemill_job::ObjectKey;
+use tonemill_job::objects::{ObjectStore, StoreError, StoreErrorKind};
+use uuid::Uuid;
+
+use crate::Ledger;
+use crate::error::{LedgerError, Result};
+
+/// Objects that are looked at to know a store again.
+const SAMPLE: usize = 500;
+const CONTENT_TYPE: &str = "text/plain";
+
+/// Why a store is not taken for the ledger's.
+#[derive(Debug, thiserror::Error)]
+pub enum BondError {
+    /// They have different marks, or only the store has one.
+    #[error("the store belongs to another ledger")]
+    OtherLedger,
+    /// The store has no mark and none of the ledger's objects; the ledger's has `mark`.
+    #[error("the objects of this ledger are in another store")]
+    OtherStore {
+        /// What the object [`ObjectKey::mark`] of that store says.
+        mark: String,
+    },
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Ledger {
+    /// Makes sure that `store` is this ledger's: it is if both have the same mark. If neither has one,
+    /// both get one. Can end between any two steps, and be done by several replicas at once.
+    pub async fn bind(&self, store: &dyn ObjectStore) -> Result<(), BondError> {
+        // First: a store that is marked by now has a ledger that was marked before it.
+        let theirs = mark_of(store).await?;
+        match (self.mark().await?, theirs) {
+            (Some(ours), Some(theirs)) if ours == theirs => Ok(()),
+            (_, Some(_)) => Err(BondError::OtherLedger),
+            (Some(mark), None) => {
+                if self.is_new().await? || self.knows(store).await? {
+                    return write_mark(store, &mark).await;
+                }
+                Err(BondError::OtherStore { mark })
+            }
+            (None, None) => {
+                let mark = self.set_mark(Uuid::new_v4()).await?;
+                write_mark(store, &mark).await
+            }
+        }
+    }
+
+    async fn mark(&self) -> Result<Option<String>> {
+        let look = || async {
+            let query = self.db.query("SELECT mark FROM stores");
+            let row = query.fetch_optional(&self.db.read).await?;
+            row.map(|row| sqlx::Row::try_get(&row, 0)).transpose()
+        };
+        self.db.run("look up its store", look).await
+    }
+
+    /// Sets the mark, if there is none; the mark.
+    async fn set_mark(&self, mark: Uuid) -> Result<String> {
+        let insert = || {
+            let insert = self.db.dialect.insert_ignore("INTO stores (one, mark) VALUES (1, ?)");
+            self.db.dialect.query_of(insert).bind(mark.to_string())
+        };
+        self.db.write("mark its store", insert).await?;
+        Ok(self.mark().await?.unwrap_or_default())
+    }
+
+    /// Whether there has been no job yet.
+    async fn is_new(&self) -> Result<bool> {
+        let look = || async {
+            let query = self.db.query("SELECT id FROM jobs LIMIT 1");
+            Ok(query.fetch_optional(&self.db.read).await?.is_none())
+        };
+        self.db.run("look for jobs", look).await
+    }
+
+    /// Whether one of the first objects in the store is this ledger's.
+    async fn knows(&self, store: &dyn ObjectStore) -> Result<bool, BondError> {
+        for prefix in [ObjectKey::UPLOADS, ObjectKey::OUTPUTS] {
+            let objects = store.list(prefix, None, SAMPLE).await?;
+            let keys: Vec<&ObjectKey> = objects.iter().map(|object| &object.key).collect();
+            if !self.named_objects(&keys).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+async fn mark_of(store: &dyn ObjectStore) -> Result<Option<String>, StoreError> {
+    let key = ObjectKey::mark();
+    let length = match store.head(&key).await {
+        Ok(info) => info.bytes,
+        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // Whoever writes it by hand ends the line.
+    let bytes =
+        if length == 0 { Bytes::new() } else { store.get(&key, 0..length.min(100)).await? };
+    Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned()))
+}
+
+async fn write_mark(store: &dyn ObjectStore, mark: &str) -> Result<(), BondError> {
+    let write = async {
+        let mut upload = store.create(&ObjectKey::mark(), CONTENT_TYPE, 0).await?;
+        upload.write(Bytes::copy_from_slice(mark.as_bytes())).await?;
+        upload.finish(Bytes::new()).await
+    };
+    let written = write.await;
+    // Another may have been here at the same time.
+    match mark_of(store).await? {
+        Some(theirs) if theirs == mark => Ok(()),
+        Some(_) => Err(BondError::OtherLedger),
+        None => Ok(written?),
+    }
+}
