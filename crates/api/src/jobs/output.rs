@@ -12,8 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use futures_util::stream::unfold;
 use headers::{
-    ETag, HeaderMapExt as _, IfMatch, IfModifiedSince, IfNoneMatch, IfRange, IfUnmodifiedSince,
-    LastModified,
+    ETag, HeaderMapExt as _, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince, LastModified,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tonemill_job::objects::StoreError;
@@ -241,11 +240,14 @@ impl Validators {
         Ok(if is_known { Judged::NotModified } else { Judged::Send })
     }
 
-    /// Whether a range is of the file that the client means (`If-Range`).
+    /// Whether a range is of the file that the client means: `If-Range` is our tag or our date as we gave
+    /// it (RFC 9110 section 13.1.5), and whatever else it is, the client gets all of the file.
     fn is_range_wanted(&self, headers: &HeaderMap) -> bool {
-        let condition = headers.typed_get::<IfRange>();
-        let modified = Some(&self.modified);
-        condition.is_none_or(|condition| !condition.is_modified(Some(&self.tag), modified))
+        let mut ours = HeaderMap::new();
+        ours.typed_insert(self.tag.clone());
+        ours.typed_insert(self.modified);
+        let is_ours = |value| ours.values().any(|our| our == value);
+        headers.get_all(header::IF_RANGE).iter().all(is_ours)
     }
 }
 

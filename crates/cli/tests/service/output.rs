@@ -81,7 +81,9 @@ async fn conditions_hold_or_do_not() {
     let range = ("range", "bytes=0-9");
     let weak = format!("W/{tag}");
     let several = format!("\"x\", {tag}");
-    let cases: [(&[(&str, &str)], u16); 18] = [
+    let bare = tag.trim_matches('"');
+    let later = "Sun, 06 Nov 2094 08:49:37 GMT";
+    let cases: [(&[(&str, &str)], u16); 24] = [
         (&[("if-none-match", tag)], not_modified),
         (&[("if-none-match", &weak)], not_modified),
         (&[("if-none-match", &several)], not_modified),
@@ -99,6 +101,12 @@ async fn conditions_hold_or_do_not() {
         (&[range, ("if-range", "\"x\"")], whole),
         (&[range, ("if-range", date)], part),
         (&[range, ("if-range", long_ago)], whole),
+        (&[range, ("if-range", later)], whole),
+        (&[range, ("if-range", &weak)], whole),
+        (&[range, ("if-range", bare)], whole),
+        (&[range, ("if-range", "")], whole),
+        (&[range, ("if-range", "*")], whole),
+        (&[range, ("if-range", tag), ("if-range", "\"x\"")], whole),
         (&[range, ("if-none-match", tag)], not_modified),
     ];
     for (headers, due) in cases {
