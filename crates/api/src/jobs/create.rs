@@ -8,9 +8,10 @@ use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use tonemill_job::{JobId, ObjectKey, chain};
+use serde::Deserialize as _;
+use tonemill_job::{JobId, JobOptions, ObjectKey, chain};
 use tonemill_ledger::accept::KnownRequest;
-use tonemill_ledger::{Acceptance, Idempotency, NewJob, Owner};
+use tonemill_ledger::{Acceptance, Idempotency, Job, NewJob, Owner};
 use tracing::Instrument as _;
 
 use crate::Api;
@@ -43,10 +44,11 @@ use crate::problem::{Answer, Problem};
     responses(
         (status = 201, description = "Accepted: it will be done", body = JobView,
          headers(("Location" = String, description = "The job"))),
-        (status = 200, description = "It was accepted before, under the same key", body = JobView),
+        (status = 200, description = "It was accepted before, under the same key or of the same \
+         upload", body = JobView),
         (status = 404, description = "There is no such upload"),
         (status = 409, description = "The same key is being used by another request, or the upload \
-         is not whole"),
+         is not whole, or a job already, with other options"),
         (status = 413, description = "The upload is too large"),
         (status = 415, description = "Neither video nor audio"),
         (status = 422, description = "An option is not valid"),
@@ -165,19 +167,11 @@ impl Api {
                     .increment(1);
                 Ok(Submitted { id: new.id, new: Some(Box::new(new.clone())) })
             }
-            Acceptance::Known(KnownRequest { job, request_hash: before })
-                if before == request_hash =>
-            {
-                Ok(Submitted { id: job, new: None })
-            }
-            Acceptance::Known(_) => Err(Problem::key_reused(
-                "this Idempotency-Key was used for another file or other options",
-            )
-            .field("Idempotency-Key")),
+            Acceptance::Known(known) => of_key(known, &request_hash),
             Acceptance::OverQuota(over) => Err(over_quota(over)),
             // Another request has made it a job in this moment, or nobody.
             Acceptance::NoUpload => match self.ledger.job(Owner::User(new.user), new.id).await? {
-                Some(job) => Ok(Submitted { id: job.id, new: None }),
+                Some(job) => of_upload(new, &job),
                 None => Err(Problem::conflict("the upload is not there any more")),
             },
             Acceptance::NoUser => Err(no_user()),
@@ -226,6 +220,31 @@ impl Api {
             tracing::debug!(error = chain(&error), "an upload that nobody needs stays for now");
         }
     }
+}
+
+/// The job of a request that came before, under the same key.
+pub(crate) fn of_key(known: KnownRequest, request_hash: &str) -> Answer<Submitted> {
+    if known.request_hash == request_hash {
+        return Ok(Submitted { id: known.job, new: None });
+    }
+    let why = "this Idempotency-Key was used for another file or other options";
+    Err(Problem::key_reused(why).field("Idempotency-Key"))
+}
+
+/// The job that an upload has become, if it is the one that is asked for.
+pub(crate) fn of_upload(new: &NewJob, job: &Job) -> Answer<Submitted> {
+    // What is in the ledger went through JSON, which not every fraction survives.
+    let asked = serde_json::to_string(&new.options).map_err(|error| Problem::defect(&error))?;
+    let asked: Option<JobOptions> = serde_json::from_str(&asked).ok();
+    let is_same = job.lane == new.lane
+        && job.label == new.label
+        && job.file_name == new.file_name
+        && asked == JobOptions::deserialize(&job.options).ok();
+    if is_same {
+        return Ok(Submitted { id: job.id, new: None });
+    }
+    let why = "the upload is a job already, with other options: upload it again for another job";
+    Err(Problem::conflict(why).field("upload"))
 }
 
 fn content_type(headers: &HeaderMap) -> String {
