@@ -21,7 +21,7 @@ use crate::names::{OverriddenMethod, TusVersion};
 use crate::problem::{Answer, Problem};
 use crate::uploads::checksum::{Checksum, NAMES};
 use crate::uploads::writer::{write, wrong_offset};
-use crate::uploads::{direct, lifetime_ms, no_upload};
+use crate::uploads::{LIFETIME, ms, no_upload};
 
 /// The version of the protocol.
 const VERSION: &str = "1.0.0";
@@ -82,7 +82,7 @@ pub async fn create(
         file_name: clean_file_name(&file_name(&metadata)),
         metadata,
         total_bytes,
-        lifetime_ms: lifetime_ms(),
+        lifetime_ms: ms(LIFETIME),
     };
     let begun = api.begin(&new).await;
     if begun.is_err()
@@ -93,7 +93,7 @@ pub async fn create(
     begun?;
     let headers = [
         (header::LOCATION, format!("/v1/uploads/{id}")),
-        (HeaderName::from_static("upload-expires"), expires(api.ledger.now_ms() + lifetime_ms())),
+        (HeaderName::from_static("upload-expires"), expires(api.ledger.now_ms() + ms(LIFETIME))),
     ];
     Ok((StatusCode::CREATED, VERSION_HEADERS, headers).into_response())
 }
@@ -212,10 +212,10 @@ pub async fn give_up(
         UploadKind::Resumable => {}
         UploadKind::Direct => {
             // Its address is good for a while yet, and what comes there counts.
-            api.ledger.give_up_direct(upload.id, direct::valid_ms()).await?;
+            api.ledger.give_up_direct(upload.id).await?;
             return Ok((StatusCode::NO_CONTENT, VERSION_HEADERS).into_response());
         }
-        UploadKind::GivenUp => return Err(no_upload()),
+        UploadKind::GivenUp | UploadKind::Accepted => return Err(no_upload()),
     }
     if !api.ledger.drop_upload(&upload).await? {
         return Err(no_upload());

@@ -42,7 +42,9 @@ impl Api {
             UploadKind::Resumable if upload.finished => upload.media.clone().unwrap_or_default(),
             UploadKind::Resumable => return Err(not_whole(upload.received_bytes, &upload)),
             UploadKind::Direct => self.look_at(&upload).await?.to_owned(),
-            UploadKind::GivenUp => return Err(no_upload().field("upload")),
+            UploadKind::GivenUp | UploadKind::Accepted => {
+                return Err(no_upload().field("upload"));
+            }
         };
         let file_name = match &request.file_name {
             Some(name) => clean_file_name(name),
