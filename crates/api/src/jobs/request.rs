@@ -104,18 +104,18 @@ impl JobRequest {
         let mut object = Map::new();
         let mut tags = Map::new();
         for (name, text) in fields {
-            let (into, name) = match name.strip_prefix("tag.") {
-                Some(tag) => (&mut tags, tag.to_owned()),
-                None => (&mut object, name),
+            let (into, key) = match name.strip_prefix("tag.") {
+                Some(tag) => (&mut tags, tag),
+                None => (&mut object, name.as_str()),
             };
-            let is_text = TEXTS.contains(&name.as_str());
+            let is_text = TEXTS.contains(&key);
             // Numbers, yes and no as they are in JSON; the rest is text.
             let value = if is_text { None } else { serde_json::from_str(&text).ok() };
             let value = match value {
                 Some(value @ (Value::Number(_) | Value::Bool(_))) => value,
                 _ => Value::String(text),
             };
-            if into.insert(name.clone(), value).is_some() {
+            if into.insert(key.to_owned(), value).is_some() {
                 return Err(Problem::invalid("comes twice").field(name));
             }
         }
@@ -151,9 +151,11 @@ impl JobRequest {
             return Err(Problem::invalid(why).field("label"));
         }
         // PostgreSQL has no text with it, and no one else needs it.
-        let texts = [&self.label].into_iter().chain(&self.language).chain(self.tags.values());
-        if texts.into_iter().any(|text| text.contains('\0')) {
-            return Err(Problem::invalid("no text may hold a NUL character"));
+        let texts = [("label", &self.label)].into_iter();
+        let texts = texts.chain(self.language.iter().map(|code| ("language", code)));
+        let mut texts = texts.chain(self.tags.values().map(|text| ("tags", text)));
+        if let Some((field, _)) = texts.find(|(_, text)| text.contains('\0')) {
+            return Err(Problem::invalid("no text may hold a NUL character").field(field));
         }
         Ok(())
     }
@@ -241,6 +243,22 @@ mod tests {
         assert_eq!(blamed(&[("label", "a"), ("label", "b")]), "label");
         assert_eq!(blamed(&[("start_seconds", "5"), ("end_seconds", "5")]), "end_seconds");
         assert!(fields(&[("label", &"x".repeat(MAX_LABEL_BYTES))]).is_ok());
+    }
+
+    #[test]
+    fn json_of_another_kind_is_json() {
+        for (json, field) in [
+            (r#"{"lane":null}"#, "lane"),
+            (r#"{"lane":{}}"#, "lane"),
+            (r#"{"channels":null}"#, "channels"),
+            (r#"{"channels":5}"#, "channels"),
+            (r#"{"decoder":["ffmpeg"]}"#, "decoder"),
+            (r#"{"label":"a","label":"b"}"#, "label"),
+            (r#"{"tags":{"title":5}}"#, "tags.title"),
+        ] {
+            let problem = JobRequest::from_json(json.as_bytes()).unwrap_err();
+            assert_eq!((problem.status, problem.field.as_deref()), (422, Some(field)), "{json}");
+        }
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub async fn create(
     }
     let most = api.config.max_upload_bytes.min(MAX_PUT_BYTES);
     if new.bytes > most {
-        return Err(too_large(most));
+        return Err(too_large(most).field("bytes"));
     }
     let id = JobId::new();
     let key = ObjectKey::upload(id);

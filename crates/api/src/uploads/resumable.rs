@@ -59,11 +59,11 @@ pub async fn create(
 ) -> Answer<Response> {
     caller.may(Scope::Write)?;
     check_version(&headers)?;
-    let total_bytes = number(&headers, "upload-length")?
+    let total_bytes = number(&headers, "Upload-Length")?
         .ok_or_else(|| Problem::bad_request("say how long the upload is").field("Upload-Length"))?;
     let most = most_bytes(&api);
     if total_bytes > most {
-        return Err(too_large(most));
+        return Err(too_large(most).field("Upload-Length"));
     }
     if total_bytes == 0 {
         return Err(Problem::bad_request("the upload is empty").field("Upload-Length"));
@@ -167,7 +167,7 @@ pub async fn append(
     if kind != Some(b"application/offset+octet-stream") {
         return Err(Problem::unsupported("send application/offset+octet-stream"));
     }
-    let offset = number(&headers, "upload-offset")?.ok_or_else(|| {
+    let offset = number(&headers, "Upload-Offset")?.ok_or_else(|| {
         Problem::bad_request("say where the upload goes on").field("Upload-Offset")
     })?;
     let checksum = Checksum::expected_by(&headers)?;

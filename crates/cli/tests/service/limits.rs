@@ -43,7 +43,7 @@ async fn the_size_limit_is_exact() {
     };
     let reply = begin(MOST).await.expect(201);
     client.delete(reply.header("location").unwrap()).send().await.expect(204);
-    begin(MOST + 1).await.problem(413);
+    assert_eq!(begin(MOST + 1).await.problem(413).as_deref(), Some("Upload-Length"));
     let most = MOST.to_string();
     let reply = client.request(hyper::Method::OPTIONS, "/v1/uploads").send().await.expect(204);
     assert_eq!(reply.header("tus-max-size"), Some(most.as_str()));
