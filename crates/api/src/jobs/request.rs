@@ -126,7 +126,9 @@ impl JobRequest {
                 }
             };
             tags.values_mut().for_each(as_text);
-            object.insert("tags".to_owned(), Value::Object(tags));
+            if object.insert("tags".to_owned(), Value::Object(tags)).is_some() {
+                return Err(Problem::invalid("tags come one by one, as tag.title").field("tags"));
+            }
         }
         let json = serde_json::to_vec(&object).map_err(|error| Problem::defect(&error))?;
         let request: Self = parse_json(&json)?;
@@ -242,6 +244,11 @@ mod tests {
         assert_eq!(blamed(&[("label", &"x".repeat(MAX_LABEL_BYTES + 1))]), "label");
         assert_eq!(blamed(&[("label", "a"), ("label", "b")]), "label");
         assert_eq!(blamed(&[("start_seconds", "5"), ("end_seconds", "5")]), "end_seconds");
+        assert_eq!(blamed(&[("label", "a\0")]), "label");
+        assert_eq!(blamed(&[("language", "en\0")]), "language");
+        assert_eq!(blamed(&[("tag.title", "a\0")]), "tags");
+        assert_eq!(blamed(&[("tags", "x"), ("tag.title", "y")]), "tags");
+        assert_eq!(blamed(&[("tag.title", "x"), ("tag.title", "y")]), "tag.title");
         assert!(fields(&[("label", &"x".repeat(MAX_LABEL_BYTES))]).is_ok());
     }
 
