@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use crate::Api;
 use crate::auth::{Caller, Scope, no_user};
 use crate::body::{broken, small_body};
+use crate::jobs::disposition;
 use crate::jobs::form::{self, UploadForm, refuse_upload};
 use crate::jobs::idempotency::{idempotency_key, request_hash};
 use crate::jobs::intake::{TakenIn, take_in};
@@ -207,7 +208,7 @@ impl Api {
         let mut wanted = JobRequest::from_fields(query)?;
         refuse_upload(&wanted)?;
         if wanted.file_name.is_none() {
-            wanted.file_name = disposition_file_name(request.headers());
+            wanted.file_name = disposition::file_name(request.headers());
         }
         let body = request.into_body().into_data_stream();
         let taken = take_in(self, caller.user.id, input, body, |error| broken(error)).await?;
@@ -251,21 +252,4 @@ fn content_type(headers: &HeaderMap) -> String {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default();
     kind.trim().to_ascii_lowercase()
-}
-
-/// The file name in `Content-Disposition` (RFC 6266), in its plain form.
-fn disposition_file_name(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(header::CONTENT_DISPOSITION)?.to_str().ok()?;
-    let parameter = |name: &str| {
-        let mut parameters = text.split(';').skip(1).map(str::trim);
-        parameters.find_map(|parameter| {
-            let (key, value) = parameter.split_once('=')?;
-            key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
-        })
-    };
-    let extended = parameter("filename*").and_then(|value| {
-        let encoded = value.strip_prefix("UTF-8''").or_else(|| value.strip_prefix("utf-8''"))?;
-        percent_encoding::percent_decode_str(encoded).decode_utf8().ok().map(String::from)
-    });
-    extended.or_else(|| parameter("filename").map(str::to_owned))
 }

@@ -87,9 +87,8 @@ pub struct JobRequest {
     #[param(max_length = 190)]
     #[schema(max_length = 190)]
     pub label: String,
-    /// What the upload is called, if the upload itself does not say. The output is named after it.
-    #[param(max_length = 255)]
-    #[schema(max_length = 255)]
+    /// What the upload is called, whatever it says itself; of a long name 255 bytes are kept. The
+    /// output is named after it.
     pub file_name: Option<String>,
     /// A finished upload, instead of a body.
     pub upload: Option<Uuid>,
