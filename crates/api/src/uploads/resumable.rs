@@ -312,7 +312,9 @@ fn check_version(headers: &HeaderMap) -> Answer<()> {
 
 fn number(headers: &HeaderMap, name: &'static str) -> Answer<Option<u64>> {
     let Some(value) = headers.get(name) else { return Ok(None) };
-    let number = value.to_str().ok().and_then(|text| text.parse().ok());
+    // Rust takes a sign as well.
+    let is_number = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = value.to_str().ok().filter(is_number).and_then(|text| text.parse().ok());
     number.map(Some).ok_or_else(|| Problem::bad_request("this is no number").field(name))
 }
 
