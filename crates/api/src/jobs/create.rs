@@ -168,7 +168,7 @@ impl Api {
                     .increment(1);
                 Ok(Submitted { id: new.id, new: Some(Box::new(new.clone())) })
             }
-            Acceptance::Known(known) => of_key(known, &request_hash),
+            Acceptance::Known(known) => of_key(&known, &request_hash),
             Acceptance::OverQuota(over) => Err(over_quota(over)),
             // Another request has made it a job in this moment, or nobody.
             Acceptance::NoUpload => match self.ledger.job(Owner::User(new.user), new.id).await? {
@@ -224,7 +224,7 @@ impl Api {
 }
 
 /// The job of a request that came before, under the same key.
-pub(crate) fn of_key(known: KnownRequest, request_hash: &str) -> Answer<Submitted> {
+pub(crate) fn of_key(known: &KnownRequest, request_hash: &str) -> Answer<Submitted> {
     if known.request_hash == request_hash {
         return Ok(Submitted { id: known.job, new: None });
     }

@@ -93,7 +93,7 @@ impl Api {
         if let Some(key) = key
             && let Some(known) = self.ledger.known_request(job.user, &key).await?
         {
-            return of_key(known, &request_hash(&again)?);
+            return of_key(&known, &request_hash(&again)?);
         }
         of_upload(&again, job)
     }

@@ -147,8 +147,8 @@ async fn forms_that_make_no_sense_say_why() {
     assert_eq!(refused(&twice, 422).await, "options");
     let named = text("options", "{\"file_name\":\"a.mp4\"}");
     assert_eq!(refused(&[named, text("file_name", "b.mp4"), a()], 422).await, "file_name");
-    let names = [text("file_name", "a.mp4"), text("file_name", "b.mp4"), a()];
-    assert_eq!(refused(&names, 422).await, "file_name");
+    let twice = [text("file_name", "a.mp4"), text("file_name", "b.mp4"), a()];
+    assert_eq!(refused(&twice, 422).await, "file_name");
     let tags = [a(), text("tags", "x"), text("tag.title", "y")];
     assert_eq!(refused(&tags, 422).await, "tags");
     let with_upload = [a(), text("upload", "0199a0f0-0000-7000-8000-000000000000")];
