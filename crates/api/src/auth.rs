@@ -4,6 +4,8 @@
 pub mod password;
 pub mod tokens;
 
+use std::fmt;
+
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use headers::authorization::Bearer;
@@ -25,6 +27,17 @@ pub struct Caller {
     pub user: User,
     /// How it showed who it is.
     pub via: Via,
+    shown: Shown,
+}
+
+/// The token that was shown, for whoever lasts: it may end meanwhile.
+#[derive(Clone)]
+struct Shown(String);
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown(..)")
+    }
 }
 
 /// How somebody showed who they are.
@@ -148,8 +161,14 @@ fn in_query(parts: &Parts) -> Option<String> {
 }
 
 impl Api {
+    /// Looks again whether a caller is one, as if its request came now.
+    pub(crate) async fn look_again(&self, caller: &Caller) -> Answer<Caller> {
+        self.caller(&caller.shown.0).await
+    }
+
     /// Who shows this token.
     async fn caller(&self, token: &str) -> Answer<Caller> {
+        let shown = Shown(token.to_owned());
         let refused =
             |why: &str| Problem::unauthorized(why).challenge("Bearer error=\"invalid_token\"");
         if let Some(key) = Token::parse(TokenKind::ApiKey, token) {
@@ -157,7 +176,7 @@ impl Api {
             let (user, scopes) = found
                 .ok_or_else(|| refused("this API key is unknown, has expired or was revoked"))?;
             let scopes = scopes.split(' ').filter_map(Scope::named).collect();
-            return Ok(Caller { user, via: Via::ApiKey(scopes) });
+            return Ok(Caller { user, via: Via::ApiKey(scopes), shown });
         }
         let mut claims = self.tokens.verify(self.ledger.now_ms(), token);
         if claims.is_none() && self.tokens.learn_key(&self.ledger, token).await? {
@@ -168,6 +187,6 @@ impl Api {
         let user = self.ledger.session_user(claims.sid).await?;
         let user = user.filter(|user| user.id == claims.sub);
         let user = user.ok_or_else(|| refused("this log-in has ended: log in again"))?;
-        Ok(Caller { user, via: Via::LogIn(claims.sid) })
+        Ok(Caller { user, via: Via::LogIn(claims.sid), shown })
     }
 }

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::problem::{Answer, Problem};
@@ -70,8 +70,11 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
         let field = error.path().to_string();
         let error = error.into_inner();
         if error.is_data() {
-            let problem = Problem::invalid(without_place(&error.to_string()));
-            return if field == "." { problem } else { problem.field(field) };
+            return invalid(&field, without_place(&error.to_string()));
+        }
+        // A value where a name is due reads to serde_json as if it were no JSON.
+        if serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+            return invalid(&field, "a value of this kind cannot be here");
         }
         Problem::bad_request(format!("this is no JSON: {error}"))
     })?;
@@ -123,6 +126,20 @@ pub fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D
     whole(deserializer)?.ok_or_else(|| D::Error::custom("null is no whole number"))
 }
 
+/// A value that is none, by the path to it. Of a field that is missing or comes twice serde gives the path
+/// to what it belongs to, and its name in the text alone.
+pub(crate) fn invalid(path: &str, text: &str) -> Problem {
+    let starts = ["missing field `", "duplicate field `"];
+    let name = starts.iter().find_map(|start| text.strip_prefix(start)?.split('`').next());
+    let path = Some(path).filter(|path| *path != ".");
+    let problem = Problem::invalid(text);
+    match (path, name) {
+        (Some(path), Some(name)) => problem.field(format!("{path}.{name}")),
+        (Some(field), None) | (None, Some(field)) => problem.field(field),
+        (None, None) => problem,
+    }
+}
+
 /// Lines and columns of a single line help nobody.
 fn without_place(text: &str) -> &str {
     text.split(" at line ").next().unwrap_or(text)
@@ -155,6 +172,15 @@ mod tests {
     #[allow(dead_code, reason = "it is parsed, not read")]
     struct Inner {
         number: Option<u32>,
+        #[serde(default)]
+        kind: Kind,
+    }
+
+    #[derive(Debug, Default, serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        #[default]
+        Soft,
     }
 
     #[test]
@@ -165,9 +191,22 @@ mod tests {
         let problem = parse_json::<Thing>(br#"{"inner":{"nmber":5}}"#).unwrap_err();
         assert_eq!((problem.status, problem.field.as_deref()), (422, Some("inner.nmber")));
         assert!(problem.detail.starts_with("unknown field `nmber`"), "{}", problem.detail);
-        assert_eq!(parse_json::<Thing>(b"{}").unwrap_err().status, 422);
-        assert_eq!(parse_json::<Thing>(br#"[{"number":5}]"#).unwrap_err().status, 422);
-        for wrong in [&b"{"[..], b"", b"\xff", br#"{"inner":{}} x"#] {
+        let blamed = |json: &[u8]| {
+            let problem = parse_json::<Thing>(json).unwrap_err();
+            assert_eq!(problem.status, 422, "{}", problem.detail);
+            problem.field.unwrap_or_default()
+        };
+        assert_eq!(blamed(b"{}"), "inner");
+        assert_eq!(blamed(br#"{"inner":{},"inner":{}}"#), "inner");
+        assert_eq!(blamed(br#"{"inner":{"number":5,"number":5}}"#), "inner.number");
+        assert_eq!(blamed(br#"[{"number":5}]"#), "");
+        for value in ["null", "{}", "5", "[]", "true", "\"loud\""] {
+            assert_eq!(
+                blamed(format!("{{\"inner\":{{\"kind\":{value}}}}}").as_bytes()),
+                "inner.kind"
+            );
+        }
+        for wrong in [&b"{"[..], b"", b"\xff", br#"{"inner":{}} x"#, br#"{"inner":{"kind":nul"#] {
             assert_eq!(parse_json::<Thing>(wrong).unwrap_err().status, 400, "{wrong:?}");
         }
     }

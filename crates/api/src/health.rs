@@ -53,7 +53,8 @@ pub async fn live() -> &'static str {
 /// All that a request needs is there.
 #[utoipa::path(get, path = "/readyz", tag = "Operation", security(()), responses(
     (status = 200, description = "Ready", body = String, content_type = "text/plain"),
-    (status = 503, description = "Something is away, or the process is about to end"),
+    (status = 503, description = "Something is away, or the process is about to end: open \
+     connections are told, new ones are refused"),
 ))]
 pub async fn ready(State(api): State<Api>) -> Answer<&'static str> {
     if api.shutdown.is_cancelled() {

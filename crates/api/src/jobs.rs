@@ -5,6 +5,7 @@
 //! | `request` | what may be asked of a job |
 //! | `intake` | bytes of an upload on their way into the store |
 //! | `form` | an upload in a form |
+//! | `disposition` | what a body is called |
 //! | `quotas` | what a user has room for |
 //! | `idempotency` | requests that can be repeated |
 //! | `create` | an upload becomes a job |
@@ -15,6 +16,7 @@
 //! | `transitions` | cancel, delete, replay |
 
 pub mod create;
+mod disposition;
 pub mod events;
 mod form;
 pub(crate) mod idempotency;

@@ -41,6 +41,6 @@ impl Api {
     }
 }
 
-fn lifetime_ms() -> i64 {
-    i64::try_from(LIFETIME.as_millis()).unwrap_or(i64::MAX)
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -25,7 +25,7 @@ use crate::problem::{Answer, Problem};
 #[serde(deny_unknown_fields)]
 pub struct NewWebhook {
     /// Where it is: https, or http.
-    #[schema(format = Uri, max_length = 2000, pattern = "^https?://")]
+    #[schema(format = Uri, max_length = 2000, pattern = "^https?://[^/?#@]+([/?#]|$)")]
     url: String,
     /// What it is told: some of `job.started`, `job.finished`, `job.failed`. Default: the last two.
     #[serde(default)]
@@ -80,16 +80,7 @@ pub async fn add_webhook(
 ) -> Answer<(StatusCode, [(header::HeaderName, &'static str); 1], Json<WebhookView>)> {
     caller.may(Scope::Write)?;
     check_text("url", &new.url, MAX_URL_BYTES)?;
-    let is_web = url::Url::parse(&new.url).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()
-    });
-    // A URL parser forgives what is none by RFC 3986; whoever reads it later may not.
-    let is_web = is_web
-        && new
-            .url
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte));
-    if !is_web {
+    if !is_web(&new.url) {
         return Err(Problem::invalid("this is no http or https URL").field("url"));
     }
     let events =
@@ -106,6 +97,19 @@ pub async fn add_webhook(
     })?;
     let view = WebhookView::new(webhook, Some(secret));
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(view)))
+}
+
+/// Whether this is a URL that can be asked for, of a host and without a name or password.
+fn is_web(url: &str) -> bool {
+    // A URL parser forgives what is none by RFC 3986; whoever reads it later may not.
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    !authority.is_empty()
+        && !authority.contains('@')
+        && url.bytes().all(is_plain)
+        && url::Url::parse(url).is_ok_and(|url| url.has_host())
 }
 
 /// List your webhooks.
@@ -141,4 +145,39 @@ pub async fn delete_webhook(
         return Err(Problem::not_found("there is no such webhook"));
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_those_of_hosts() {
+        for good in
+            ["http://h", "https://h/", "http://h:8080/a?b=c@d#e", "https://[::1]/", "http://h?a"]
+        {
+            assert!(is_web(good), "{good}");
+        }
+        for bad in [
+            "",
+            "h",
+            "ftp://h/",
+            "http:h",
+            "http:/h",
+            "http://",
+            "http:///x",
+            "https://?x",
+            "http://#x",
+            "http://:pw@h/",
+            "http://u@h/",
+            "http://u:pw@h/",
+            "http://@h/",
+            "http://h:x/",
+            "http://h/ a",
+            "http://h\\x",
+            " http://h",
+        ] {
+            assert!(!is_web(bad), "{bad}");
+        }
+    }
 }

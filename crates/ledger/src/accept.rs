@@ -120,7 +120,7 @@ impl Ledger {
         if let Some(over) = quotas.exceeded_by(usage, new_bytes) {
             return Ok(Acceptance::OverQuota(over));
         }
-        if job.is_upload && !self.forget_upload(&mut tx, job.id).await? {
+        if job.is_upload && !self.hand_over(&mut tx, job.id).await? {
             return Ok(Acceptance::NoUpload);
         }
         let turn = self.next_turn(&mut tx, &user, job.lane).await?;

@@ -21,7 +21,7 @@ use tonemill_job::{JobId, ObjectKey, chain};
 
 use crate::Ledger;
 use crate::error::Trouble;
-use crate::uploads::Upload;
+use crate::uploads::{Upload, UploadKind};
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -168,7 +168,8 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Removes what uploads have stored that nobody went on with, and the uploads.
+    /// Removes what uploads have stored that nobody went on with, and what came to the addresses of those
+    /// that are jobs by now, unless it is what their jobs are to convert.
     async fn uploads(&mut self) -> Result<(), Trouble> {
         loop {
             let expired = self.ledger.expired_uploads(BATCH).await?;
@@ -176,9 +177,14 @@ impl Sweep<'_> {
                 return Ok(());
             }
             for upload in expired {
+                let is_input = upload.kind == UploadKind::Accepted
+                    && self.ledger.is_input(upload.id, &upload.key).await?;
                 // First the row: from then on it becomes no job. What of its objects stays is nameless.
-                if self.ledger.drop_upload(&upload).await? {
-                    self.swept.uploads += 1;
+                if !self.ledger.drop_upload(&upload).await? {
+                    continue;
+                }
+                self.swept.uploads += 1;
+                if !is_input {
                     let removed = remove_upload(self.store, &upload).await;
                     self.is_done(removed)?;
                 }

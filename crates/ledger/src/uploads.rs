@@ -3,10 +3,15 @@
 //! What is here was received: a request that dies in the middle leaves the upload as the last
 //! [`Ledger::extend_upload`] wrote it down. One request writes to an upload at a time, under a lease;
 //! two at once could each store the same part. An upload's bytes count against its user's quota from
-//! the start, by what it says it will have. Its name becomes that of its job, so that there is one.
+//! the start, by what it says it will have. Its name becomes that of its job, so that there is one. What
+//! came to an address can come there again for as long as that is good: until then the upload is
+//! remembered, and then goes what came in vain.
 
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
+use std::time::Duration;
+
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, Row as _};
 use tonemill_job::objects::{PartTag, PartsId};
 use tonemill_job::{JobId, ObjectKey};
 use uuid::Uuid;
@@ -20,6 +25,9 @@ use crate::quota::OverQuota;
 /// Most uploads of a user that are not jobs yet.
 pub const MAX_UPLOADS: i64 = 200;
 
+/// How long the address of a direct upload is good: the upload has to begin by then.
+pub const ADDRESS_VALID: Duration = Duration::from_mins(15);
+
 /// How an upload comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadKind {
@@ -29,14 +37,24 @@ pub enum UploadKind {
     Direct,
     /// Not any more: it was direct, and nobody wants it. What comes all the same still counts.
     GivenUp,
+    /// Not any more: it was direct, and is a job. What comes all the same goes with its address, unless
+    /// the job still needs what is there.
+    Accepted,
 }
 
 impl UploadKind {
+    const ALL: [Self; 4] = [Self::Resumable, Self::Direct, Self::GivenUp, Self::Accepted];
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Resumable => "resumable",
             Self::Direct => "direct",
             Self::GivenUp => "given_up",
+            Self::Accepted => "accepted",
         }
     }
 }
@@ -154,7 +172,8 @@ impl Ledger {
         if let Some(over) = quotas.exceeded_by(usage, new.total_bytes) {
             return Ok(UploadBegun::OverQuota(over));
         }
-        let count = self.db.query("SELECT COUNT(*) FROM uploads WHERE user_id = ?");
+        let count = "SELECT COUNT(*) FROM uploads WHERE user_id = ? AND kind <> 'accepted'";
+        let count = self.db.query(count);
         let count: i64 = count.bind(user.clone()).fetch_one(&mut *tx).await?.try_get(0)?;
         if count >= MAX_UPLOADS {
             return Ok(UploadBegun::TooMany);
@@ -174,11 +193,12 @@ impl Ledger {
         Ok(UploadBegun::Begun)
     }
 
-    /// A user's upload, if it has not expired.
+    /// A user's upload, if it has not expired and is no job.
     pub async fn upload(&self, user: Uuid, id: JobId) -> Result<Option<Upload>> {
         let look = || async move {
             let text = format!(
-                "SELECT {COLUMNS} FROM uploads WHERE id = ? AND user_id = ? AND expires_ms > ?"
+                "SELECT {COLUMNS} FROM uploads WHERE id = ? AND user_id = ? AND expires_ms > ? \
+                 AND kind <> 'accepted'"
             );
             let query = self.db.dialect.query_of(text).bind(id.to_string());
             let query = query.bind(user.to_string()).bind(self.db.now_ms());
@@ -266,7 +286,7 @@ impl Ledger {
     pub async fn drop_upload(&self, upload: &Upload) -> Result<bool> {
         let forget = || async move {
             let mut tx = self.db.begin().await?;
-            let is_there = self.forget_upload(&mut tx, upload.id).await?;
+            let is_there = self.forget_upload(&mut tx, upload.id, upload.kind).await?;
             if is_there {
                 let user = upload.user.to_string();
                 self.charge(&mut tx, &user, 0, -signed(upload.total_bytes)).await?;
@@ -277,15 +297,36 @@ impl Ledger {
         self.db.run("forget an upload", forget).await
     }
 
-    /// Gives up an upload to an address that is good until `valid_ms` after it was begun: until then it
-    /// stays.
-    pub async fn give_up_direct(&self, id: JobId, valid_ms: i64) -> Result<()> {
-        let give_up = || {
-            let text = "UPDATE uploads SET kind = ?, expires_ms = created_ms + ? WHERE id = ?";
-            let update = self.db.query(text).bind(UploadKind::GivenUp.name()).bind(valid_ms);
-            update.bind(id.to_string())
-        };
+    /// Gives up an upload to an address: until that has expired it stays.
+    pub async fn give_up_direct(&self, id: JobId) -> Result<()> {
+        let give_up = || self.end_direct(id, UploadKind::GivenUp, "");
         self.db.write("give up an upload", give_up).await.map(drop)
+    }
+
+    /// Makes an upload the input of its job; false if it is not there any more.
+    pub(crate) async fn hand_over(&self, tx: &mut Tx, id: JobId) -> Result<bool, sqlx::Error> {
+        // From now on its bytes count as the job's.
+        let update = self.end_direct(id, UploadKind::Accepted, ", total_bytes = 0");
+        if update.execute(&mut **tx).await?.rows_affected() == 1 {
+            return Ok(true);
+        }
+        self.forget_upload(tx, id, UploadKind::Resumable).await
+    }
+
+    /// Keeps a direct upload, as what has become of it, until its address has expired.
+    fn end_direct(
+        &self,
+        id: JobId,
+        kind: UploadKind,
+        change: &str,
+    ) -> Query<'static, Any, AnyArguments> {
+        let text = format!(
+            "UPDATE uploads SET kind = ?, expires_ms = created_ms + ?{change} \
+             WHERE id = ? AND kind = ?"
+        );
+        let valid_ms = i64::try_from(ADDRESS_VALID.as_millis()).unwrap_or(i64::MAX / 2);
+        let update = self.db.dialect.query_of(text).bind(kind.name()).bind(valid_ms);
+        update.bind(id.to_string()).bind(UploadKind::Direct.name())
     }
 
     /// Some uploads that have expired, as far as they can be read.
@@ -298,19 +339,27 @@ impl Ledger {
         self.db.run("look up expired uploads", look).await
     }
 
-    pub(crate) async fn forget_upload(&self, tx: &mut Tx, id: JobId) -> Result<bool, sqlx::Error> {
-        let delete = self.db.query("DELETE FROM uploads WHERE id = ?").bind(id.to_string());
-        let is_there = delete.execute(&mut **tx).await?.rows_affected() == 1;
+    /// Forgets an upload that is still of this kind.
+    async fn forget_upload(
+        &self,
+        tx: &mut Tx,
+        id: JobId,
+        kind: UploadKind,
+    ) -> Result<bool, sqlx::Error> {
+        let delete = self.db.query("DELETE FROM uploads WHERE id = ? AND kind = ?");
+        let delete = delete.bind(id.to_string()).bind(kind.name());
+        if delete.execute(&mut **tx).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
         let delete = self.db.query("DELETE FROM upload_parts WHERE upload_id = ?");
         delete.bind(id.to_string()).execute(&mut **tx).await?;
-        Ok(is_there)
+        Ok(true)
     }
 }
 
 fn upload(row: &AnyRow) -> Result<Upload, sqlx::Error> {
     let kind: String = row.try_get("kind")?;
-    let kinds = [UploadKind::Resumable, UploadKind::Direct, UploadKind::GivenUp];
-    let kind = kinds.into_iter().find(|k| k.name() == kind).ok_or_else(|| strange("kind", &kind));
+    let kind = UploadKind::named(&kind).ok_or_else(|| strange("kind", &kind));
     let text = |column| row.try_get::<Option<String>, _>(column);
     let invalid = |error| sqlx::Error::Decode(error);
     let key: String = row.try_get("object_key")?;

@@ -8,14 +8,16 @@ use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use tonemill_job::{JobId, ObjectKey, chain};
+use serde::Deserialize as _;
+use tonemill_job::{JobId, JobOptions, ObjectKey, chain};
 use tonemill_ledger::accept::KnownRequest;
-use tonemill_ledger::{Acceptance, Idempotency, NewJob, Owner};
+use tonemill_ledger::{Acceptance, Idempotency, Job, NewJob, Owner};
 use tracing::Instrument as _;
 
 use crate::Api;
 use crate::auth::{Caller, Scope, no_user};
 use crate::body::{broken, small_body};
+use crate::jobs::disposition;
 use crate::jobs::form::{self, UploadForm, refuse_upload};
 use crate::jobs::idempotency::{idempotency_key, request_hash};
 use crate::jobs::intake::{TakenIn, take_in};
@@ -43,10 +45,11 @@ use crate::problem::{Answer, Problem};
     responses(
         (status = 201, description = "Accepted: it will be done", body = JobView,
          headers(("Location" = String, description = "The job"))),
-        (status = 200, description = "It was accepted before, under the same key", body = JobView),
+        (status = 200, description = "It was accepted before, under the same key or of the same \
+         upload", body = JobView),
         (status = 404, description = "There is no such upload"),
         (status = 409, description = "The same key is being used by another request, or the upload \
-         is not whole"),
+         is not whole, or a job already, with other options"),
         (status = 413, description = "The upload is too large"),
         (status = 415, description = "Neither video nor audio"),
         (status = 422, description = "An option is not valid"),
@@ -165,19 +168,11 @@ impl Api {
                     .increment(1);
                 Ok(Submitted { id: new.id, new: Some(Box::new(new.clone())) })
             }
-            Acceptance::Known(KnownRequest { job, request_hash: before })
-                if before == request_hash =>
-            {
-                Ok(Submitted { id: job, new: None })
-            }
-            Acceptance::Known(_) => Err(Problem::key_reused(
-                "this Idempotency-Key was used for another file or other options",
-            )
-            .field("Idempotency-Key")),
+            Acceptance::Known(known) => of_key(&known, &request_hash),
             Acceptance::OverQuota(over) => Err(over_quota(over)),
             // Another request has made it a job in this moment, or nobody.
             Acceptance::NoUpload => match self.ledger.job(Owner::User(new.user), new.id).await? {
-                Some(job) => Ok(Submitted { id: job.id, new: None }),
+                Some(job) => of_upload(new, &job),
                 None => Err(Problem::conflict("the upload is not there any more")),
             },
             Acceptance::NoUser => Err(no_user()),
@@ -213,7 +208,7 @@ impl Api {
         let mut wanted = JobRequest::from_fields(query)?;
         refuse_upload(&wanted)?;
         if wanted.file_name.is_none() {
-            wanted.file_name = disposition_file_name(request.headers());
+            wanted.file_name = disposition::file_name(request.headers());
         }
         let body = request.into_body().into_data_stream();
         let taken = take_in(self, caller.user.id, input, body, |error| broken(error)).await?;
@@ -228,25 +223,33 @@ impl Api {
     }
 }
 
+/// The job of a request that came before, under the same key.
+pub(crate) fn of_key(known: &KnownRequest, request_hash: &str) -> Answer<Submitted> {
+    if known.request_hash == request_hash {
+        return Ok(Submitted { id: known.job, new: None });
+    }
+    let why = "this Idempotency-Key was used for another file or other options";
+    Err(Problem::key_reused(why).field("Idempotency-Key"))
+}
+
+/// The job that an upload has become, if it is the one that is asked for.
+pub(crate) fn of_upload(new: &NewJob, job: &Job) -> Answer<Submitted> {
+    // What is in the ledger went through JSON, which not every fraction survives.
+    let asked = serde_json::to_string(&new.options).map_err(|error| Problem::defect(&error))?;
+    let asked: Option<JobOptions> = serde_json::from_str(&asked).ok();
+    let is_same = job.lane == new.lane
+        && job.label == new.label
+        && job.file_name == new.file_name
+        && asked == JobOptions::deserialize(&job.options).ok();
+    if is_same {
+        return Ok(Submitted { id: job.id, new: None });
+    }
+    let why = "the upload is a job already, with other options: upload it again for another job";
+    Err(Problem::conflict(why).field("upload"))
+}
+
 fn content_type(headers: &HeaderMap) -> String {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default();
     kind.trim().to_ascii_lowercase()
-}
-
-/// The file name in `Content-Disposition` (RFC 6266), in its plain form.
-fn disposition_file_name(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(header::CONTENT_DISPOSITION)?.to_str().ok()?;
-    let parameter = |name: &str| {
-        let mut parameters = text.split(';').skip(1).map(str::trim);
-        parameters.find_map(|parameter| {
-            let (key, value) = parameter.split_once('=')?;
-            key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
-        })
-    };
-    let extended = parameter("filename*").and_then(|value| {
-        let encoded = value.strip_prefix("UTF-8''").or_else(|| value.strip_prefix("utf-8''"))?;
-        percent_encoding::percent_decode_str(encoded).decode_utf8().ok().map(String::from)
-    });
-    extended.or_else(|| parameter("filename").map(str::to_owned))
 }

@@ -3,7 +3,7 @@
 //!
 //! `state` events carry the whole job, and their id is the version of its state, so that a client
 //! that comes back (`Last-Event-ID`) is told the state again only if it has changed. `progress` events
-//! come in between, without an id. The stream ends with the job.
+//! come in between, without an id. The stream ends with the job, and with the caller's right to it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::unfold;
 use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, sleep, sleep_until};
 use tonemill_job::JobId;
 use tonemill_ledger::JobState;
 
@@ -27,6 +28,8 @@ use crate::watch::{Outlook, Snapshot};
 
 /// Proxies cut what is silent for longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often is looked whether the caller still may; before a state is told it is in any case.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Watch a job. Browsers' `EventSource` may send the access token in the query.
 #[utoipa::path(
@@ -59,8 +62,15 @@ pub async fn events(
     }
     let snapshot = api.snapshot(job).await;
     let news = api.watch.subscribe(snapshot);
-    let watching =
-        Watching { api, caller, news, told: known, outlook: Outlook::default(), over: false };
+    let watching = Watching {
+        api,
+        caller,
+        looked: Instant::now(),
+        news,
+        told: known,
+        outlook: Outlook::default(),
+        over: false,
+    };
     let stream = unfold(watching, |mut watching| async move {
         let event = watching.next().await?;
         Some((Ok::<_, Infallible>(event), watching))
@@ -75,6 +85,8 @@ pub async fn events(
 struct Watching {
     api: Api,
     caller: Caller,
+    /// When the caller was found to be one.
+    looked: Instant,
     news: Receiver<Arc<Snapshot>>,
     /// The version that was told last.
     told: Option<u64>,
@@ -84,11 +96,15 @@ struct Watching {
 }
 
 impl Watching {
-    /// The next event; `None` after the job's end.
+    /// The next event; `None` after the job's end, or when the caller may not be told any more.
     async fn next(&mut self) -> Option<Event> {
         while !self.over {
             let snapshot = Arc::clone(&self.news.borrow_and_update());
-            if self.told != Some(snapshot.job.version) {
+            let is_new_state = self.told != Some(snapshot.job.version);
+            if (is_new_state || self.looked.elapsed() >= LOOK) && !self.look().await? {
+                continue;
+            }
+            if is_new_state {
                 self.told = Some(snapshot.job.version);
                 self.outlook = snapshot.outlook.clone();
                 self.over = snapshot.job.state.is_ended();
@@ -103,10 +119,28 @@ impl Watching {
             let ends = self.api.shutdown.cancelled();
             tokio::select! {
                 changed = self.news.changed() => changed.ok()?,
+                () = sleep_until(self.looked + LOOK) => {}
                 () = ends => return None,
             }
         }
         None
+    }
+
+    /// Looks whether the caller still may; `None` if not, and false if nobody can say so for now.
+    async fn look(&mut self) -> Option<bool> {
+        match self.api.look_again(&self.caller).await {
+            Ok(_) => self.looked = Instant::now(),
+            // A browser that is refused once does not come back. It is told nothing until it is known.
+            Err(problem) if problem.status >= 500 => {
+                let ends = self.api.shutdown.cancelled();
+                tokio::select! {
+                    () = sleep(LOOK) => return Some(false),
+                    () = ends => return None,
+                }
+            }
+            Err(_) => return None,
+        }
+        Some(true)
     }
 
     async fn state(&self, snapshot: &Snapshot) -> Option<Event> {

@@ -43,6 +43,7 @@ impl Api {
             .map_err(|error| Problem::bad_request(error.body_text()))?;
         let mut fields = query;
         let mut json = None;
+        let mut called = None;
         let mut left_bytes = MAX_FIELDS_BYTES;
         let mut taken = None;
         let outcome = async {
@@ -52,12 +53,12 @@ impl Api {
                     if taken.is_some() {
                         return Err(Problem::bad_request("one file at a time").field(name));
                     }
-                    if let Some(name) = field.file_name() {
-                        fields.push(("file_name".to_owned(), name.to_owned()));
-                    }
+                    called = field.file_name().map(str::to_owned);
                     taken = Some(take_in(self, user, input, field, form_broken).await?);
                 } else if name == "options" {
-                    json = Some(text(field, &mut left_bytes).await?);
+                    if json.replace(text(field, &mut left_bytes).await?).is_some() {
+                        return Err(Problem::invalid("comes twice").field(name));
+                    }
                 } else {
                     fields.push((name, text(field, &mut left_bytes).await?));
                 }
@@ -65,7 +66,10 @@ impl Api {
                     return Err(Problem::too_large("the form has too many fields"));
                 }
             }
-            wanted(json.as_deref(), std::mem::take(&mut fields))
+            let mut wanted = wanted(json.as_deref(), std::mem::take(&mut fields))?;
+            // Every client names the file; who says the name besides means it.
+            wanted.file_name = wanted.file_name.or(called.take());
+            Ok(wanted)
         };
         let wanted = match outcome.await {
             Ok(wanted) => wanted,
@@ -92,13 +96,11 @@ fn wanted(json: Option<&str>, fields: Vec<(String, String)>) -> Answer<JobReques
     let mut request = JobRequest::from_json(json.as_bytes())?;
     refuse_upload(&request)?;
     for (name, text) in fields {
-        match name.as_str() {
-            "file_name" => request.file_name = request.file_name.or(Some(text)),
-            _ => {
-                let why = "options come in the field \"options\" or one by one, not both";
-                return Err(Problem::invalid(why).field(name));
-            }
+        if name != "file_name" || request.file_name.is_some() {
+            let why = "options come in the field \"options\" or one by one, not both";
+            return Err(Problem::invalid(why).field(name));
         }
+        request.file_name = Some(text);
     }
     Ok(request)
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::problem::{Answer, Problem};
 
 /// What makes two requests the same: the bytes and what is to become of them.
-pub(super) fn request_hash(new: &NewJob) -> Answer<String> {
+pub(crate) fn request_hash(new: &NewJob) -> Answer<String> {
     let NewJob { id, lane, label, file_name, options, input_bytes, input_blake3, .. } = new;
     // What came past us was not hashed: it is known by its name.
     let bytes = input_blake3.clone().unwrap_or_else(|| id.to_string());

@@ -3,6 +3,7 @@
 //! An output never changes, so its tag is a hash of its name in the store. Conditions are judged here:
 //! not every store knows them.
 
+use std::convert::Infallible;
 use std::ops::{Range, RangeInclusive};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,10 +11,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use futures_util::stream::unfold;
+use futures_util::stream::{empty, unfold};
 use headers::{
-    ETag, HeaderMapExt as _, IfMatch, IfModifiedSince, IfNoneMatch, IfRange, IfUnmodifiedSince,
-    LastModified,
+    ETag, HeaderMapExt as _, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince, LastModified,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tonemill_job::objects::StoreError;
@@ -103,7 +103,11 @@ impl Api {
         }
         let validators = Validators::of(job, output)?;
         let mut response = match validators.judge(headers)? {
-            Judged::NotModified => StatusCode::NOT_MODIFIED.into_response(),
+            Judged::NotModified => {
+                // Of a body that is known to be empty, its length would be told as if it were the file's.
+                let nothing = Body::from_stream(empty::<Result<Bytes, Infallible>>());
+                (StatusCode::NOT_MODIFIED, nothing).into_response()
+            }
             Judged::Send => self.send(output, &validators, method, headers).await?,
         };
         let headers = response.headers_mut();
@@ -241,11 +245,14 @@ impl Validators {
         Ok(if is_known { Judged::NotModified } else { Judged::Send })
     }
 
-    /// Whether a range is of the file that the client means (`If-Range`).
+    /// Whether a range is of the file that the client means: `If-Range` is our tag or our date as we gave
+    /// it (RFC 9110 section 13.1.5), and whatever else it is, the client gets all of the file.
     fn is_range_wanted(&self, headers: &HeaderMap) -> bool {
-        let condition = headers.typed_get::<IfRange>();
-        let modified = Some(&self.modified);
-        condition.is_none_or(|condition| !condition.is_modified(Some(&self.tag), modified))
+        let mut ours = HeaderMap::new();
+        ours.typed_insert(self.tag.clone());
+        ours.typed_insert(self.modified);
+        let is_ours = |value| ours.values().any(|our| our == value);
+        headers.get_all(header::IF_RANGE).iter().all(is_ours)
     }
 }
 
@@ -260,22 +267,26 @@ fn range(headers: &HeaderMap, total: u64) -> Option<Result<Range<u64>, ()>> {
     let (first, last) = text.split_once('-')?;
     let (first, last) = (first.trim(), last.trim());
     if first.is_empty() {
-        let suffix: u64 = last.parse().ok()?;
+        let suffix = position(last)?;
         return Some(if suffix == 0 || total == 0 {
             Err(())
         } else {
             Ok(total.saturating_sub(suffix)..total)
         });
     }
-    let first: u64 = first.parse().ok()?;
-    let end = match last {
-        "" => total,
-        last => last.parse::<u64>().ok()?.saturating_add(1).min(total),
-    };
-    if last.parse::<u64>().is_ok_and(|last| last < first) {
+    let first = position(first)?;
+    let last = if last.is_empty() { u64::MAX } else { position(last)? };
+    if last < first {
         return None;
     }
+    let end = last.saturating_add(1).min(total);
     Some(if first >= total { Err(()) } else { Ok(first..end) })
+}
+
+/// Digits and nothing else; one that is beyond all files is beyond this one.
+fn position(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 /// `Content-Disposition` (RFC 6266): the name for those who know UTF-8, and one in ASCII for others.
@@ -314,7 +325,17 @@ mod tests {
         assert_eq!(of("bytes=-0", 100), Some(Err(())));
         assert_eq!(of("bytes=0-", 0), Some(Err(())));
         assert_eq!(of(&format!("bytes=0-{}", u64::MAX), 100), Some(Ok(0..100)));
+        let huge = "99999999999999999999";
+        assert_eq!(of(&format!("bytes={huge}-"), 100), Some(Err(())));
+        assert_eq!(of(&format!("bytes={huge}-{huge}"), 100), Some(Err(())));
+        assert_eq!(of(&format!("bytes=5-{huge}"), 100), Some(Ok(5..100)));
+        assert_eq!(of(&format!("bytes=-{huge}"), 100), Some(Ok(0..100)));
         for ignored in ["bytes=5-4", "bytes=0-1,5-6", "lines=0-1", "bytes=a-b", "bytes=", "bytes"] {
+            assert_eq!(of(ignored, 100), None, "{ignored}");
+        }
+        let backwards = format!("bytes={huge}-5");
+        for ignored in ["bytes=+0-1", "bytes=0-+5", "bytes=-+5", "bytes=--5", "bytes=-", &backwards]
+        {
             assert_eq!(of(ignored, 100), None, "{ignored}");
         }
     }

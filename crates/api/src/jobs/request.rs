@@ -87,9 +87,8 @@ pub struct JobRequest {
     #[param(max_length = 190)]
     #[schema(max_length = 190)]
     pub label: String,
-    /// What the upload is called, if the upload itself does not say. The output is named after it.
-    #[param(max_length = 255)]
-    #[schema(max_length = 255)]
+    /// What the upload is called, whatever it says itself; of a long name 255 bytes are kept. The
+    /// output is named after it.
     pub file_name: Option<String>,
     /// A finished upload, instead of a body.
     pub upload: Option<Uuid>,
@@ -104,18 +103,18 @@ impl JobRequest {
         let mut object = Map::new();
         let mut tags = Map::new();
         for (name, text) in fields {
-            let (into, name) = match name.strip_prefix("tag.") {
-                Some(tag) => (&mut tags, tag.to_owned()),
-                None => (&mut object, name),
+            let (into, key) = match name.strip_prefix("tag.") {
+                Some(tag) => (&mut tags, tag),
+                None => (&mut object, name.as_str()),
             };
-            let is_text = TEXTS.contains(&name.as_str());
+            let is_text = TEXTS.contains(&key);
             // Numbers, yes and no as they are in JSON; the rest is text.
             let value = if is_text { None } else { serde_json::from_str(&text).ok() };
             let value = match value {
                 Some(value @ (Value::Number(_) | Value::Bool(_))) => value,
                 _ => Value::String(text),
             };
-            if into.insert(name.clone(), value).is_some() {
+            if into.insert(key.to_owned(), value).is_some() {
                 return Err(Problem::invalid("comes twice").field(name));
             }
         }
@@ -126,7 +125,9 @@ impl JobRequest {
                 }
             };
             tags.values_mut().for_each(as_text);
-            object.insert("tags".to_owned(), Value::Object(tags));
+            if object.insert("tags".to_owned(), Value::Object(tags)).is_some() {
+                return Err(Problem::invalid("tags come one by one, as tag.title").field("tags"));
+            }
         }
         let json = serde_json::to_vec(&object).map_err(|error| Problem::defect(&error))?;
         let request: Self = parse_json(&json)?;
@@ -151,9 +152,11 @@ impl JobRequest {
             return Err(Problem::invalid(why).field("label"));
         }
         // PostgreSQL has no text with it, and no one else needs it.
-        let texts = [&self.label].into_iter().chain(&self.language).chain(self.tags.values());
-        if texts.into_iter().any(|text| text.contains('\0')) {
-            return Err(Problem::invalid("no text may hold a NUL character"));
+        let texts = [("label", &self.label)].into_iter();
+        let texts = texts.chain(self.language.iter().map(|code| ("language", code)));
+        let mut texts = texts.chain(self.tags.values().map(|text| ("tags", text)));
+        if let Some((field, _)) = texts.find(|(_, text)| text.contains('\0')) {
+            return Err(Problem::invalid("no text may hold a NUL character").field(field));
         }
         Ok(())
     }
@@ -240,7 +243,28 @@ mod tests {
         assert_eq!(blamed(&[("label", &"x".repeat(MAX_LABEL_BYTES + 1))]), "label");
         assert_eq!(blamed(&[("label", "a"), ("label", "b")]), "label");
         assert_eq!(blamed(&[("start_seconds", "5"), ("end_seconds", "5")]), "end_seconds");
+        assert_eq!(blamed(&[("label", "a\0")]), "label");
+        assert_eq!(blamed(&[("language", "en\0")]), "language");
+        assert_eq!(blamed(&[("tag.title", "a\0")]), "tags");
+        assert_eq!(blamed(&[("tags", "x"), ("tag.title", "y")]), "tags");
+        assert_eq!(blamed(&[("tag.title", "x"), ("tag.title", "y")]), "tag.title");
         assert!(fields(&[("label", &"x".repeat(MAX_LABEL_BYTES))]).is_ok());
+    }
+
+    #[test]
+    fn json_of_another_kind_is_json() {
+        for (json, field) in [
+            (r#"{"lane":null}"#, "lane"),
+            (r#"{"lane":{}}"#, "lane"),
+            (r#"{"channels":null}"#, "channels"),
+            (r#"{"channels":5}"#, "channels"),
+            (r#"{"decoder":["ffmpeg"]}"#, "decoder"),
+            (r#"{"label":"a","label":"b"}"#, "label"),
+            (r#"{"tags":{"title":5}}"#, "tags.title"),
+        ] {
+            let problem = JobRequest::from_json(json.as_bytes()).unwrap_err();
+            assert_eq!((problem.status, problem.field.as_deref()), (422, Some(field)), "{json}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! An upload past us: an address at the store that is good for one file of one length.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tonemill_job::{JobId, ObjectKey};
 use tonemill_ledger::job::MAX_FILE_NAME_BYTES;
-use tonemill_ledger::uploads::{NewUpload, UploadKind};
+use tonemill_ledger::uploads::{ADDRESS_VALID, NewUpload, UploadKind};
 use utoipa::ToSchema;
 
 use crate::Api;
@@ -20,17 +19,10 @@ use crate::jobs::intake::too_large;
 use crate::jobs::request::clean_file_name;
 use crate::jobs::view::time;
 use crate::problem::{Answer, Problem};
-use crate::uploads::lifetime_ms;
+use crate::uploads::{LIFETIME, ms};
 
-/// How long the address is good: the upload has to begin by then.
-const VALID: Duration = Duration::from_mins(15);
 /// The longest object of a single request at S3 and what speaks like it: 5 GiB.
 const MAX_PUT_BYTES: u64 = 5 << 30;
-
-/// How long the address is good, in milliseconds.
-pub(super) fn valid_ms() -> i64 {
-    i64::try_from(VALID.as_millis()).unwrap_or(i64::MAX)
-}
 
 /// A file that is to be uploaded to the store.
 #[derive(Deserialize, ToSchema)]
@@ -87,11 +79,11 @@ pub async fn create(
     }
     let most = api.config.max_upload_bytes.min(MAX_PUT_BYTES);
     if new.bytes > most {
-        return Err(too_large(most));
+        return Err(too_large(most).field("bytes"));
     }
     let id = JobId::new();
     let key = ObjectKey::upload(id);
-    let url = api.store.presign_put(&key, new.bytes, VALID).await?.ok_or_else(|| {
+    let url = api.store.presign_put(&key, new.bytes, ADDRESS_VALID).await?.ok_or_else(|| {
         Problem::conflict("this service's store has no addresses: upload through the API")
     })?;
     let upload = NewUpload {
@@ -103,7 +95,7 @@ pub async fn create(
         file_name: clean_file_name(&new.file_name),
         metadata: String::new(),
         total_bytes: new.bytes,
-        lifetime_ms: lifetime_ms(),
+        lifetime_ms: ms(LIFETIME),
     };
     api.begin(&upload).await?;
     let answer = DirectUpload {
@@ -111,7 +103,7 @@ pub async fn create(
         method: "PUT",
         url,
         headers: [("Content-Length", new.bytes.to_string())].into(),
-        expires_at: time(api.ledger.now_ms() + valid_ms()),
+        expires_at: time(api.ledger.now_ms() + ms(ADDRESS_VALID)),
     };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)))
 }

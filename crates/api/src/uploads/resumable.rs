@@ -21,7 +21,7 @@ use crate::names::{OverriddenMethod, TusVersion};
 use crate::problem::{Answer, Problem};
 use crate::uploads::checksum::{Checksum, NAMES};
 use crate::uploads::writer::{write, wrong_offset};
-use crate::uploads::{direct, lifetime_ms, no_upload};
+use crate::uploads::{LIFETIME, ms, no_upload};
 
 /// The version of the protocol.
 const VERSION: &str = "1.0.0";
@@ -59,11 +59,11 @@ pub async fn create(
 ) -> Answer<Response> {
     caller.may(Scope::Write)?;
     check_version(&headers)?;
-    let total_bytes = number(&headers, "upload-length")?
+    let total_bytes = number(&headers, "Upload-Length")?
         .ok_or_else(|| Problem::bad_request("say how long the upload is").field("Upload-Length"))?;
     let most = most_bytes(&api);
     if total_bytes > most {
-        return Err(too_large(most));
+        return Err(too_large(most).field("Upload-Length"));
     }
     if total_bytes == 0 {
         return Err(Problem::bad_request("the upload is empty").field("Upload-Length"));
@@ -82,7 +82,7 @@ pub async fn create(
         file_name: clean_file_name(&file_name(&metadata)),
         metadata,
         total_bytes,
-        lifetime_ms: lifetime_ms(),
+        lifetime_ms: ms(LIFETIME),
     };
     let begun = api.begin(&new).await;
     if begun.is_err()
@@ -93,7 +93,7 @@ pub async fn create(
     begun?;
     let headers = [
         (header::LOCATION, format!("/v1/uploads/{id}")),
-        (HeaderName::from_static("upload-expires"), expires(api.ledger.now_ms() + lifetime_ms())),
+        (HeaderName::from_static("upload-expires"), expires(api.ledger.now_ms() + ms(LIFETIME))),
     ];
     Ok((StatusCode::CREATED, VERSION_HEADERS, headers).into_response())
 }
@@ -167,7 +167,7 @@ pub async fn append(
     if kind != Some(b"application/offset+octet-stream") {
         return Err(Problem::unsupported("send application/offset+octet-stream"));
     }
-    let offset = number(&headers, "upload-offset")?.ok_or_else(|| {
+    let offset = number(&headers, "Upload-Offset")?.ok_or_else(|| {
         Problem::bad_request("say where the upload goes on").field("Upload-Offset")
     })?;
     let checksum = Checksum::expected_by(&headers)?;
@@ -212,10 +212,10 @@ pub async fn give_up(
         UploadKind::Resumable => {}
         UploadKind::Direct => {
             // Its address is good for a while yet, and what comes there counts.
-            api.ledger.give_up_direct(upload.id, direct::valid_ms()).await?;
+            api.ledger.give_up_direct(upload.id).await?;
             return Ok((StatusCode::NO_CONTENT, VERSION_HEADERS).into_response());
         }
-        UploadKind::GivenUp => return Err(no_upload()),
+        UploadKind::GivenUp | UploadKind::Accepted => return Err(no_upload()),
     }
     if !api.ledger.drop_upload(&upload).await? {
         return Err(no_upload());
@@ -312,7 +312,9 @@ fn check_version(headers: &HeaderMap) -> Answer<()> {
 
 fn number(headers: &HeaderMap, name: &'static str) -> Answer<Option<u64>> {
     let Some(value) = headers.get(name) else { return Ok(None) };
-    let number = value.to_str().ok().and_then(|text| text.parse().ok());
+    // Rust takes a sign as well.
+    let is_number = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = value.to_str().ok().filter(is_number).and_then(|text| text.parse().ok());
     number.map(Some).ok_or_else(|| Problem::bad_request("this is no number").field(name))
 }
 

@@ -1,14 +1,15 @@
 //! The job of an upload that is there. It has the upload's name, so however often it is asked for,
 //! there is one.
 
-use tonemill_job::JobId;
 use tonemill_job::objects::StoreErrorKind;
-use tonemill_ledger::NewJob;
+use tonemill_job::{JobId, ObjectKey};
 use tonemill_ledger::uploads::{Upload, UploadKind};
+use tonemill_ledger::{Job, NewJob};
 
 use crate::Api;
 use crate::auth::Caller;
-use crate::jobs::create::Submitted;
+use crate::jobs::create::{Submitted, of_key, of_upload};
+use crate::jobs::idempotency::request_hash;
 use crate::jobs::intake::not_media;
 use crate::jobs::request::{JobRequest, clean_file_name};
 use crate::media::{HEAD_BYTES, sniff};
@@ -32,7 +33,7 @@ impl Api {
             // It has become a job already: this request came before, and its answer was lost.
             Err(problem) => {
                 return match self.ledger.job(caller.own(), id).await? {
-                    Some(job) => Ok(Submitted { id: job.id, new: None }),
+                    Some(job) => self.submit_again(&job, &request, key).await,
                     None => Err(problem.field("upload")),
                 };
             }
@@ -41,7 +42,9 @@ impl Api {
             UploadKind::Resumable if upload.finished => upload.media.clone().unwrap_or_default(),
             UploadKind::Resumable => return Err(not_whole(upload.received_bytes, &upload)),
             UploadKind::Direct => self.look_at(&upload).await?.to_owned(),
-            UploadKind::GivenUp => return Err(no_upload().field("upload")),
+            UploadKind::GivenUp | UploadKind::Accepted => {
+                return Err(no_upload().field("upload"));
+            }
         };
         let file_name = match &request.file_name {
             Some(name) => clean_file_name(name),
@@ -62,6 +65,37 @@ impl Api {
             is_upload: true,
         };
         self.accept(&new, key).await
+    }
+
+    /// The answer to a request for the job of an upload that is one already.
+    async fn submit_again(
+        &self,
+        job: &Job,
+        request: &JobRequest,
+        key: Option<String>,
+    ) -> Answer<Submitted> {
+        let named = request.file_name.as_deref().map(clean_file_name);
+        let again = NewJob {
+            id: job.id,
+            user: job.user,
+            lane: request.lane,
+            label: request.label.clone(),
+            // What the upload was called then is known as the job's name alone.
+            file_name: named.unwrap_or_else(|| job.file_name.clone()),
+            media: job.media.clone(),
+            options: request.options(),
+            traceparent: None,
+            input: ObjectKey::upload(job.id),
+            input_bytes: job.input_bytes,
+            input_blake3: job.input_blake3.clone(),
+            is_upload: true,
+        };
+        if let Some(key) = key
+            && let Some(known) = self.ledger.known_request(job.user, &key).await?
+        {
+            return of_key(&known, &request_hash(&again)?);
+        }
+        of_upload(&again, job)
     }
 
     /// Looks at what came past us.

@@ -110,7 +110,7 @@ pub struct HttpArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "15:00",
           env = "TONEMILL_ACCESS_TOKEN")]
     pub access_token: f64,
-    /// How long a log-in can be renewed, in days
+    /// How long a log-in lasts after it was last renewed, in days
     #[arg(long, value_name = "DAYS", default_value_t = 30.0, value_parser = parse_days,
           env = "TONEMILL_LOGIN_DAYS")]
     pub login_days: f64,

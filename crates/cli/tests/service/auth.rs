@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::client::{Client, Reply};
-use crate::jobs::clip;
+use crate::events::Events;
+use crate::jobs::{clip, long};
 use crate::ledger::Ledger;
 use crate::service::{PASSWORD, Service};
 use crate::size;
@@ -88,6 +89,47 @@ async fn what_is_ended_ends_at_once() {
     log_in(&service, "ada", new).await.expect(200);
     ada.get("/v1/me").send().await.problem(401);
     by_key.get("/v1/jobs").send().await.problem(401);
+}
+
+/// A stream lasts: what ends the right to it ends it too, whether there is news to tell or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_end_with_the_right_to_them() {
+    let service = Service::embedded();
+    let admin = service.admin().await;
+    let ada = service.user("ada").await;
+    let other = service.nobody().log_in("ada", PASSWORD).await;
+    let key = json!({"label": "k", "scopes": ["read"]});
+    let key = ada.post("/v1/keys").json(&key).send().await.expect(201);
+    let by_key = ada.with(token(&key, "key"));
+
+    let job = ada.submit(&long(), "").await;
+    ada.in_state(&job, "running").await;
+    let mut streams = Vec::new();
+    for client in [&other, &by_key, &ada] {
+        let mut stream = Events::of(client, &job, None).await;
+        assert_eq!(stream.next().await.unwrap().data["state"], "running");
+        streams.push(stream);
+    }
+    other.post("/v1/logout").send().await.expect(204);
+    let id = key.json()["id"].as_str().unwrap().to_owned();
+    ada.delete(format!("/v1/keys/{id}")).send().await.expect(204);
+    ada.delete(format!("/v1/jobs/{job}")).send().await.expect(200);
+    let mut told = Vec::new();
+    for stream in streams {
+        let states = stream.all().await.into_iter().filter(|event| event.name == "state");
+        told.push(states.map(|event| event.data["state"].clone()).collect::<Vec<_>>());
+    }
+    assert_eq!(told, [vec![], vec![], vec![json!("cancelled")]]);
+
+    let job = ada.submit(&long(), "").await;
+    ada.in_state(&job, "running").await;
+    let stream = Events::of(&ada, &job, None).await;
+    let me = ada.get("/v1/me").send().await.expect(200).json();
+    let path = format!("/v1/users/{}", me["id"].as_str().unwrap());
+    admin.patch(&path).json(&json!({"disabled": true})).send().await.expect(200);
+    stream.all().await;
+    let running = "SELECT COUNT(*) FROM jobs WHERE state = 'running'";
+    assert_eq!(Ledger::of(&service).await.number(running).await, 1, "without news to tell");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Request, file, text};
@@ -45,6 +46,54 @@ async fn the_same_key_is_the_same_job() {
     client.finished(&job).await;
     // Of what came twice nothing is kept.
     service.without_uploads().await;
+}
+
+/// Whether it is asked for with a key or without: what is asked for is never left aside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_is_a_job_stays_that_job() {
+    let service = Service::embedded();
+    let client = service.admin().await;
+    let video = clip();
+    let other = id_of(&keyed(&client, "a", &video, "label=other").send().await.expect(201));
+    let upload = client.upload(&video).await;
+    let asked = json!({"upload": upload, "start_seconds": 0.300_000_000_000_000_04, "label": "x"});
+    let submit = async |key: &str, field: &str, value| {
+        let mut body = asked.clone();
+        body[field] = value;
+        let request = client.post("/v1/jobs").json(&body);
+        let request = if key.is_empty() { request } else { request.header("idempotency-key", key) };
+        request.send().await
+    };
+    let again = async |key: &str| submit(key, "label", json!("x")).await;
+    let job = id_of(&again("").await.expect(201));
+    let named = client.job(&job).await["file_name"].clone();
+    assert_eq!(id_of(&again("").await.expect(200)), job);
+    assert_eq!(id_of(&again("b").await.expect(200)), job);
+    assert_eq!(id_of(&submit("", "file_name", named).await.expect(200)), job);
+    for (field, value) in [
+        ("bitrate_kbps", json!(64)),
+        ("start_seconds", json!(0.3)),
+        ("lane", json!("high")),
+        ("label", json!("y")),
+        ("file_name", json!("another.mp4")),
+    ] {
+        let refused = submit("", field, value.clone()).await;
+        assert_eq!(refused.problem(409).as_deref(), Some("upload"), "{field}");
+        let refused = submit("a", field, value).await;
+        assert_eq!(refused.problem(422).as_deref(), Some("Idempotency-Key"), "{field}");
+    }
+    assert_eq!(again("a").await.problem(422).as_deref(), Some("Idempotency-Key"));
+    assert_ne!(job, other);
+
+    // Under its own key it is known as well.
+    let upload = client.upload(&video).await;
+    let of_key = async |bitrate: u32| {
+        let body = json!({"upload": upload, "bitrate_kbps": bitrate});
+        client.post("/v1/jobs").header("idempotency-key", "c").json(&body).send().await
+    };
+    let job = id_of(&of_key(96).await.expect(201));
+    assert_eq!(id_of(&of_key(96).await.expect(200)), job);
+    assert_eq!(of_key(64).await.problem(422).as_deref(), Some("Idempotency-Key"));
 }
 
 /// Fault test 10: a client that has no patience.

@@ -43,7 +43,7 @@ async fn the_size_limit_is_exact() {
     };
     let reply = begin(MOST).await.expect(201);
     client.delete(reply.header("location").unwrap()).send().await.expect(204);
-    begin(MOST + 1).await.problem(413);
+    assert_eq!(begin(MOST + 1).await.problem(413).as_deref(), Some("Upload-Length"));
     let most = MOST.to_string();
     let reply = client.request(hyper::Method::OPTIONS, "/v1/uploads").send().await.expect(204);
     assert_eq!(reply.header("tus-max-size"), Some(most.as_str()));
@@ -110,6 +110,19 @@ async fn fields_of_a_form_come_in_any_order() {
     let form = [options, Field { name: "video", ..file("b.mp4", &video) }];
     let job = client.post("/v1/jobs").form(&form).send().await.expect(201).json();
     assert_eq!((&job["label"], &job["file_name"]), (&json!("b"), &json!("b.mp4")));
+    // Who says what the file is called means it, whatever its part says.
+    let named = text("file_name", "c.mp4");
+    let in_options = text("options", "{\"file_name\":\"c.mp4\"}");
+    let beside_options = [text("options", "{}"), text("file_name", "c.mp4"), file("b.mp4", &video)];
+    for form in [&[file("b.mp4", &video), named][..], &[in_options, file("b.mp4", &video)]]
+        .into_iter()
+        .chain([&beside_options[..]])
+    {
+        let job = client.post("/v1/jobs").form(form).send().await.expect(201).json();
+        assert_eq!(job["file_name"], "c.mp4");
+    }
+    let query = client.post("/v1/jobs?file_name=c.mp4").form(&[file("b.mp4", &video)]);
+    assert_eq!(query.send().await.expect(201).json()["file_name"], "c.mp4");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,6 +143,14 @@ async fn forms_that_make_no_sense_say_why() {
     assert_eq!(refused(&[a(), text("label", "a"), text("label", "b")], 422).await, "label");
     let both = [text("options", "{}"), a(), text("label", "a")];
     assert_eq!(refused(&both, 422).await, "label");
+    let twice = [text("options", "{}"), a(), text("options", "{\"quality\":9}")];
+    assert_eq!(refused(&twice, 422).await, "options");
+    let named = text("options", "{\"file_name\":\"a.mp4\"}");
+    assert_eq!(refused(&[named, text("file_name", "b.mp4"), a()], 422).await, "file_name");
+    let twice = [text("file_name", "a.mp4"), text("file_name", "b.mp4"), a()];
+    assert_eq!(refused(&twice, 422).await, "file_name");
+    let tags = [a(), text("tags", "x"), text("tag.title", "y")];
+    assert_eq!(refused(&tags, 422).await, "tags");
     let with_upload = [a(), text("upload", "0199a0f0-0000-7000-8000-000000000000")];
     assert_eq!(refused(&with_upload, 422).await, "upload");
     let long = "x".repeat(300 << 10);

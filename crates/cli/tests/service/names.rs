@@ -68,7 +68,7 @@ async fn names_come_back_harmless() {
     let as_form = |name: &str| client.post("/v1/jobs").form(&[file(name, &video)]);
     let long = "x".repeat(300);
     let long_umlauts = "%C3%A4".repeat(150);
-    let cases: [(Request, &str); 12] = [
+    let cases: [(Request, &str); 14] = [
         (as_form("talk.mp4"), "talk.mp3"),
         (as_form("../../etc/passwd"), "passwd.mp3"),
         (as_form("C:\\Videos\\a b.mov"), "a b.mp3"),
@@ -81,6 +81,8 @@ async fn names_come_back_harmless() {
         (as_header("attachment; filename=\"x/../y.mp4\""), "y.mp3"),
         (as_header("attachment; filename*=UTF-8''%0d%0a%F0%9F%8E%AC.mp4"), "\u{1f3ac}.mp3"),
         (as_header("attachment"), "upload.mp3"),
+        (as_header("attachment; filename=\"Part 1; intro.mp4\""), "Part 1; intro.mp3"),
+        (as_header(r#"attachment; filename="say \"hi\".mp4""#), "say \"hi\".mp3"),
     ];
     for (request, due) in cases {
         assert_eq!(saved_as(&client, request).await.0, due);

@@ -62,12 +62,15 @@ async fn ranges_are_parts_of_the_whole() {
         assert_eq!(part.header("content-range"), Some(due.as_str()));
         assert_eq!(part.header("etag"), finished.whole.header("etag"));
     }
-    for range in [format!("bytes={total}-"), "bytes=-0".to_owned()] {
+    let huge = "bytes=99999999999999999999-".to_owned();
+    for range in [format!("bytes={total}-"), "bytes=-0".to_owned(), huge] {
         let refused = finished.get(&[("range", &range)]).await;
         refused.problem(416);
         assert_eq!(refused.header("content-range"), Some(format!("bytes */{total}").as_str()));
     }
-    for ignored in ["bytes=0-1,5-6", "lines=0-1", "bytes=5-4", "bytes=x"] {
+    for ignored in
+        ["bytes=0-1,5-6", "lines=0-1", "bytes=5-4", "bytes=x", "bytes=+0-1", "bytes=0-+5"]
+    {
         assert_same(&finished.get(&[("range", ignored)]).await.expect(200).body, whole);
     }
 }
@@ -81,7 +84,9 @@ async fn conditions_hold_or_do_not() {
     let range = ("range", "bytes=0-9");
     let weak = format!("W/{tag}");
     let several = format!("\"x\", {tag}");
-    let cases: [(&[(&str, &str)], u16); 18] = [
+    let bare = tag.trim_matches('"');
+    let later = "Sun, 06 Nov 2094 08:49:37 GMT";
+    let cases: [(&[(&str, &str)], u16); 24] = [
         (&[("if-none-match", tag)], not_modified),
         (&[("if-none-match", &weak)], not_modified),
         (&[("if-none-match", &several)], not_modified),
@@ -99,6 +104,12 @@ async fn conditions_hold_or_do_not() {
         (&[range, ("if-range", "\"x\"")], whole),
         (&[range, ("if-range", date)], part),
         (&[range, ("if-range", long_ago)], whole),
+        (&[range, ("if-range", later)], whole),
+        (&[range, ("if-range", &weak)], whole),
+        (&[range, ("if-range", bare)], whole),
+        (&[range, ("if-range", "")], whole),
+        (&[range, ("if-range", "*")], whole),
+        (&[range, ("if-range", tag), ("if-range", "\"x\"")], whole),
         (&[range, ("if-none-match", tag)], not_modified),
     ];
     for (headers, due) in cases {
@@ -110,6 +121,8 @@ async fn conditions_hold_or_do_not() {
             304 => {
                 assert!(reply.body.is_empty());
                 assert_eq!(reply.header("etag"), Some(tag));
+                assert_eq!(reply.header("content-length"), None, "the file is not empty");
+                assert_eq!(reply.header("transfer-encoding"), None);
             }
             _ => assert!(reply.problem(412).is_none()),
         }
@@ -129,6 +142,9 @@ async fn a_head_is_an_answer_without_its_body() {
     let part = finished.client.head(&finished.path).header("range", "bytes=0-9").send().await;
     let whole = finished.whole.number("content-length");
     assert_eq!(part.expect(200).number("content-length"), whole);
+    let (tag, _) = finished.validators();
+    let known = finished.client.head(&finished.path).header("if-none-match", tag).send().await;
+    assert_eq!(known.expect(304).header("content-length"), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

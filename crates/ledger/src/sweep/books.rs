@@ -140,6 +140,16 @@ impl Ledger {
         self.db.run("look up objects", look).await
     }
 
+    /// Whether a job, whatever became of it, has this input.
+    pub(super) async fn is_input(&self, job: JobId, key: &ObjectKey) -> Result<bool> {
+        let look = || async move {
+            let text = "SELECT id FROM jobs WHERE id = ? AND input_key = ?";
+            let query = self.db.query(text).bind(job.to_string()).bind(key.to_string());
+            Ok(query.fetch_optional(&self.db.read).await?.is_some())
+        };
+        self.db.run("look up an input", look).await
+    }
+
     /// Whether an upload goes on into this object.
     pub(super) async fn is_awaited(&self, key: &ObjectKey) -> Result<bool> {
         let look = || async move {

@@ -58,6 +58,7 @@ on_every_database! {
         an_event_that_is_refused_stops_no_other;
     sweeping: what_is_old_goes_with_its_objects orphans_go_and_named_objects_stay
         outputs_of_unfinished_jobs_stay what_is_named_meanwhile_stays
+        what_comes_late_to_an_address_goes_and_inputs_stay
         what_cannot_go_stops_nothing_else sweeping_ends_when_it_is_told;
     users: users_come_and_change;
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tonemill_job::message::What;
 use tonemill_job::{JobId, Lane, ObjectKey};
 use tonemill_ledger::sweep::{self, Retention, Sweeper, Swept};
-use tonemill_ledger::{JobState, Owner, Quotas};
+use tonemill_ledger::uploads::{NewUpload, UploadBegun, UploadKind};
+use tonemill_ledger::{Acceptance, JobState, NewJob, Owner, Quotas};
 
 use crate::bed::{Bed, finished, new_job, slow_store};
 
@@ -34,7 +36,7 @@ async fn sweep_until(bed: &Bed, retention: Retention, is_done: impl Fn(Swept) ->
 pub async fn what_is_old_goes_with_its_objects(bed: Bed) {
     let user = bed.user("u").await;
     let done = bed.accept(&user, Lane::Normal).await;
-    bed.record(done, 1, tonemill_job::message::What::Started).await;
+    bed.record(done, 1, What::Started).await;
     bed.record(done, 1, finished(done, 1)).await;
     let output = bed.job(done).await.output.unwrap().key;
     bed.put(&output).await;
@@ -128,6 +130,53 @@ pub async fn what_is_named_meanwhile_stays(bed: Bed) {
         sweeper.sweep(&bed.ledger, &*bed.store).await;
     }
     assert!(bed.store.head(&job.input).await.is_ok());
+}
+
+/// What came to an address can be overwritten there by what comes late, when nobody needs it any more.
+pub async fn what_comes_late_to_an_address_goes_and_inputs_stay(bed: Bed) {
+    let user = bed.user("u").await;
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        let job = NewJob { is_upload: true, ..new_job(&user) };
+        let upload = NewUpload {
+            id: job.id,
+            user: user.id,
+            kind: UploadKind::Direct,
+            key: job.input.clone(),
+            parts: None,
+            file_name: job.file_name.clone(),
+            metadata: String::new(),
+            total_bytes: job.input_bytes,
+            lifetime_ms: 1_000_000,
+        };
+        assert_eq!(bed.ledger.begin_upload(&upload).await.unwrap(), UploadBegun::Begun);
+        assert_eq!(bed.ledger.accept(&job, None).await.unwrap(), Acceptance::Accepted);
+        assert_eq!(bed.ledger.accept(&job, None).await.unwrap(), Acceptance::NoUpload);
+        assert!(bed.ledger.upload(user.id, job.id).await.unwrap().is_none());
+        bed.ledger.give_up_direct(job.id).await.unwrap();
+        jobs.push(job);
+    }
+    let [waiting, done, deleted] = &jobs[..] else { panic!("three jobs") };
+    bed.record(done.id, 1, What::Started).await;
+    bed.record(done.id, 1, finished(done.id, 1)).await;
+    bed.ledger.cancel(Owner::Anyone, deleted.id).await.unwrap();
+    bed.ledger.delete_job(Owner::Anyone, deleted.id).await.unwrap();
+    let mut sweeper = Sweeper::new(Retention::default());
+    sweeper.sweep(&bed.ledger, &*bed.store).await;
+    for job in &jobs {
+        bed.put(&job.input).await;
+    }
+    let usage = async || bed.ledger.usage(user.id).await.unwrap().unwrap().0.stored_bytes;
+    assert_eq!(usage().await, 1400, "an input and an output");
+    assert_eq!(sweeper.sweep(&bed.ledger, &*bed.store).await, Swept::default());
+
+    bed.sql("UPDATE uploads SET expires_ms = expires_ms - 15 * 60 * 1000").await;
+    assert_eq!(sweeper.sweep(&bed.ledger, &*bed.store).await.uploads, 3);
+    assert!(bed.store.head(&waiting.input).await.is_ok());
+    for job in [done, deleted] {
+        assert!(bed.store.head(&job.input).await.is_err(), "{}", job.input);
+    }
+    assert_eq!(usage().await, 1400);
 }
 
 /// One object cannot be deleted: its job's row stays to name it, and all others go.
