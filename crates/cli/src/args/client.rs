@@ -166,7 +166,7 @@ impl TypedValueParser for JobIdParser {
                     format!("'{word}' is neither a job's id (such as {LIKE}) nor one of {others}")
                 }
             };
-            clap::Error::raw(ErrorKind::ValueValidation, why).with_cmd(command)
+            command.clone().error(ErrorKind::ValueValidation, why)
         })
     }
 }
