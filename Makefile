@@ -27,7 +27,7 @@ setup: ## Install what is missing to build, test and demonstrate
 	@scripts/setup.sh
 
 .PHONY: demo
-demo: setup ## Make a small video, convert it, show what came out
+demo: setup ## Start the service, upload a small video, download and check the MP3
 	@scripts/demo.sh
 
 .PHONY: test

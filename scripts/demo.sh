@@ -23,7 +23,7 @@ ffmpeg -nostdin -hide_banner -loglevel error -y \
     -metadata title="Hello from Tonemill" -metadata artist="eSpeak NG" \
     "$video"
 
-echo "demo: building"
+echo "demo: building (about 400 crates: 10 to 20 minutes on 2 cores the first time)"
 # As for the tests, so that both take one build; `cargo install` makes a faster program.
 cargo build --workspace --bins --locked
 
@@ -80,3 +80,4 @@ fi
 mp3val "$mp3" | grep -i error && exit 1
 echo
 echo "demo: the MP3 is as long as the video, to the sample"
+echo "demo: try it yourself: $tonemill serve"

@@ -63,7 +63,9 @@ impl WebhookView {
     }
 }
 
-/// Add a webhook. Its secret is told this once.
+/// Add a webhook.
+///
+/// Deliveries are written down, but not sent in this version yet. The secret is told this once.
 #[utoipa::path(
     post, path = "/v1/webhooks", tag = "Account",
     request_body = NewWebhook,

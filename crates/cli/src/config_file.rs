@@ -12,6 +12,8 @@ use toml::Value;
 /// The flag and the variable that name the file.
 const FLAG: &str = "--config";
 const VARIABLE: &str = "TONEMILL_CONFIG";
+/// Names that are more alike than this may have been meant; clap thinks so, too.
+const ALIKE: f64 = 0.7;
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -19,7 +21,14 @@ pub struct ConfigFile {
     /// Where it is.
     pub path: PathBuf,
     /// By the names of the flags, without dashes in front.
-    values: BTreeMap<String, String>,
+    values: BTreeMap<String, Setting>,
+}
+
+#[derive(Debug)]
+struct Setting {
+    /// Its name as it was written.
+    written: String,
+    value: String,
 }
 
 impl ConfigFile {
@@ -36,10 +45,13 @@ impl ConfigFile {
             .parse()
             .map_err(|error| format!("{shown} is no TOML: {}", what_is_wrong(&text, &error)))?;
         let values = table.into_iter().map(|(name, value)| {
-            let text = text_of(value).ok_or_else(|| {
+            if value.is_table() {
+                return Err(format!("{shown}: sections such as [{name}] are not used"));
+            }
+            let value = text_of(value).ok_or_else(|| {
                 format!("{shown}: {name} is no text, number, yes or no, or list of those")
             })?;
-            Ok((name.replace('_', "-"), text))
+            Ok((name.replace('_', "-"), Setting { written: name, value }))
         });
         Ok(Some(Self { values: values.collect::<Result<_, String>>()?, path }))
     }
@@ -48,8 +60,13 @@ impl ConfigFile {
     pub fn apply(&self, command: Command) -> Result<Command, String> {
         let mut known = Vec::new();
         names(&command, &mut known);
-        if let Some(unknown) = self.values.keys().find(|name| !known.contains(name)) {
-            return Err(format!("{}: there is no setting {unknown}", self.path.display()));
+        if let Some((name, unknown)) = self.values.iter().find(|(name, _)| !known.contains(name)) {
+            let near = known.iter().map(|known| (strsim::jaro(name, known), known));
+            let near = near.filter(|(likeness, _)| *likeness > ALIKE);
+            let near = near.max_by(|(a, _), (b, _)| a.total_cmp(b));
+            let near = near.map(|(_, known)| format!(": is it {}?", known.replace('-', "_")));
+            let (shown, near) = (self.path.display(), near.unwrap_or_default());
+            return Err(format!("{shown}: there is no setting {}{near}", unknown.written));
         }
         Ok(self.with_defaults(command))
     }
@@ -68,7 +85,7 @@ impl ConfigFile {
     }
 
     fn value_of(&self, arg: &Arg) -> Option<&String> {
-        is_setting(arg).then(|| self.values.get(arg.get_long()?))?
+        is_setting(arg).then(|| self.values.get(arg.get_long()?)).flatten().map(|set| &set.value)
     }
 }
 
@@ -121,6 +138,8 @@ fn text_of(value: Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
@@ -133,6 +152,23 @@ mod tests {
         assert_eq!(named(&["tonemill", "convert", "--", "--config", "a.mp4"]), None);
         assert_eq!(named(&["tonemill", "convert", "--", "--config=a.mp4"]), None);
         assert_eq!(named(&["tonemill", "serve", "--config"]), None);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_as_it_was_written() {
+        let said = |text: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("t.toml");
+            std::fs::write(&path, text).unwrap();
+            let file = ConfigFile::find(&["--config".into(), path.into()])?.unwrap();
+            file.apply(crate::args::Cli::command()).map(drop)
+        };
+        let told = |text| said(text).unwrap_err();
+        assert_eq!(said("quota_jobs = 3\nkeep-days = 1"), Ok(()));
+        let near = "t.toml: there is no setting quota_jbs: is it quota_jobs?";
+        assert!(told("quota_jbs = 3").ends_with(near), "{}", told("quota_jbs = 3"));
+        assert!(told("xyzzy_42 = 3").ends_with("there is no setting xyzzy_42"));
+        assert!(told("[http]\nlisten = 'x'").ends_with("sections such as [http] are not used"));
     }
 
     #[test]

@@ -17,8 +17,9 @@ use tonemill_worker::{Ended, Worker};
 use crate::args::serve::{ApiCommandArgs, ServeArgs};
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::json::print_line;
 use crate::runtime::{run_until_told, told_by_signals};
-use crate::text::seconds;
+use crate::text::{seconds, shown};
 
 use parts::{DataFolder, Parts};
 use running::Service;
@@ -34,7 +35,10 @@ pub fn serve(args: &ServeArgs) -> Outcome {
         let worker = Worker::new(queue, Arc::clone(&parts.store), config, shutdown.clone())
             .map_err(|error| Failure::cannot("start threads", error))?;
         let max_input = args.size.limits.max_input;
-        let service = Service::start(&args.api, max_input, parts, &shutdown).await?;
+        let service = Service::start(&args.api, max_input, parts, &shutdown).await;
+        let service = service.map_err(advised)?;
+        let folder = std::path::absolute(&args.data).unwrap_or_else(|_| args.data.clone());
+        print_line(&format!("tonemill: data in {}; Ctrl-C ends it", shown(&folder)));
         let ended = worker.run().await;
         // Also where it was not told to end: a hang ends the whole process.
         shutdown.drain();
@@ -49,9 +53,17 @@ pub fn api(args: &ApiCommandArgs) -> Outcome {
     run_until_told(&args.api.log, async {
         let parts = Parts::elsewhere(&args.api).await?;
         let shutdown = told_by_signals()?;
-        let service = Service::start(&args.api, args.limits.max_input, parts, &shutdown).await?;
+        let service = Service::start(&args.api, args.limits.max_input, parts, &shutdown).await;
+        let service = service.map_err(advised)?;
         shutdown.draining().await;
         service.end().await?;
         Ok(Ended::Done)
     })
+}
+
+/// Says what to do where another has the port.
+fn advised(failed: Failure) -> Failure {
+    let is_taken = failed.message.starts_with("cannot listen") && failed.message.contains("in use");
+    let advice = if is_taken { "choose another with --listen".to_owned() } else { failed.advice };
+    Failure { advice, ..failed }
 }

@@ -27,16 +27,16 @@ impl Api {
 
 /// The answer to who has too much already.
 pub(crate) fn over_quota(over: OverQuota) -> Problem {
-    let minute = Duration::from_mins(1);
     metrics::counter!("tonemill_quota_refusals_total").increment(1);
     match over {
         OverQuota::UnfinishedJobs { limit } => {
             let why = format!("you may have {limit} unfinished jobs: wait for some to finish");
-            Problem::over_quota(why).retry_after(minute)
+            Problem::over_quota(why).retry_after(Duration::from_mins(1))
         }
         OverQuota::StoredBytes { limit } => {
             let why = format!("you may have {limit} bytes stored: delete jobs that are done");
-            Problem::over_quota(why).retry_after(minute)
+            // To wait does not help.
+            Problem::over_quota(why)
         }
         OverQuota::DailyAudio { limit_ms, day_ends_in_ms } => {
             let minutes = limit_ms / 60_000;

@@ -1,14 +1,17 @@
 //! What users of a service that runs may say to it: log in, upload, look, watch, download.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command, Subcommand, ValueEnum};
 use tonemill_job::JobId;
 use tonemill_ledger::job::MAX_LABEL_BYTES;
 
 use super::convert::{ConversionArgs, FileArgs};
 use super::submit::LaneArg;
-use crate::text::parse_time;
+use crate::text::{parse_time, plain};
 
 /// Where the service is, and how patient to be with it.
 #[derive(Debug, Args)]
@@ -63,6 +66,12 @@ pub struct LogoutArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("inputs", |arg| arg.help("Files to upload")))]
+#[command(mut_arg("output", |arg| arg.help("Wait for the MP3 of a single input, and download it here")))]
+#[command(mut_arg("dir", |arg| {
+    arg.help("Wait for the MP3s, and download them to this folder, made if it is not there")
+}))]
+#[command(mut_arg("force", |arg| arg.help("Wait for the MP3s, and replace outputs that exist")))]
 #[command(after_help = "The same command after an interruption goes on where it stopped. Exit \
     codes: 0 all done; 1 some input was bad; 2 wrong usage, or an output exists already; 3 the \
     service or the network failed; 130 interrupted: jobs that were accepted go on.")]
@@ -72,7 +81,7 @@ pub struct UploadArgs {
     /// Watch the jobs until they are over
     #[arg(long)]
     pub watch: bool,
-    /// Wait for the MP3s and download them, as with -o, -d or --force
+    /// Wait for the MP3s and download them, without -o or -d beside each input
     #[arg(long)]
     pub wait: bool,
     /// What to call the jobs, to find them again
@@ -107,16 +116,23 @@ pub struct JobsArgs {
     #[command(subcommand)]
     pub wish: Option<JobsWish>,
     /// Jobs to show in detail [default: list the newest]
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", conflicts_with_all = ["state", "label", "limit"],
+          value_parser = JobIdParser)]
     pub ids: Vec<JobId>,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
     /// List jobs in these states only
-    #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "ids")]
+    #[arg(long, value_enum, value_delimiter = ',')]
     pub state: Vec<StateArg>,
     /// List jobs with this label only
-    #[arg(long, value_name = "TEXT", conflicts_with = "ids")]
+    #[arg(long, value_name = "TEXT")]
     pub label: Option<String>,
     /// List so many
-    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "ids",
+    #[arg(long, value_name = "N", default_value_t = 20,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
     /// Print a line of JSON per job
@@ -126,9 +142,44 @@ pub struct JobsArgs {
     pub server: ServerArgs,
 }
 
+/// Reads the id of a job; where commands may stand as well, it says which.
+#[derive(Debug, Clone)]
+struct JobIdParser;
+
+impl TypedValueParser for JobIdParser {
+    type Value = JobId;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<JobId, clap::Error> {
+        let id = value.to_str().and_then(|text| text.parse().ok());
+        id.ok_or_else(|| {
+            let word = plain(&value.to_string_lossy());
+            let others = command.get_subcommands().filter(|other| !other.is_hide_set());
+            let others = others.map(Command::get_name).filter(|name| *name != "help");
+            let why = match others.collect::<Vec<_>>().join(", ").as_str() {
+                "" => format!("'{word}' is no job's id (such as {LIKE})"),
+                others => {
+                    format!("'{word}' is neither a job's id (such as {LIKE}) nor one of {others}")
+                }
+            };
+            command.clone().error(ErrorKind::ValueValidation, why)
+        })
+    }
+}
+
+/// How the id of a job begins.
+const LIKE: &str = "01a201f0-8e11-7…";
+
 /// What can be wished of jobs.
 #[derive(Debug, Subcommand)]
 pub enum JobsWish {
+    /// List the newest, as without a command
+    #[command(hide = true)]
+    List(ListArgs),
     /// End jobs that are not over
     Cancel(WishArgs),
     /// Try failed or cancelled jobs again
@@ -140,7 +191,7 @@ pub enum JobsWish {
 #[derive(Debug, Args)]
 pub struct WishArgs {
     /// The jobs
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ID", value_parser = JobIdParser)]
     pub ids: Vec<JobId>,
     /// Print warnings and errors only
     #[arg(short, long)]
@@ -178,7 +229,7 @@ impl StateArg {
     usage; 3 the service failed; 130 interrupted: the jobs go on.")]
 pub struct WatchArgs {
     /// The jobs
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ID", value_parser = JobIdParser)]
     pub ids: Vec<JobId>,
     /// Print a line of JSON whenever the state of a job changes
     #[arg(long)]
@@ -199,7 +250,7 @@ pub struct WatchArgs {
 )]
 pub struct DownloadArgs {
     /// The jobs
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ID", value_parser = JobIdParser)]
     pub ids: Vec<JobId>,
     /// The output of a single job; "-" for standard output [default: named after the upload]
     #[arg(short, long, value_name = "OUT", conflicts_with = "dir")]

@@ -47,7 +47,7 @@ pub struct ConversionArgs {
 
 #[derive(Debug, Args)]
 pub struct FileArgs {
-    /// Files to convert; "-" for standard input, which cannot be submitted
+    /// Files to convert; "-" for standard input
     #[arg(required = true, value_name = "IN")]
     pub inputs: Vec<PathBuf>,
 

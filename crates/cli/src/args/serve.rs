@@ -75,7 +75,8 @@ pub struct ApiArgs {
 #[command(next_help_heading = "HTTP")]
 pub struct HttpArgs {
     /// Where to listen
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", env = "TONEMILL_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address,
+          default_value = "127.0.0.1:8080", env = "TONEMILL_LISTEN")]
     pub listen: SocketAddr,
     /// PEM file of the certificate and those above it, for HTTPS; read again when it changes
     #[arg(long, value_name = "FILE", env = "TONEMILL_TLS_CERT", requires = "tls_key")]
@@ -144,6 +145,11 @@ pub struct LedgerArgs {
     /// Password of the first administrator [default: one is made and printed]
     #[arg(long, value_name = "PASSWORD", env = "TONEMILL_ADMIN_PASSWORD", hide_env_values = true)]
     pub admin_password: Option<String>,
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = |_| "must be an IP address and a port, such as 127.0.0.1:8080".to_owned();
+    text.parse().map_err(wrong)
 }
 
 fn parse_days(text: &str) -> Result<f64, String> {

@@ -7,6 +7,10 @@ use super::backends::BackendArgs;
 use super::convert::{ConversionArgs, FileArgs};
 
 #[derive(Debug, Args)]
+#[command(mut_arg("inputs", |arg| arg.help("Files to convert")))]
+#[command(mut_arg("output", |arg| {
+    arg.help("The output of a single input [default: the input's name with .mp3]")
+}))]
 #[command(after_help = "Exit codes: 0 all converted; 1 some input was bad; 2 wrong usage, or an \
     output exists already; 3 queue, store or workers failed; 130 interrupted: what was not done is \
     cancelled.")]

@@ -162,7 +162,7 @@ impl Api {
                     }
                     return Ok(response);
                 }
-                Ok(response) if is_passing(response.status()) => self.link.troubled(response).await,
+                Ok(response) if is_passing(&response) => self.link.troubled(response).await,
                 Ok(response) => return Ok(response),
             };
             if ask.is_once {

@@ -100,7 +100,7 @@ impl<'a> Fetch<'a> {
                 self.restart()?;
                 return Err(passing("the service has another file than before").into());
             }
-            status if is_passing(status) => {
+            _ if is_passing(&response) => {
                 return Err(self.api.link.troubled(response).await.into());
             }
             // An address at the store that has expired: the next is good again.
@@ -160,5 +160,5 @@ fn unwritable(error: &std::io::Error) -> Failure {
 
 fn passing(message: &str) -> Trouble {
     let failed = Failure::fault(message, "try again later");
-    Trouble { failed, after: None, is_away: false }
+    Trouble { failed, after: None, is_away: false, is_busy: false }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tonemill_codec::CancelToken;
 use tonemill_job::JobId;
 
-use crate::args::client::{JobsArgs, JobsWish, WishArgs};
+use crate::args::client::{JobsArgs, JobsWish, ListArgs, WishArgs};
 use crate::client::api::{Api, Ask};
 use crate::client::bars::Bars;
 use crate::client::drive;
@@ -33,17 +33,27 @@ struct Page {
     next_cursor: Option<String>,
 }
 
+#[derive(Clone, Copy)]
+enum Change {
+    Cancel,
+    Retry,
+    Delete,
+}
+
 /// Lists, shows or changes jobs.
 pub fn run(args: &JobsArgs, cancel: &CancelToken) -> Outcome {
     let farewell = || "nothing more was done".to_owned();
     match &args.wish {
-        Some(wish) => drive(cancel, change(wish), farewell),
-        None if args.ids.is_empty() => drive(cancel, list(args), farewell),
+        Some(JobsWish::List(args)) => drive(cancel, list(args), farewell),
+        Some(JobsWish::Cancel(args)) => drive(cancel, change(args, Change::Cancel), farewell),
+        Some(JobsWish::Retry(args)) => drive(cancel, change(args, Change::Retry), farewell),
+        Some(JobsWish::Delete(args)) => drive(cancel, change(args, Change::Delete), farewell),
+        None if args.ids.is_empty() => drive(cancel, list(&args.list), farewell),
         None => drive(cancel, show(args), farewell),
     }
 }
 
-async fn list(args: &JobsArgs) -> Result<Outcome, Failure> {
+async fn list(args: &ListArgs) -> Result<Outcome, Failure> {
     let api = Api::open(&args.server, &Bars::new(false))?;
     let mut found = Vec::new();
     let mut cursor = None;
@@ -67,7 +77,7 @@ async fn list(args: &JobsArgs) -> Result<Outcome, Failure> {
     Ok(print_lines(table(&jobs)))
 }
 
-fn list_path(args: &JobsArgs, cursor: Option<&str>, limit: usize) -> String {
+fn list_path(args: &ListArgs, cursor: Option<&str>, limit: usize) -> String {
     let states: Vec<&str> = args.state.iter().map(|state| state.name()).collect();
     // Only what comes after the question mark is taken of it.
     let Ok(mut url) = Url::parse("http://localhost/v1/jobs") else { return "/v1/jobs".to_owned() };
@@ -138,17 +148,18 @@ fn age(since: Option<Timestamp>) -> String {
 }
 
 async fn show(args: &JobsArgs) -> Result<Outcome, Failure> {
-    let api = Api::open(&args.server, &Bars::new(false))?;
+    let JobsArgs { ids, list: ListArgs { json, server, .. }, .. } = args;
+    let api = Api::open(server, &Bars::new(false))?;
     let mut worst = Outcome::Done;
-    for (index, id) in args.ids.iter().enumerate() {
+    for (index, id) in ids.iter().enumerate() {
         let shown = match api.job_value(*id).await {
-            Ok(value) if args.json => Ok(vec![value.to_string()]),
+            Ok(value) if *json => Ok(vec![value.to_string()]),
             Ok(value) => api.read_job(value, *id).map(|job| detail(&job)),
             Err(failed) => Err(failed),
         };
         match shown {
             Ok(lines) => {
-                let gap = (index > 0 && !args.json).then(String::new);
+                let gap = (index > 0 && !json).then(String::new);
                 worst = worst.max(print_lines(gap.into_iter().chain(lines)));
             }
             Err(failed) => worst = worst.max(failed.tell_of(id)),
@@ -184,16 +195,15 @@ fn detail(job: &Job) -> Vec<String> {
     lines.iter().map(|(name, text)| format!("{name:9} {text}")).collect()
 }
 
-async fn change(wish: &JobsWish) -> Result<Outcome, Failure> {
-    let (JobsWish::Cancel(args) | JobsWish::Retry(args) | JobsWish::Delete(args)) = wish;
+async fn change(args: &WishArgs, change: Change) -> Result<Outcome, Failure> {
     let WishArgs { ids, quiet, server } = args;
     let api = Api::open(server, &Bars::new(false))?;
     let mut worst = Outcome::Done;
     for id in ids {
-        let done = match wish {
-            JobsWish::Cancel(_) => cancel(&api, *id).await,
-            JobsWish::Retry(_) => retry(&api, *id).await,
-            JobsWish::Delete(_) => delete(&api, *id).await,
+        let done = match change {
+            Change::Cancel => cancel(&api, *id).await,
+            Change::Retry => retry(&api, *id).await,
+            Change::Delete => delete(&api, *id).await,
         };
         worst = worst.max(match done {
             Ok(_) if *quiet => Outcome::Done,

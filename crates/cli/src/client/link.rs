@@ -24,6 +24,8 @@ pub const ANSWER: Duration = Duration::from_mins(1);
 const PATIENCE: Duration = Duration::from_mins(5);
 /// Longest JSON that is read: more than a page of 50 jobs with the longest tags.
 const MAX_JSON_BYTES: usize = 16 << 20;
+/// What kind a refusal is that says why (RFC 9457).
+pub const PROBLEM: &str = "application/problem+json";
 
 /// A service, and how things are with it.
 pub struct Link {
@@ -34,8 +36,10 @@ pub struct Link {
     retry_for: Option<Duration>,
     /// Whether it has ever answered.
     was_there: AtomicBool,
-    /// Whether its absence was told.
+    /// Whether it was told that something is wrong.
     is_told: AtomicBool,
+    /// Whether that was more than that it is busy.
+    is_outage: AtomicBool,
 }
 
 impl Link {
@@ -66,6 +70,7 @@ impl Link {
             retry_for: retry_for.map(seconds),
             was_there: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
+            is_outage: AtomicBool::new(false),
         })
     }
 
@@ -76,8 +81,10 @@ impl Link {
     }
 
     /// Says that something is wrong, once until it is right again.
-    pub fn tell_trouble(&self, what: &str) {
+    pub fn tell_trouble(&self, trouble: &Trouble) {
         if !self.is_told.swap(true, Ordering::Relaxed) {
+            self.is_outage.store(!trouble.is_busy, Ordering::Relaxed);
+            let what = &trouble.failed.message;
             self.bars.suspend(|| eprintln!("tonemill: {what}: trying again"));
         }
     }
@@ -87,7 +94,10 @@ impl Link {
         match request.send().await {
             Ok(response) => {
                 self.was_there.store(true, Ordering::Relaxed);
-                if !is_passing(response.status()) && self.is_told.swap(false, Ordering::Relaxed) {
+                if !is_passing(&response)
+                    && self.is_told.swap(false, Ordering::Relaxed)
+                    && self.is_outage.load(Ordering::Relaxed)
+                {
                     self.bars.suspend(|| eprintln!("tonemill: the service answers again"));
                 }
                 Ok(response)
@@ -159,28 +169,46 @@ impl Link {
         let origin = error.url().map(|url| url.origin().ascii_serialization());
         let origin = origin.filter(|origin| !self.base.starts_with(origin));
         let base = plain(&origin.unwrap_or_else(|| self.base.clone()));
-        let is_https = base.starts_with("https:");
-        let advice = if cause.contains("certificate") {
-            "if its authority is your own, name it with --ca-file"
-        } else if is_https
-            && (cause.contains("corrupt message") || cause.contains("InvalidContentType"))
-        {
-            "if it speaks HTTP alone, say http://"
-        } else {
-            "check the address and the network"
-        };
+        let (cause, advice) = advised(&cause, base.starts_with("https:"));
         let what = if error.is_connect() { "cannot be reached" } else { "broke off" };
         trouble(Failure::fault(format!("{base} {what}: {cause}"), advice))
     }
 }
 
 fn trouble(failed: Failure) -> Trouble {
-    Trouble { failed, after: None, is_away: true }
+    Trouble { failed, after: None, is_away: true, is_busy: false }
+}
+
+/// Why there is no connection, and what to do.
+fn advised(cause: &str, is_https: bool) -> (&str, &'static str) {
+    let says = |text| cause.contains(text);
+    if says("CaUsedAsEndEntity") {
+        let advice = "make one with basicConstraints=critical,CA:FALSE";
+        return ("its certificate is an authority's (CA:TRUE)", advice);
+    }
+    let advice = if says("certificate") {
+        "if its authority is your own, name it with --ca-file"
+    } else if is_https && (says("corrupt message") || says("InvalidContentType")) {
+        "if it speaks HTTP alone, say http://"
+    } else if !is_https && says("invalid HTTP version parsed") {
+        "if it speaks HTTPS, say https://"
+    } else {
+        "check the address and the network"
+    };
+    (cause, advice)
 }
 
 /// Whether the next answer may be another.
-pub fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 423 | 425 | 429 | 500 | 502 | 503 | 504)
+pub fn is_passing(response: &Response) -> bool {
+    let status = response.status().as_u16();
+    matches!(status, 408 | 423 | 425 | 429 | 500 | 502 | 503 | 504) && !is_full(response)
+}
+
+/// Whether it refuses what waiting does not help with: a quota of what is stored, say.
+pub fn is_full(response: &Response) -> bool {
+    response.status() == StatusCode::TOO_MANY_REQUESTS
+        && is_kind(response, PROBLEM)
+        && !response.headers().contains_key(header::RETRY_AFTER)
 }
 
 /// When the service wants to be asked again.
@@ -261,6 +289,18 @@ pub fn is_local(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_says_what_to_do() {
+        let (cause, advice) = advised("invalid peer certificate: CaUsedAsEndEntity", true);
+        assert_eq!(cause, "its certificate is an authority's (CA:TRUE)");
+        assert_eq!(advice, "make one with basicConstraints=critical,CA:FALSE");
+        let advice = |cause, is_https| advised(cause, is_https).1;
+        assert!(advice("invalid peer certificate: UnknownIssuer", true).contains("--ca-file"));
+        assert!(advice("invalid HTTP version parsed", false).ends_with("say https://"));
+        assert!(advice("received corrupt message", true).ends_with("say http://"));
+        assert!(advice("no route to host", true).starts_with("check"));
+    }
 
     #[test]
     fn addresses_are_completed_and_checked() {

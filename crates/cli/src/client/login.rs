@@ -11,7 +11,7 @@ use crate::client::credentials::{Lock, LogIn, LogIns};
 use crate::client::drive;
 use crate::client::link::{Link, address, is_local};
 use crate::client::password;
-use crate::client::retry::{Stop, Trouble};
+use crate::client::retry::Trouble;
 use crate::client::session::Tokens;
 use crate::exit::{Outcome, on_signals};
 use crate::failure::Failure;
@@ -82,17 +82,17 @@ async fn log_in(args: &LoginArgs, who: Who) -> Result<Outcome, Failure> {
 }
 
 async fn tokens(link: &Link, body: &serde_json::Value) -> Result<Tokens, Failure> {
-    let refusal = |status, trouble: Trouble| match status {
+    let refusal = |status, trouble: &Trouble| match status {
         // Somebody sits here and wants to know.
         StatusCode::TOO_MANY_REQUESTS => {
             let pause = trouble.after.unwrap_or_default().as_secs().max(1);
             let advice = format!("try again in {pause} s");
-            Failure::usage(trouble.failed.message, advice).into()
+            Some(Failure::usage(&trouble.failed.message, advice))
         }
         StatusCode::UNAUTHORIZED => {
-            Failure { advice: "try again".to_owned(), ..trouble.failed }.into()
+            Some(Failure { advice: "try again".to_owned(), ..trouble.failed.clone() })
         }
-        _ => Stop::after(status, trouble),
+        _ => None,
     };
     Tokens::ask(link, "/v1/login", body, refusal).await
 }

@@ -3,7 +3,7 @@
 use reqwest::{Response, StatusCode, header};
 use serde::Deserialize;
 
-use crate::client::link::{Link, is_kind, retry_after};
+use crate::client::link::{Link, PROBLEM, is_full, is_kind, retry_after};
 use crate::client::retry::Trouble;
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -31,7 +31,8 @@ impl Link {
             let message = format!("{} redirects to {to}", plain(&self.base));
             return Failure::usage(message, "name the service by its own address");
         }
-        let is_problem = is_kind(&response, "application/problem+json");
+        let is_problem = is_kind(&response, PROBLEM);
+        let outcome = if is_full(&response) { Outcome::BadInput } else { outcome(status) };
         let problem = if is_problem {
             let body = self.body(response, MAX_BYTES).await.ok();
             body.and_then(|body| serde_json::from_slice::<Problem>(&body).ok())
@@ -39,14 +40,14 @@ impl Link {
             None
         };
         match problem {
-            Some(problem) => problem.words(status),
+            Some(problem) => problem.words(outcome),
             // A proxy, perhaps, in whose words nobody is interested.
             None if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 Failure::fault(format!("{} answers {status}", plain(&self.base)), "try again later")
             }
             // The answer to a HEAD has no body.
             None if is_problem => {
-                Failure::new(outcome(status), format!("{} answers {status}", plain(&self.base)), "")
+                Failure::new(outcome, format!("{} answers {status}", plain(&self.base)), "")
             }
             None => {
                 let message =
@@ -59,19 +60,20 @@ impl Link {
     /// The same for an answer that may be another the next time.
     pub async fn troubled(&self, response: Response) -> Trouble {
         let after = retry_after(&response);
-        Trouble { failed: self.refused(response).await, after, is_away: false }
+        let is_busy = matches!(response.status().as_u16(), 423 | 425 | 429);
+        Trouble { failed: self.refused(response).await, after, is_away: false, is_busy }
     }
 }
 
 impl Problem {
-    fn words(self, status: StatusCode) -> Failure {
+    fn words(self, outcome: Outcome) -> Failure {
         let Self { title, detail, field } = self;
         let text = if detail.is_empty() { title } else { detail };
         let message = match field {
             Some(field) => format!("{} ({})", plain(&text), plain(&field)),
             None => plain(&text),
         };
-        Failure::new(outcome(status), message, "")
+        Failure::new(outcome, message, "")
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::StatusCode;
-
-use crate::client::link::{Link, is_passing};
+use crate::client::link::Link;
 use crate::failure::Failure;
 use crate::text::clock;
 
@@ -22,6 +20,8 @@ pub struct Trouble {
     pub after: Option<Duration>,
     /// Whether nobody answered at all.
     pub is_away: bool,
+    /// Whether the service only asks to wait.
+    pub is_busy: bool,
 }
 
 /// Why something was not done this time.
@@ -31,13 +31,6 @@ pub enum Stop {
     Final(Failure),
     /// It may.
     Passing(Trouble),
-}
-
-impl Stop {
-    /// What an answer that is no success means, unless it means something special.
-    pub fn after(status: StatusCode, trouble: Trouble) -> Self {
-        if is_passing(status) { trouble.into() } else { trouble.failed.into() }
-    }
 }
 
 impl From<Failure> for Stop {
@@ -83,7 +76,7 @@ impl<'a> Retry<'a> {
             return Err(given_up(trouble, lasts));
         }
         if until > WORTH_TELLING {
-            self.link.tell_trouble(&trouble.failed.message);
+            self.link.tell_trouble(&trouble);
         }
         tokio::time::sleep(pause).await;
         self.pause = (self.pause * 2).min(PAUSES[1]);

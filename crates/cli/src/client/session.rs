@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 use crate::client::LOOK;
 use crate::client::config_dir::ConfigDir;
 use crate::client::credentials::{Lock, LogIn, LogIns};
-use crate::client::link::Link;
-use crate::client::retry::{Retry, Stop, Trouble};
+use crate::client::link::{Link, is_passing};
+use crate::client::retry::{Retry, Trouble};
 use crate::failure::Failure;
 
 /// How long an exchange may go on after an interrupt.
@@ -92,12 +92,12 @@ impl Session {
 impl Tokens {
     /// Asks for tokens until there is an answer: of a log-in or of an exchange, which may both come
     /// twice, so an answer that was lost is asked for again. `refusal` says what it means that there
-    /// are none.
+    /// are none, if that is something special.
     pub async fn ask(
         link: &Link,
         path: &str,
         body: &Value,
-        refusal: impl Fn(StatusCode, Trouble) -> Stop,
+        refusal: impl Fn(StatusCode, &Trouble) -> Option<Failure>,
     ) -> Result<Self, Failure> {
         let mut retry = Retry::new(link);
         loop {
@@ -111,8 +111,13 @@ impl Tokens {
                     }
                 }
                 Ok(response) => {
-                    let status = response.status();
-                    refusal(status, link.troubled(response).await)
+                    let (status, may_pass) = (response.status(), is_passing(&response));
+                    let trouble = link.troubled(response).await;
+                    match refusal(status, &trouble) {
+                        Some(failed) => failed.into(),
+                        None if may_pass => trouble.into(),
+                        None => trouble.failed.into(),
+                    }
                 }
             };
             retry.pause(stop).await?;
@@ -123,9 +128,9 @@ impl Tokens {
 /// Exchanges a refresh token.
 async fn exchange(link: &Link, refresh_token: &str) -> Result<Tokens, Failure> {
     let body = serde_json::json!({ "refresh_token": refresh_token });
-    let refusal = |status, trouble: Trouble| match status {
-        StatusCode::UNAUTHORIZED => log_in_again(&trouble.failed.message, link).into(),
-        _ => Stop::after(status, trouble),
+    let refusal = |status, trouble: &Trouble| {
+        let is_over = status == StatusCode::UNAUTHORIZED;
+        is_over.then(|| log_in_again(&trouble.failed.message, link))
     };
     Tokens::ask(link, "/v1/token/refresh", &body, refusal).await
 }

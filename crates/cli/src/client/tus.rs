@@ -157,7 +157,7 @@ impl Tus<'_> {
             401 if self.api.renew(token).await? => Err(passing("the token has expired").into()),
             // Where it goes on is asked next, and whether.
             404 | 409 | 410 => Err(passing("the upload goes on somewhere else").into()),
-            _ if is_passing(status) => Err(self.api.link.troubled(response).await.into()),
+            _ if is_passing(&response) => Err(self.api.link.troubled(response).await.into()),
             _ => Err(self.api.refused(response).await.into()),
         }
     }
@@ -181,5 +181,5 @@ fn number(response: &Response, name: &HeaderName) -> Option<u64> {
 
 fn passing(message: &str) -> Trouble {
     let failed = Failure::fault(message, "try again later");
-    Trouble { failed, after: None, is_away: false }
+    Trouble { failed, after: None, is_away: false, is_busy: false }
 }

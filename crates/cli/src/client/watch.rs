@@ -157,5 +157,5 @@ fn see(
 /// A service that is about to end closes its streams; a job that was deleted has no events more.
 fn ended() -> Stop {
     let failed = Failure::fault("the service ends its events before the job", "try again later");
-    Stop::Passing(Trouble { failed, after: None, is_away: false })
+    Stop::Passing(Trouble { failed, after: None, is_away: false, is_busy: false })
 }

@@ -210,8 +210,10 @@ impl HttpArgs {
         // Nobody may listen, and the service runs all the same.
         print_line(&format!("tonemill: {scheme}://{address}"));
         if let Some(password) = password {
-            let line = format!("tonemill: log in as {ADMIN} with {password} (this is told once)");
-            print_line(&line);
+            print_line(&format!(
+                "tonemill: log in as {ADMIN} with {password} (this is told once; if it is lost, \
+                 `tonemill admin users password {ADMIN}` makes another)"
+            ));
         }
     }
 }

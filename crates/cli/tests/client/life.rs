@@ -52,7 +52,9 @@ fn without_wait_a_job_is_told_and_can_be_looked_after() {
     // The input's own name, which as an output would be refused.
     let line = home.run(&["upload", "lame.mp3", "--label", "short"]).succeeded();
     let line = String::from_utf8(line.stdout).unwrap();
-    let short = line.trim().strip_prefix("lame.mp3 -> job ").unwrap().to_owned();
+    let (short, how) = line.strip_prefix("lame.mp3 -> job ").unwrap().split_once(' ').unwrap();
+    assert_eq!(how, format!("(`tonemill download {short}` when it is done)\n"));
+    let short = short.to_owned();
     let watched = home.run(&["watch", &short]).succeeded();
     let watched = String::from_utf8(watched.stdout).unwrap();
     assert!(watched.starts_with(&format!("{short} finished lame.mp3 (0:02)")), "{watched}");

@@ -1,6 +1,7 @@
 //! Servers that are none of ours, or no longer themselves: nothing hangs, nothing leaks, nothing is
 //! written where it should not be.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -168,6 +169,56 @@ fn nonsense_is_refused() {
         assert!(complaint(&refused).contains("try again in "), "{}", refused.stderr);
         assert!(complaint(&refused).ends_with(told), "{}", refused.stderr);
     }
+}
+
+#[test]
+fn a_quota_that_waiting_does_not_help_is_told_at_once() {
+    let home = Home::new();
+    home.put("a.wav", &noise(10_000));
+    let why = r#"{"detail":"you may have 5 bytes stored: delete jobs that are done"}"#;
+    let full =
+        Fake::new(move |_| Answer::of("429 Too Many Requests", "application/problem+json", why));
+    for arguments in [&["upload", "a.wav"][..], &["jobs"]] {
+        let refused = run(&home, &full, arguments).ended_with(1);
+        assert!(complaint(&refused).ends_with("delete jobs that are done"), "{}", refused.stderr);
+    }
+    assert_eq!(full.asked().len(), 2);
+}
+
+#[test]
+fn a_wait_is_no_outage() {
+    let home = Home::new();
+    for (status, told) in [("429 Too Many Requests", 1), ("503 Service Unavailable", 2)] {
+        let asked = AtomicUsize::new(0);
+        let busy = Fake::new(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => {
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nretry-after: 2\r\ncontent-length: 0\r\n\
+                     connection: close\r\n\r\n"
+                );
+                Answer { head, body: Vec::new(), is_endless: false }
+            }
+            _ => Answer::json(&json!({ "jobs": [] })),
+        });
+        let listed = run(&home, &busy, &["jobs", "--json"]).succeeded();
+        assert_eq!(listed.stderr.lines().count(), told, "{}", listed.stderr);
+    }
+}
+
+#[test]
+fn jobs_have_ids_and_commands() {
+    let home = Home::new();
+    let none = Fake::new(|_| Answer::json(&json!({ "jobs": [] })));
+    run(&home, &none, &["jobs", "list", "--limit", "3", "--json"]).succeeded();
+    assert!(none.asked()[0].line.contains("limit=3"), "{:?}", none.asked());
+    let refused = run(&home, &none, &["jobs", "rety", JOB]).ended_with(2);
+    let told =
+        "'rety' is neither a job's id (such as 01a201f0-8e11-7…) nor one of cancel, retry, delete";
+    assert!(refused.stderr.contains(told), "{}", refused.stderr);
+    let refused = run(&home, &none, &["jobs", "cancel", "all"]).ended_with(2);
+    let told = "'all' is no job's id (such as 01a201f0-8e11-7…)";
+    assert!(refused.stderr.contains(told), "{}", refused.stderr);
+    run(&home, &none, &["jobs", JOB, "--limit", "3"]).ended_with(2);
 }
 
 fn path(asked: &Asked) -> &str {

@@ -46,7 +46,9 @@ impl Uploads<'_> {
         if self.args.files.quiet {
             return Outcome::Done;
         }
-        self.bars.suspend(|| print_line(&format!("{} -> job {job}", shown(input))))
+        let input = shown(input);
+        let line = format!("{input} -> job {job} (`tonemill download {job}` when it is done)");
+        self.bars.suspend(|| print_line(&line))
     }
 
     /// Says what came of a job.
