@@ -35,8 +35,7 @@ pub fn serve(args: &ServeArgs) -> Outcome {
         let worker = Worker::new(queue, Arc::clone(&parts.store), config, shutdown.clone())
             .map_err(|error| Failure::cannot("start threads", error))?;
         let max_input = args.size.limits.max_input;
-        let service = Service::start(&args.api, max_input, parts, &shutdown).await;
-        let service = service.map_err(advised)?;
+        let service = Service::start(&args.api, max_input, parts, &shutdown).await?;
         let folder = std::path::absolute(&args.data).unwrap_or_else(|_| args.data.clone());
         print_line(&format!("tonemill: data in {}; Ctrl-C ends it", shown(&folder)));
         let ended = worker.run().await;
@@ -53,17 +52,9 @@ pub fn api(args: &ApiCommandArgs) -> Outcome {
     run_until_told(&args.api.log, async {
         let parts = Parts::elsewhere(&args.api).await?;
         let shutdown = told_by_signals()?;
-        let service = Service::start(&args.api, args.limits.max_input, parts, &shutdown).await;
-        let service = service.map_err(advised)?;
+        let service = Service::start(&args.api, args.limits.max_input, parts, &shutdown).await?;
         shutdown.draining().await;
         service.end().await?;
         Ok(Ended::Done)
     })
-}
-
-/// Says what to do where another has the port.
-fn advised(failed: Failure) -> Failure {
-    let is_taken = failed.message.starts_with("cannot listen") && failed.message.contains("in use");
-    let advice = if is_taken { "choose another with --listen".to_owned() } else { failed.advice };
-    Failure { advice, ..failed }
 }

@@ -255,11 +255,14 @@ impl JobRun {
                 Box::new(Failed { error, failure })
             }
         };
-        self.suspect_store(&failed.error);
-        let failure = failed.failure;
+        let Failed { error, failure } = *failed;
+        self.suspect_store(&error);
         log_failure(&failure);
-        let delay = self.config.retry_delay;
-        Some(match next(failure.kind, message.history, number, alone, delay) {
+        let next = match error {
+            AttemptError::TooManyAttempts(_) => Next::GiveUp,
+            _ => next(failure.kind, message.history, number, alone, self.config.retry_delay),
+        };
+        Some(match next {
             Next::GiveUp => self.end(message, number, What::Failed { failure: Box::new(failure) }),
             Next::TryAgain { history, delay } => {
                 message.history = history;

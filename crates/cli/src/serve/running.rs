@@ -1,6 +1,7 @@
 //! The service apart from its workers: what answers, and what keeps the books for as long as there is
 //! something to.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -62,9 +63,11 @@ impl Service {
         );
         let api = api.await.map_err(|problem| Failure::cannot("start", problem.detail))?;
         let address = args.http.listen;
-        let listener = TcpListener::bind(address).await;
-        let listener =
-            listener.map_err(|error| Failure::cannot(format!("listen on {address}"), error))?;
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            let is_taken = error.kind() == io::ErrorKind::AddrInUse;
+            let advice = if is_taken { "choose another with --listen" } else { "" };
+            Failure::fault(format!("cannot listen on {address}: {error}"), advice)
+        })?;
         let password = first_administrator(&api, &ledger, &args.ledger).await?;
         args.http.greet(&listener, password.as_deref());
 
