@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tonemill_job::ObjectKey;
 use tonemill_testbed::s3::S3Server;
 
 use crate::client::Client;
@@ -35,7 +36,7 @@ impl Service {
         self.nobody().log_in(name, PASSWORD).await
     }
 
-    /// The files below a folder of the data folder.
+    /// The files below a folder of the data folder, but for the mark of the store.
     pub fn files(&self, below: &str) -> Vec<PathBuf> {
         let (mut files, mut folders) = (Vec::new(), vec![self.data().join(below)]);
         while let Some(folder) = folders.pop() {
@@ -44,6 +45,7 @@ impl Service {
                 if path.is_dir() { folders.push(path) } else { files.push(path) }
             }
         }
+        files.retain(|file| !file.ends_with(ObjectKey::mark().as_str()));
         files
     }
 
