@@ -228,7 +228,7 @@ const TELLING: Duration = Duration::from_millis(5);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_name_takes_as_long_as_a_wrong_password() {
     let service = Service::with(&["--trusted-proxies", "1"]);
-    // Beside other tests it may take many until the medians are theirs.
+    // Beside other tests it may take many until enough of them were not held up.
     let (least, most) = (size(1000, 24), size(1000, 200));
     for n in 0..most.div_ceil(TRIES) {
         service.user(&format!("known{n}")).await;
@@ -245,19 +245,22 @@ async fn a_wrong_name_takes_as_long_as_a_wrong_password() {
             request.send().await.problem(401);
             took[kind].push(start.elapsed());
         }
-        let [known, unknown] = [0, 1].map(|kind| median(&took[kind]));
+        let [known, unknown] = [0, 1].map(|kind| lower_quartile(&took[kind]));
         if n + 1 >= least && known.abs_diff(unknown) < TELLING {
             break;
         }
     }
-    let [known, unknown] = [0, 1].map(|kind| median(&took[kind]));
+    let [known, unknown] = [0, 1].map(|kind| lower_quartile(&took[kind]));
     let count = 2 * took[0].len();
-    println!("{count} log-ins refused: known names in {known:?}, others in {unknown:?} (medians)");
+    println!(
+        "{count} log-ins refused: known names in {known:?}, others in {unknown:?} (a quarter)"
+    );
     assert!(known.abs_diff(unknown) < TELLING, "{known:?}, {unknown:?}");
 }
 
-fn median(took: &[Duration]) -> Duration {
+/// What others' load adds to times is mostly above it.
+fn lower_quartile(took: &[Duration]) -> Duration {
     let mut took = took.to_vec();
     took.sort_unstable();
-    took[took.len() / 2]
+    took[took.len() / 4]
 }
