@@ -6,9 +6,9 @@ use std::fmt;
 
 use serde::Serialize;
 use tonemill_codec::{CodecError, DecoderKind, ErrorKind, LimitKind};
-use tonemill_job::chain;
 use tonemill_job::objects::StoreError;
 use tonemill_job::queue::QueueError;
+use tonemill_job::{ObjectKey, chain};
 use tonemill_ledger::{BondError, LedgerError};
 
 use crate::exit::Outcome;
@@ -99,14 +99,18 @@ impl From<BondError> for Failure {
         match error {
             BondError::OtherLedger => Self::fault(
                 format!("{message}: with this one, all that is in it would be removed"),
-                "name its ledger, or another store; if nothing in this one is needed any more, \
-                 remove the object tonemill-ledger from it",
+                format!(
+                    "name its ledger, or another store; if nothing in this one is needed any \
+                     more, remove the object {} from it",
+                    ObjectKey::mark()
+                ),
             ),
             BondError::OtherStore { mark } => Self::fault(
                 message,
                 format!(
-                    "name that store; if this one is to take its place, put an object \
-                     tonemill-ledger into it that says {mark}"
+                    "name that store; if this one is to take its place, put an object {} into it \
+                     that says {mark}",
+                    ObjectKey::mark()
                 ),
             ),
             BondError::Ledger(error) => error.into(),

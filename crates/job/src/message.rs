@@ -111,6 +111,8 @@ pub enum Reply {
 pub struct History {
     /// Attempts so far.
     pub attempts: u32,
+    /// Those of them before somebody had it replayed: they do not count against it any more.
+    pub forgiven: u32,
     /// Those that failed for a passing reason.
     pub transient_failures: u32,
     /// Those that crashed or hung while they ran in a process of their own: each is the job's own

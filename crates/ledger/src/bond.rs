@@ -5,6 +5,7 @@
 //! would look for their objects in the wrong one.
 
 use bytes::Bytes;
+use sqlx::Row as _;
 use tonemill_job::ObjectKey;
 use tonemill_job::objects::{ObjectStore, StoreError, StoreErrorKind};
 use uuid::Uuid;
@@ -62,7 +63,7 @@ impl Ledger {
         let look = || async {
             let query = self.db.query("SELECT mark FROM stores");
             let row = query.fetch_optional(&self.db.read).await?;
-            row.map(|row| sqlx::Row::try_get(&row, 0)).transpose()
+            row.map(|row| row.try_get(0)).transpose()
         };
         self.db.run("look up its store", look).await
     }
@@ -74,7 +75,11 @@ impl Ledger {
             self.db.dialect.query_of(insert).bind(mark.to_string())
         };
         self.db.write("mark its store", insert).await?;
-        Ok(self.mark().await?.unwrap_or_default())
+        let look = || async {
+            let row = self.db.query("SELECT mark FROM stores").fetch_one(&self.db.read).await?;
+            row.try_get(0)
+        };
+        self.db.run("look up its store", look).await
     }
 
     /// Whether there has been no job yet.

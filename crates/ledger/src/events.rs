@@ -253,6 +253,7 @@ fn retrying(
     let crashed = failure.kind == FailureKind::Crash;
     let history = History {
         attempts: attempts(job, event),
+        forgiven: before.forgiven,
         transient_failures: before.transient_failures
             + u32::from(failure.kind == FailureKind::Transient),
         crashes_alone: before.crashes_alone + u32::from(crashed && before.suspect),

@@ -211,7 +211,8 @@ impl Ledger {
     ) -> Result<Change, sqlx::Error> {
         let turn = self.next_turn(tx, &job.user.to_string(), job.lane).await?;
         // Attempts go on counting, so that no event of an old one is taken for a new one's.
-        let history = History { attempts: job.attempts, ..History::default() };
+        let attempts = job.attempts;
+        let history = History { attempts, forgiven: attempts, ..History::default() };
         let change = change.number("turn", turn).number("not_before_ms", 0);
         let change = change.text("history", to_json(&history)?);
         Ok(change.number("ended_ms", None).text("failure", None))

@@ -16,9 +16,8 @@ use crate::isolate::IsolateError;
 pub(crate) const MAX_TRANSIENT_FAILURES: u32 = 5;
 /// Crashes in a process of its own after which a job is put in quarantine.
 pub(crate) const MAX_CRASHES_ALONE: u32 = 3;
-/// Deliveries after which a job is given up if nobody has said how any of them ended: it takes whole
-/// machines with it.
-pub(crate) const MAX_DELIVERIES: u32 = 24;
+/// Attempts after which a job is given up however they ended: it takes whole machines with it.
+pub(crate) const MAX_ATTEMPTS: u32 = 24;
 /// Causes of an error that are told.
 const MAX_CHAIN: usize = 16;
 
@@ -176,7 +175,7 @@ pub(crate) fn next(
             (history.crashes_alone, MAX_CRASHES_ALONE)
         }
     };
-    if count >= most {
+    if count >= most || attempt.saturating_sub(history.forgiven) >= MAX_ATTEMPTS {
         return Next::GiveUp;
     }
     let delay = first_delay.saturating_mul(4_u32.saturating_pow(count.saturating_sub(1)));
@@ -226,6 +225,16 @@ mod tests {
         history = again(FailureKind::Crash, history, true).unwrap().0;
         history = again(FailureKind::Crash, history, true).unwrap().0;
         assert_eq!(again(FailureKind::Crash, history, true), None);
+    }
+
+    #[test]
+    fn nothing_is_tried_for_ever() {
+        let history = History { attempts: MAX_ATTEMPTS - 1, ..History::default() };
+        assert_eq!(again(FailureKind::Crash, history, false), None);
+        let replayed = |attempts| History { attempts, forgiven: 100, ..History::default() };
+        assert!(again(FailureKind::Crash, replayed(100), false).is_some());
+        assert!(again(FailureKind::Crash, replayed(100 + MAX_ATTEMPTS - 2), false).is_some());
+        assert_eq!(again(FailureKind::Crash, replayed(100 + MAX_ATTEMPTS - 1), false), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tonemill_job::{JobMessage, ObjectKey, chain};
 use crate::attempt::{Attempt, Failed};
 use crate::config::WorkerConfig;
 use crate::control::{Control, Stop};
-use crate::failure::{AttemptError, MAX_DELIVERIES, Next, next, store_error};
+use crate::failure::{AttemptError, MAX_ATTEMPTS, Next, next, store_error};
 use crate::fault;
 use crate::lease::{Lease, Settled};
 use crate::running::Running;
@@ -69,6 +69,7 @@ impl JobRun {
     pub(crate) async fn run(self, delivery: Delivery) -> After {
         let Delivery { message, lease, deliveries } = delivery;
         let number = message.history.attempts + deliveries;
+        let counted = number.saturating_sub(message.history.forgiven);
         let control = Control::default();
         let _entry = self.running.add(message.job, control.clone());
         #[cfg(feature = "faults")]
@@ -79,8 +80,8 @@ impl JobRun {
         let alone = message.history.suspect || deliveries > 1;
         let outcome = if self.is_unwanted(&message).await {
             Outcome::Stopped(Stop::Cancelled)
-        } else if deliveries > MAX_DELIVERIES {
-            let error = AttemptError::TooManyAttempts(deliveries - 1);
+        } else if counted > MAX_ATTEMPTS {
+            let error = AttemptError::TooManyAttempts(counted - 1);
             let failure = error.failure(Position::default(), None);
             Outcome::Failed(Box::new(Failed { error, failure }))
         } else {
@@ -258,11 +259,8 @@ impl JobRun {
         let Failed { error, failure } = *failed;
         self.suspect_store(&error);
         log_failure(&failure);
-        let next = match error {
-            AttemptError::TooManyAttempts(_) => Next::GiveUp,
-            _ => next(failure.kind, message.history, number, alone, self.config.retry_delay),
-        };
-        Some(match next {
+        let delay = self.config.retry_delay;
+        Some(match next(failure.kind, message.history, number, alone, delay) {
             Next::GiveUp => self.end(message, number, What::Failed { failure: Box::new(failure) }),
             Next::TryAgain { history, delay } => {
                 message.history = history;

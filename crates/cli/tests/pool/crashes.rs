@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tonemill_job::JobId;
-use tonemill_job::message::FailureKind;
+use tonemill_job::message::{FailureKind, History};
 
 use crate::arena::Arena;
 use crate::clips::{self, Clip};
@@ -135,12 +135,17 @@ async fn what_cannot_be_converted_is_told_at_once_and_in_full() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_lives_to_tell_of_is_given_up() {
     let mut arena = Arena::new().await;
-    let mut replayed = arena.upload(&clips::all()[0]).await;
-    replayed.history.attempts = 100;
-    arena.jobs.insert(replayed.job, Arc::clone(&clips::all()[0]));
+    // One that was replayed, and one whose 24 attempts its queue has forgotten, and the ledger not.
+    let mut others = Vec::new();
+    for (attempts, forgiven) in [(100, 100), (24, 0)] {
+        let mut message = arena.upload(&clips::all()[0]).await;
+        message.history = History { attempts, forgiven, ..History::default() };
+        arena.jobs.insert(message.job, Arc::clone(&clips::all()[0]));
+        others.push(message);
+    }
     let client = redis::Client::open(arena.redis.url()).unwrap();
     let mut direct = client.get_multiplexed_async_connection().await.unwrap();
-    let mut expected = HashMap::from([(replayed.job, true)]);
+    let mut expected = HashMap::from([(others[0].job, true), (others[1].job, false)]);
     let jobs = arena.submit(2, clips::all()).await;
     for _ in &jobs {
         arena.queue.receive(crate::arena::PATIENCE).await.unwrap().expect("a job");
@@ -155,9 +160,9 @@ async fn what_nobody_lives_to_tell_of_is_given_up() {
         die.query_async::<redis::Value>(&mut direct).await.unwrap();
         expected.insert(job, deaths < 24);
     }
-    arena.queue.enqueue(&[replayed]).await.unwrap();
+    arena.queue.enqueue(&others).await.unwrap();
     let mut worker = arena.worker(&[]);
-    assert_eq!(arena.recorder.wait_for_ends(3, arena.patience).await, 3, "{}", arena.log());
+    assert_eq!(arena.recorder.wait_for_ends(4, arena.patience).await, 4, "{}", arena.log());
     for (job, is_done) in expected {
         let record = arena.recorder.book().jobs[&job].clone();
         match &record.ends[0] {
