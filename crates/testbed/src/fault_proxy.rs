@@ -271,6 +271,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_before_the_end_of_a_request_arrives() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = FaultProxy::tcp(listener.local_addr().unwrap()).await;
+        for _ in 0..50 {
+            let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+            client.set_nodelay(true).unwrap();
+            client.write_all(b"begin").await.unwrap();
+            let (mut server, _) = listener.accept().await.unwrap();
+            server.read_u8().await.unwrap();
+            server.write_all(b"no").await.unwrap();
+            server.shutdown().await.unwrap();
+            drop(server); // it has not read all, and so resets the connection
+            client.write_all(b"end").await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer, "no");
+        }
+    }
+
+    #[tokio::test]
     async fn what_fell_into_a_black_hole_comes_out_when_it_closes() {
         let proxy = FaultProxy::tcp(echo().await).await;
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();

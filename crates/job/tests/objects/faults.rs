@@ -1,11 +1,12 @@
 //! What the S3 store makes of a bad connection.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
-use tonemill_job::objects::{ObjectStore, S3Deadlines, StoreErrorKind};
-use tonemill_testbed::fault_proxy::{Fault, some};
+use tonemill_job::objects::{ObjectStore, S3Deadlines, S3Retries, StoreErrorKind};
+use tonemill_testbed::fault_proxy::{Fault, Incoming, some};
 use tonemill_testbed::s3::S3Server;
 
 use super::content::{PART, assert_has, assert_invisible, kind, new_key, noise, put};
@@ -17,7 +18,7 @@ async fn refused_calls_are_made_again() {
     let (proxy, store) = through_proxy(&server, S3Deadlines::default()).await;
     let store = Arc::new(store);
     for percent in [0, 30] {
-        proxy.plan(some(percent, Fault::Refuse, 1));
+        proxy.plan(some_but_never_all(percent, S3Retries::default().tries));
         let (start, before) = (Instant::now(), proxy.accepted());
         let workers = (0..8).map(|i| {
             let store = store.clone();
@@ -36,6 +37,37 @@ async fn refused_calls_are_made_again() {
         let calls = proxy.accepted() - before;
         println!("{percent} % of {calls} refused: {:?}", start.elapsed());
         assert!(if percent == 0 { calls == 360 } else { calls > 450 }, "{calls}");
+    }
+}
+
+/// Refuses `percent` in 100, but no call as often as it is tried: by chance alone, one in 5,000 would
+/// be refused seven times.
+fn some_but_never_all(percent: u8, tries: u32) -> impl FnMut(Incoming<'_>) -> Fault + Send {
+    let mut refuses = some(percent, Fault::Refuse, 1);
+    let mut refusals = HashMap::new();
+    move |incoming| {
+        let refusals = refusals.entry(incoming.request.to_owned()).or_insert(0);
+        let fault = if *refusals + 1 < tries { refuses(incoming) } else { Fault::None };
+        *refusals += u32::from(fault == Fault::Refuse);
+        fault
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_tried_as_often_as_promised() {
+    let server = S3Server::start();
+    let (proxy, store) = through_proxy(&server, S3Deadlines::default()).await;
+    let tries = S3Retries::default().tries;
+    for (refused, result) in [(tries - 1, None), (tries, Some(StoreErrorKind::Unavailable))] {
+        let mut left = refused;
+        proxy.plan(move |_| {
+            let is_refused = left > 0;
+            left -= u32::from(is_refused);
+            if is_refused { Fault::Refuse } else { Fault::None }
+        });
+        let before = proxy.accepted();
+        assert_eq!(kind(put(&store, &new_key(), &noise(1_000, 1), 10).await), result);
+        assert_eq!(proxy.accepted() - before, u64::from(tries), "{refused} refused");
     }
 }
 
@@ -176,7 +208,7 @@ async fn a_flipped_bit_is_noticed_by_the_store() {
 async fn a_lost_answer_is_no_second_object() {
     let server = S3Server::start();
     let (proxy, store) = through_proxy(&server, S3Deadlines::default()).await;
-    for lost in ["PUT ", "uploads", "partNumber=2", "partNumber=1", "POST"] {
+    for lost in ["PUT ", "uploads", "partNumber=2", "partNumber=1"] {
         let length = if lost == "PUT " { 1_000 } else { 2 * PART };
         let (key, bytes) = (new_key(), noise(length, 1));
         let mut losses = 0;

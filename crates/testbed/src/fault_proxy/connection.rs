@@ -94,9 +94,17 @@ async fn serve(mut client: TcpStream, shared: &Shared, number: u64) -> io::Resul
         is_response: true,
         body: Body { found: if shared.is_http { 0 } else { HEAD_END.len() }, bytes: 0 },
     };
+    let request = async {
+        match request.run(closed_after_one(&head)).await {
+            // A client may go on listening after its last word, a server has no reason to. And a
+            // server that has answered before it has read everything reads no more.
+            Ok(()) => pending().await,
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => pending().await,
+            Err(e) => Err(e),
+        }
+    };
     tokio::select! {
-        // A client may go on listening after its last word, a server has no reason to.
-        result = async { request.run(closed_after_one(&head)).await?; pending().await } => result,
+        result = request => result,
         result = response.run(Vec::new()) => result,
     }
 }
