@@ -12,8 +12,10 @@ pub mod worker;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::Resettable;
+use clap::builder::{PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use tonemill_ledger::JobState;
 
 use crate::config_file::ConfigFile;
 
@@ -116,6 +118,13 @@ pub struct ProbeArgs {
     /// The library that reads the file
     #[arg(long, value_enum, default_value_t)]
     pub decoder: DecoderArg,
+}
+
+/// Reads the states of jobs that anybody sees.
+fn job_state() -> impl TypedValueParser<Value = JobState> {
+    let states = JobState::UNFINISHED.into_iter().chain(JobState::ENDED);
+    PossibleValuesParser::new(states.map(JobState::name))
+        .map(|name| JobState::named(&name).expect("it is a state's name"))
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl ConvertArgs {
     pub fn validate(&self) -> Result<Request, clap::Error> {
         let jobs = self.files.jobs().map_err(|text| usage("convert", &text))?;
         let to_stdout = jobs.iter().any(|(_, target)| *target == Target::Stdout);
-        if to_stdout && self.files.json {
+        if to_stdout && self.files.outputs.json {
             return Err(usage("convert", "--json and an MP3 cannot share standard output"));
         }
         if to_stdout && std::io::stdout().is_terminal() {
@@ -70,11 +70,11 @@ impl ConvertArgs {
         self.conversion.part.check().map_err(|text| usage("convert", text))?;
         Ok(Request {
             jobs,
-            new_folder: self.files.dir.clone(),
+            new_folder: self.files.outputs.dir.clone(),
             options: self.options(),
-            force: self.files.force,
-            json: self.files.json,
-            quiet: self.files.quiet || to_stdout,
+            force: self.files.outputs.force,
+            json: self.files.outputs.json,
+            quiet: self.files.outputs.quiet || to_stdout,
             threads: self.threads.map(usize::from),
         })
     }
@@ -112,7 +112,7 @@ impl ConvertArgs {
 impl FileArgs {
     /// Inputs with their outputs, which differ from each other; or what is wrong with them.
     pub fn jobs(&self) -> Result<Vec<(PathBuf, Target)>, String> {
-        if self.output.is_some() && self.inputs.len() > 1 {
+        if self.outputs.output.is_some() && self.inputs.len() > 1 {
             return Err("-o takes a single input: use -d DIR for several".to_owned());
         }
         let mut outputs = HashMap::new();
@@ -136,7 +136,7 @@ impl FileArgs {
 
     fn target(&self, input: &Path) -> Result<Target, String> {
         let is_dash = |path: &Path| path.as_os_str() == "-";
-        match (&self.output, &self.dir) {
+        match (&self.outputs.output, &self.outputs.dir) {
             (Some(output), _) if is_dash(output) => Ok(Target::Stdout),
             (Some(output), _) => Ok(Target::File(output.clone())),
             (None, None) if is_dash(input) => Ok(Target::Stdout),

@@ -45,9 +45,9 @@ pub fn run(args: &SubmitArgs, cancel: &CancelToken) -> Outcome {
         usage("submit", text).exit();
     }
     runtime::run(async {
-        make_folder(args.files.dir.as_deref())?;
+        make_folder(args.files.outputs.dir.as_deref())?;
         let backends = args.backends.open(None).await?;
-        let bars = Bars::new(jobs.len(), !args.files.json && !args.files.quiet);
+        let bars = Bars::new(jobs.len(), !args.files.outputs.json && !args.files.outputs.quiet);
         let submission = Submission {
             args,
             backends,
@@ -107,7 +107,7 @@ impl<'a> Submission<'a> {
 
     /// Uploads a file and queues its job.
     async fn submit(&mut self, input: &'a Path, target: &'a Target) -> Result<(), Failure> {
-        check(target, self.args.files.force)?;
+        check(target, self.args.files.outputs.force)?;
         let job = JobId::new();
         let upload = ObjectKey::upload(job);
         upload_file(&*self.backends.store, input, &upload, self.cancel).await?;
@@ -214,7 +214,7 @@ impl<'a> Submission<'a> {
     }
 
     async fn show_progress(&mut self) {
-        if self.args.files.json || self.args.files.quiet {
+        if self.args.files.outputs.json || self.args.files.outputs.quiet {
             return;
         }
         for (job, submitted) in &mut self.waiting {
@@ -253,7 +253,7 @@ impl<'a> Submission<'a> {
 
     /// Downloads an output, and removes it from the store when it is safe.
     async fn fetch(&self, input: &Path, target: &Target, finished: &Finished) -> Outcome {
-        let force = self.args.files.force;
+        let force = self.args.files.outputs.force;
         match download(&*self.backends.store, finished, target, force, self.cancel).await {
             Ok(()) => {
                 self.remove(&finished.output).await;
@@ -277,13 +277,13 @@ impl<'a> Submission<'a> {
     fn tell_finished(&self, input: &Path, target: &Target, finished: &Finished) -> Outcome {
         let output = target.as_path();
         self.bars.suspend(|| {
-            if self.args.files.json {
+            if self.args.files.outputs.json {
                 return Line::converted(input, output, &finished.report).print();
             }
             for warning in &finished.warnings {
                 eprintln!("tonemill: {}: warning: {warning}", shown(input));
             }
-            if self.args.files.quiet {
+            if self.args.files.outputs.quiet {
                 return Outcome::Done;
             }
             let incomplete = if finished.truncated { ", INCOMPLETE" } else { "" };
@@ -302,7 +302,7 @@ impl<'a> Submission<'a> {
         let failure = Failure::of_kind(kind, failure.message, failure.advice);
         self.bars.suspend(|| {
             let outcome = failure.tell_of(shown(input));
-            if !self.args.files.json {
+            if !self.args.files.outputs.json {
                 return outcome;
             }
             outcome.max(Line::<serde_json::Value>::failed(input, &failure).print())

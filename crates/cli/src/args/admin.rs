@@ -9,6 +9,7 @@ use tonemill_ledger::JobState;
 use tonemill_ledger::users::Role;
 
 use super::backends::BackendArgs;
+use super::job_state;
 use crate::text::parse_bytes;
 
 /// What can be looked after.
@@ -125,8 +126,8 @@ pub struct PasswordArgs {
 pub enum JobsCommand {
     /// List the newest
     List {
-        /// In these states, separated by commas
-        #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = parse_state)]
+        /// In these states only
+        #[arg(long, value_delimiter = ',', value_parser = job_state())]
         state: Vec<JobState>,
         /// Of this user
         #[arg(long, value_name = "NAME")]
@@ -207,10 +208,4 @@ impl From<RoleArg> for Role {
             RoleArg::User => Self::User,
         }
     }
-}
-
-fn parse_state(text: &str) -> Result<JobState, String> {
-    JobState::named(text)
-        .filter(|state| *state != JobState::Deleted)
-        .ok_or_else(|| "waiting, queued, running, finished, failed or cancelled".to_owned())
 }

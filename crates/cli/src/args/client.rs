@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
-use clap::{Arg, Args, Command, Subcommand, ValueEnum};
+use clap::{Arg, Args, Command, Subcommand};
 use tonemill_job::JobId;
+use tonemill_ledger::JobState;
 use tonemill_ledger::job::MAX_LABEL_BYTES;
 
-use super::convert::{ConversionArgs, FileArgs};
+use super::convert::{ConversionArgs, FileArgs, OutputArgs};
+use super::job_state;
 use super::submit::LaneArg;
 use crate::text::{parse_time, plain};
 
@@ -101,7 +103,7 @@ pub struct UploadArgs {
 impl UploadArgs {
     /// Whether the MP3s are wanted here.
     pub fn wants_outputs(&self) -> bool {
-        let FileArgs { output, dir, force, .. } = &self.files;
+        let OutputArgs { output, dir, force, .. } = &self.files.outputs;
         self.wait || *force || output.is_some() || dir.is_some()
     }
 }
@@ -114,7 +116,7 @@ impl UploadArgs {
 )]
 pub struct JobsArgs {
     #[command(subcommand)]
-    pub wish: Option<JobsWish>,
+    pub command: Option<JobsCommand>,
     /// Jobs to show in detail [default: list the newest]
     #[arg(value_name = "ID", conflicts_with_all = ["state", "label", "limit"],
           value_parser = JobIdParser)]
@@ -126,8 +128,8 @@ pub struct JobsArgs {
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// List jobs in these states only
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub state: Vec<StateArg>,
+    #[arg(long, value_delimiter = ',', value_parser = job_state())]
+    pub state: Vec<JobState>,
     /// List jobs with this label only
     #[arg(long, value_name = "TEXT")]
     pub label: Option<String>,
@@ -174,22 +176,22 @@ impl TypedValueParser for JobIdParser {
 /// How the id of a job begins.
 const LIKE: &str = "01a201f0-8e11-7…";
 
-/// What can be wished of jobs.
+/// What can be done about jobs.
 #[derive(Debug, Subcommand)]
-pub enum JobsWish {
+pub enum JobsCommand {
     /// List the newest, as without a command
     #[command(hide = true)]
     List(ListArgs),
     /// End jobs that are not over
-    Cancel(WishArgs),
+    Cancel(ChangeArgs),
     /// Try failed or cancelled jobs again
-    Retry(WishArgs),
+    Retry(ChangeArgs),
     /// Delete jobs that are over, with their MP3s
-    Delete(WishArgs),
+    Delete(ChangeArgs),
 }
 
 #[derive(Debug, Args)]
-pub struct WishArgs {
+pub struct ChangeArgs {
     /// The jobs
     #[arg(required = true, value_name = "ID", value_parser = JobIdParser)]
     pub ids: Vec<JobId>,
@@ -198,30 +200,6 @@ pub struct WishArgs {
     pub quiet: bool,
     #[command(flatten)]
     pub server: ServerArgs,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum StateArg {
-    Waiting,
-    Queued,
-    Running,
-    Finished,
-    Failed,
-    Cancelled,
-}
-
-impl StateArg {
-    /// As the service calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -242,6 +220,13 @@ pub struct WatchArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("output", |arg| {
+    arg.help("The output of a single job; \"-\" for standard output [default: named after the upload]")
+}))]
+#[command(mut_arg("dir", |arg| {
+    arg.help("Folder for the outputs, made if it is not there [default: this folder]")
+}))]
+#[command(mut_arg("json", |arg| arg.help("Print a line of JSON per job")))]
 #[command(
     after_help = "What is not whole is kept beside the output, as a hidden file that ends in \
     .part, and the same command goes on with it. Exit codes: 0 all done; 1 a job is not there or \
@@ -252,21 +237,8 @@ pub struct DownloadArgs {
     /// The jobs
     #[arg(required = true, value_name = "ID", value_parser = JobIdParser)]
     pub ids: Vec<JobId>,
-    /// The output of a single job; "-" for standard output [default: named after the upload]
-    #[arg(short, long, value_name = "OUT", conflicts_with = "dir")]
-    pub output: Option<PathBuf>,
-    /// Folder for the outputs, made if it is not there [default: this folder]
-    #[arg(short, long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// Replace outputs that exist
-    #[arg(long, short_alias = 'y')]
-    pub force: bool,
-    /// Print a line of JSON per job
-    #[arg(long)]
-    pub json: bool,
-    /// Print warnings and errors only
-    #[arg(short, long)]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub outputs: OutputArgs,
     #[command(flatten)]
     pub server: ServerArgs,
 }

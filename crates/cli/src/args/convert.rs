@@ -50,7 +50,13 @@ pub struct FileArgs {
     /// Files to convert; "-" for standard input
     #[arg(required = true, value_name = "IN")]
     pub inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub outputs: OutputArgs,
+}
 
+/// Where MP3s go, and what is said about it.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
     /// The output of a single input; "-" for standard output [default: the input's name with .mp3]
     #[arg(short, long, value_name = "OUT", conflicts_with = "dir")]
     pub output: Option<PathBuf>,

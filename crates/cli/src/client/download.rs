@@ -47,17 +47,17 @@ struct Wanted {
 
 /// Downloads all; the worst outcome counts.
 pub fn run(args: &DownloadArgs, cancel: &CancelToken) -> Outcome {
-    let to_stdout = args.output.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    if args.output.is_some() && args.ids.len() > 1 {
+    let to_stdout = args.outputs.output.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    if args.outputs.output.is_some() && args.ids.len() > 1 {
         usage("download", "-o takes a single job: use -d DIR for several").exit();
     }
-    if to_stdout && args.json {
+    if to_stdout && args.outputs.json {
         usage("download", "--json and an MP3 cannot share standard output").exit();
     }
     if to_stdout && io::stdout().is_terminal() {
         usage("download", "an MP3 is not written to a terminal: redirect it or use -o FILE").exit();
     }
-    let bars = Bars::new(!args.json && !args.quiet);
+    let bars = Bars::new(!args.outputs.json && !args.outputs.quiet);
     let farewell = || "say the same again to go on where it stopped".to_owned();
     let downloads = Downloads { args, bars: &bars, cancel, to_stdout };
     drive(cancel, downloads.run(), farewell)
@@ -73,7 +73,7 @@ struct Downloads<'a> {
 impl Downloads<'_> {
     async fn run(&self) -> Result<Outcome, Failure> {
         let api = Api::open(&self.args.server, self.bars)?;
-        make_folder(self.args.dir.as_deref())?;
+        make_folder(self.args.outputs.dir.as_deref())?;
         let mut worst = Outcome::Done;
         let mut wanted = Vec::new();
         for id in &self.args.ids {
@@ -106,12 +106,12 @@ impl Downloads<'_> {
                 format!("say `tonemill watch {id}` to wait for it"),
             ));
         };
-        let target = match &self.args.output {
+        let target = match &self.args.outputs.output {
             Some(_) if self.to_stdout => Target::Stdout,
             Some(path) => Target::File(path.clone()),
             None => {
                 let name = safe(&output.file_name);
-                let folder = self.args.dir.clone().unwrap_or_default();
+                let folder = self.args.outputs.dir.clone().unwrap_or_default();
                 Target::File(folder.join(name))
             }
         };
@@ -127,7 +127,7 @@ impl Downloads<'_> {
                 Ok(_) if path.metadata().is_ok_and(|file| !file.is_file()) => {
                     self.stream(api, wanted).await
                 }
-                Ok(_) if !self.args.force => Err(exists(&shown(path))),
+                Ok(_) if !self.args.outputs.force => Err(exists(&shown(path))),
                 _ => self.resume(api, wanted, path).await,
             },
             Target::Stdout => self.stream(api, wanted).await,
@@ -135,7 +135,7 @@ impl Downloads<'_> {
     }
 
     async fn stream(&self, api: &Api, wanted: &Wanted) -> Result<u64, Failure> {
-        let force = self.args.force;
+        let force = self.args.outputs.force;
         get_whole(api, wanted.id, &wanted.output, &wanted.target, force, self.bars, self.cancel)
             .await?;
         Ok(0)
@@ -156,7 +156,7 @@ impl Downloads<'_> {
             return fetched;
         }
         let kept_bytes = fetched?;
-        put(part, path, self.args.force)?;
+        put(part, path, self.args.outputs.force)?;
         record.forget();
         Ok(kept_bytes)
     }
@@ -165,7 +165,7 @@ impl Downloads<'_> {
         let Wanted { id, output, target } = wanted;
         let Target::File(path) = target else { return Outcome::Done };
         self.bars.suspend(|| {
-            if self.args.json {
+            if self.args.outputs.json {
                 return print_json(&serde_json::json!({
                     "job": id,
                     "output_path": path.to_string_lossy(),
@@ -173,7 +173,7 @@ impl Downloads<'_> {
                     "resumed_at": resumed_at,
                 }));
             }
-            if self.args.quiet {
+            if self.args.outputs.quiet {
                 return Outcome::Done;
             }
             let length = clock(output.duration_seconds);
@@ -185,7 +185,7 @@ impl Downloads<'_> {
     fn tell_failed(&self, id: JobId, failed: &Failure) -> Outcome {
         self.bars.suspend(|| {
             let outcome = failed.tell_of(id);
-            if !self.args.json {
+            if !self.args.outputs.json {
                 return outcome;
             }
             outcome.max(print_json(&serde_json::json!({ "job": id, "error": failed })))

@@ -1,4 +1,4 @@
-//! `tonemill jobs`: the newest, single ones in detail, and what can be wished of them.
+//! `tonemill jobs`: the newest, single ones in detail, and what can be done about them.
 
 use futures_util::StreamExt as _;
 use futures_util::stream::iter;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use tonemill_codec::CancelToken;
 use tonemill_job::JobId;
 
-use crate::args::client::{JobsArgs, JobsWish, ListArgs, WishArgs};
+use crate::args::client::{ChangeArgs, JobsArgs, JobsCommand, ListArgs};
 use crate::client::api::{Api, Ask};
 use crate::client::bars::Bars;
 use crate::client::drive;
@@ -43,11 +43,11 @@ enum Change {
 /// Lists, shows or changes jobs.
 pub fn run(args: &JobsArgs, cancel: &CancelToken) -> Outcome {
     let farewell = || "nothing more was done".to_owned();
-    match &args.wish {
-        Some(JobsWish::List(args)) => drive(cancel, list(args), farewell),
-        Some(JobsWish::Cancel(args)) => drive(cancel, change(args, Change::Cancel), farewell),
-        Some(JobsWish::Retry(args)) => drive(cancel, change(args, Change::Retry), farewell),
-        Some(JobsWish::Delete(args)) => drive(cancel, change(args, Change::Delete), farewell),
+    match &args.command {
+        Some(JobsCommand::List(args)) => drive(cancel, list(args), farewell),
+        Some(JobsCommand::Cancel(args)) => drive(cancel, change(args, Change::Cancel), farewell),
+        Some(JobsCommand::Retry(args)) => drive(cancel, change(args, Change::Retry), farewell),
+        Some(JobsCommand::Delete(args)) => drive(cancel, change(args, Change::Delete), farewell),
         None if args.ids.is_empty() => drive(cancel, list(&args.list), farewell),
         None => drive(cancel, show(args), farewell),
     }
@@ -78,12 +78,12 @@ async fn list(args: &ListArgs) -> Result<Outcome, Failure> {
 }
 
 fn list_path(args: &ListArgs, cursor: Option<&str>, limit: usize) -> String {
-    let states: Vec<&str> = args.state.iter().map(|state| state.name()).collect();
     // Only what comes after the question mark is taken of it.
     let Ok(mut url) = Url::parse("http://localhost/v1/jobs") else { return "/v1/jobs".to_owned() };
     let mut query = url.query_pairs_mut();
     query.append_pair("limit", &limit.to_string());
-    if !states.is_empty() {
+    if !args.state.is_empty() {
+        let states: Vec<&str> = args.state.iter().map(|state| state.name()).collect();
         query.append_pair("state", &states.join(","));
     }
     if let Some(label) = &args.label {
@@ -195,8 +195,8 @@ fn detail(job: &Job) -> Vec<String> {
     lines.iter().map(|(name, text)| format!("{name:9} {text}")).collect()
 }
 
-async fn change(args: &WishArgs, change: Change) -> Result<Outcome, Failure> {
-    let WishArgs { ids, quiet, server } = args;
+async fn change(args: &ChangeArgs, change: Change) -> Result<Outcome, Failure> {
+    let ChangeArgs { ids, quiet, server } = args;
     let api = Api::open(server, &Bars::new(false))?;
     let mut worst = Outcome::Done;
     for id in ids {

@@ -68,7 +68,7 @@ pub fn run(args: &UploadArgs, cancel: &CancelToken) -> Outcome {
         Ok(order) => order,
         Err(failed) => usage("upload", &failed.to_string()).exit(),
     };
-    let bars = Bars::new(!args.files.json && !args.files.quiet);
+    let bars = Bars::new(!args.files.outputs.json && !args.files.outputs.quiet);
     let under_way = Mutex::new(Vec::new());
     let work = async {
         let dir = ConfigDir::find().ok();
@@ -118,12 +118,13 @@ struct Uploads<'a> {
 
 impl Uploads<'_> {
     async fn run(&self, files: &[(PathBuf, Option<Target>)]) -> Result<Outcome, Failure> {
-        make_folder(self.args.files.dir.as_deref())?;
+        make_folder(self.args.files.outputs.dir.as_deref())?;
         let mut worst = Outcome::Done;
         let mut good = Vec::new();
         // Before anything is uploaded.
         for (input, target) in files {
-            let checked = target.as_ref().map(|target| check(target, self.args.files.force));
+            let checked =
+                target.as_ref().map(|target| check(target, self.args.files.outputs.force));
             match checked {
                 Some(Err(failed)) => worst = worst.max(self.tell_failed(input, &failed)),
                 _ => good.push((&**input, target.as_ref())),
@@ -331,7 +332,7 @@ impl Uploads<'_> {
             }
         };
         if let Some(target) = accepted.target {
-            let force = self.args.files.force;
+            let force = self.args.files.outputs.force;
             let got =
                 get_whole(&self.api, job.id, output, target, force, self.bars, self.cancel).await;
             got.map_err(|failed| {

@@ -187,6 +187,12 @@ pub async fn an_attempt_that_failed_leaves_its_history(bed: Bed) {
     assert_eq!(bed.ledger.replay(Owner::Anyone, job).await.unwrap(), TransitionOutcome::Done);
     let history = bed.job(job).await.message().unwrap().history;
     assert_eq!((history.attempts, history.crashes_alone, history.suspect), (4, 0, false));
+    assert_eq!(history.forgiven, 4);
+    let what = What::Retrying { failure: failure(FailureKind::Crash), not_before_ms: 0 };
+    bed.record(job, 5, What::Started).await;
+    bed.record(job, 5, what).await;
+    let history = bed.job(job).await.message().unwrap().history;
+    assert_eq!((history.attempts, history.forgiven, history.suspect), (5, 4, true));
     let (usage, _) = bed.ledger.usage(user.id).await.unwrap().unwrap();
     assert_eq!(usage.unfinished_jobs, 1);
 }

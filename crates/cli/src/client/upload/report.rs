@@ -40,10 +40,10 @@ impl Uploads<'_> {
     /// Says that a job is accepted, if nobody waits for its end.
     pub(super) async fn tell_accepted(&self, accepted: &Accepted<'_>) -> Outcome {
         let Accepted { input, job, .. } = accepted;
-        if self.args.files.json {
+        if self.args.files.outputs.json {
             return self.tell_json(accepted).await;
         }
-        if self.args.files.quiet {
+        if self.args.files.outputs.quiet {
             return Outcome::Done;
         }
         let input = shown(input);
@@ -53,7 +53,7 @@ impl Uploads<'_> {
 
     /// Says what came of a job.
     pub(super) async fn tell_done(&self, accepted: &Accepted<'_>, job: &Job) -> Outcome {
-        if self.args.files.json {
+        if self.args.files.outputs.json {
             return self.tell_json(accepted).await;
         }
         let Some(output) = &job.output else { return Outcome::Done };
@@ -62,7 +62,7 @@ impl Uploads<'_> {
             for warning in &output.warnings {
                 eprintln!("tonemill: {input}: warning: {}", plain(warning));
             }
-            if self.args.files.quiet {
+            if self.args.files.outputs.quiet {
                 return Outcome::Done;
             }
             let to = match accepted.target {
@@ -79,7 +79,7 @@ impl Uploads<'_> {
     pub(super) fn tell_failed(&self, input: &Path, failed: &Failure) -> Outcome {
         self.bars.suspend(|| {
             let outcome = failed.tell_of(shown(input));
-            if !self.args.files.json {
+            if !self.args.files.outputs.json {
                 return outcome;
             }
             outcome.max(Line::<Value>::failed(input, failed).print())
