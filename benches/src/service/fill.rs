@@ -65,6 +65,7 @@ fn new_job(user: Uuid) -> NewJob {
         input_bytes: 39_183,
         input_blake3: Some(blake3::hash(id.to_string().as_bytes()).to_hex().to_string()),
         is_upload: false,
+        webhook: None,
     }
 }
 

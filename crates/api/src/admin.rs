@@ -217,6 +217,7 @@ pub async fn change_user(
         password_hash,
         if_password_hash: None,
         email: change.email.map(check_email).transpose()?,
+        mail_events: None,
         quotas: change.quotas.map(|Object(quotas)| quotas.into()),
     };
     if !api.ledger.change_user(id, &change).await? {

@@ -154,8 +154,8 @@ mod tests {
     use tonemill_job::message::FailureKind;
     use tonemill_job::options::{ChannelOption, DecoderOption};
     use tonemill_ledger::JobState;
+    use tonemill_ledger::deliveries::JOB_EVENTS;
     use tonemill_ledger::users::Role;
-    use tonemill_ledger::webhooks::EVENTS;
     use utoipa::PartialSchema;
 
     use super::*;
@@ -175,7 +175,7 @@ mod tests {
     fn what_is_listed_is_what_is_understood() {
         assert_eq!(listed::<LaneName>(), Lane::ALL.map(Lane::name));
         assert_eq!(listed::<ScopeName>(), Scope::ALL.map(Scope::name));
-        assert_eq!(listed::<EventName>(), EVENTS);
+        assert_eq!(listed::<EventName>(), JOB_EVENTS);
         assert!(listed::<RoleName>().iter().all(|name| Role::named(name).is_some()));
         assert!(listed::<StateName>().iter().all(|name| JobState::named(name).is_some()));
         assert!(understood::<ChannelOption>(&listed::<ChannelsName>()));

@@ -8,7 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tonemill_ledger::credentials::random_bytes;
-use tonemill_ledger::webhooks::{EVENTS, MAX_URL_BYTES, MAX_WEBHOOKS, Webhook};
+use tonemill_ledger::deliveries::JOB_EVENTS;
+use tonemill_ledger::webhooks::{MAX_URL_BYTES, MAX_WEBHOOKS, NewWebhook as Wanted, Webhook};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -86,14 +87,15 @@ pub async fn add_webhook(
         return Err(Problem::invalid("this is no http or https URL").field("url"));
     }
     let events =
-        new.events.unwrap_or_else(|| EVENTS[1..].iter().map(ToString::to_string).collect());
-    if events.is_empty() || events.iter().any(|event| !EVENTS.contains(&event.as_str())) {
-        let why = format!("some of {}", EVENTS.join(", "));
+        new.events.unwrap_or_else(|| JOB_EVENTS[1..].iter().map(ToString::to_string).collect());
+    if events.is_empty() || events.iter().any(|event| !JOB_EVENTS.contains(&event.as_str())) {
+        let why = format!("some of {}", JOB_EVENTS.join(", "));
         return Err(Problem::invalid(why).field("events"));
     }
     // 32 bytes as Standard Webhooks write them.
     let secret = format!("whsec_{}", BASE64_STANDARD.encode(random_bytes()));
-    let added = api.ledger.add_webhook(caller.user.id, &new.url, &secret, &events).await?;
+    let wanted = Wanted { id: Uuid::now_v7(), url: new.url, secret: secret.clone(), events };
+    let added = api.ledger.add_webhook(caller.user.id, &wanted).await?;
     let webhook = added.ok_or_else(|| {
         Problem::conflict(format!("you have {MAX_WEBHOOKS} webhooks: delete some"))
     })?;

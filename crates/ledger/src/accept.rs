@@ -125,6 +125,9 @@ impl Ledger {
         }
         let turn = self.next_turn(&mut tx, &user, job.lane).await?;
         self.insert(&mut tx, job, turn).await?;
+        if let Some(webhook) = &job.webhook {
+            self.insert_webhook(&mut tx, job.user, Some(job.id), webhook).await?;
+        }
         self.charge(&mut tx, &user, 1, signed(new_bytes)).await?;
         tx.commit().await?;
         Ok(Acceptance::Accepted)

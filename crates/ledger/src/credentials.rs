@@ -80,8 +80,8 @@ pub enum ApiKeyMade {
 const GOOD_KEYS: &str = "user_id = ? AND kind = 'api_key' AND revoked_ms IS NULL AND \
     (expires_ms IS NULL OR expires_ms > ?)";
 
-const USER: &str = "users.id, users.name, users.role, users.email, users.created_ms, \
-    users.disabled_ms, users.max_unfinished_jobs, users.max_stored_bytes, \
+const USER: &str = "users.id, users.name, users.role, users.email, users.mail_events, \
+    users.created_ms, users.disabled_ms, users.max_unfinished_jobs, users.max_stored_bytes, \
     users.max_daily_audio_ms";
 
 impl Ledger {

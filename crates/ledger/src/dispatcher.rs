@@ -17,6 +17,7 @@ use tonemill_job::{JobId, JobMessage, Lane, chain};
 
 use crate::Ledger;
 use crate::database::Tx;
+use crate::deliveries::News;
 use crate::error::{Result, Trouble};
 use crate::events::defect;
 use crate::job::{COLUMNS, Job, to_json};
@@ -166,7 +167,7 @@ impl Ledger {
         }
         self.charge(tx, &user, -1, 0).await?;
         match Job::from_row(row) {
-            Ok(job) => self.owe(tx, &job, "job.failed", Some(&failure)).await,
+            Ok(job) => self.owe(tx, &job, News::Failed(&failure)).await,
             Err(_) => Ok(()),
         }
     }

@@ -10,6 +10,7 @@ use tonemill_job::{JobEvent, JobId, ObjectKey};
 
 use crate::Ledger;
 use crate::database::Tx;
+use crate::deliveries::News;
 use crate::error::Result;
 use crate::job::{COLUMNS, Job, signed, to_json};
 use crate::jobs::Owner;
@@ -48,6 +49,7 @@ impl Ledger {
         for job in changed {
             self.tell_changed(job);
         }
+        self.wake_notifier();
         Ok(unneeded)
     }
 
@@ -91,7 +93,7 @@ impl Ledger {
                 let change = change.text("failure_kind", failure.kind.name().to_owned());
                 self.change(tx, &job, change, consequences).await?;
                 charge(consequences, &job, -1, 0, 0);
-                self.owe(tx, &job, "job.failed", Some(failure)).await?;
+                self.owe(tx, &job, News::Failed(failure)).await?;
                 "failed"
             }
             What::Cancelled => {
@@ -147,7 +149,7 @@ impl Ledger {
         let change = change.number("attempts", i64::from(event.attempt));
         let change = change.text("worker", clip(&event.worker));
         self.change(tx, job, change, consequences).await?;
-        self.owe(tx, job, "job.started", None).await
+        self.owe(tx, job, News::Started).await
     }
 
     async fn finished(
@@ -178,7 +180,7 @@ impl Ledger {
         self.change(tx, job, change, consequences).await?;
         charge(consequences, job, -1, signed(finished.bytes) - stored, duration_ms);
         consequences.unneeded.extend(job.input.clone());
-        self.owe(tx, job, "job.finished", None).await
+        self.owe(tx, job, News::Finished(finished)).await
     }
 
     /// Makes a change of a job whose row is locked and whose state was looked at.

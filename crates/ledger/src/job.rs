@@ -8,6 +8,7 @@ use tonemill_job::{JobId, JobMessage, JobOptions, Lane, ObjectKey, chain};
 use uuid::Uuid;
 
 use crate::state::JobState;
+use crate::webhooks::NewWebhook;
 
 /// What is asked of the service: a stored upload and what to make of it.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct NewJob {
     pub input_blake3: Option<String>,
     /// Whether it is an upload of this name that is written down: the job takes its place.
     pub is_upload: bool,
+    /// Who is told of this job alone.
+    pub webhook: Option<NewWebhook>,
 }
 
 /// Longest label, in bytes.
@@ -137,6 +140,12 @@ pub(crate) const COLUMNS: &str = "id, user_id, state, version, lane, turn, label
     duration_ms, audio_blake3, truncated";
 
 impl Job {
+    /// W3C trace context of the request that it came with.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
+    }
+
     /// What the workers are sent.
     pub fn message(&self) -> Result<JobMessage, Unsendable> {
         let input = self.input.clone().ok_or(Unsendable::NoInput)?;
@@ -224,6 +233,14 @@ pub(crate) fn unsigned(row: &AnyRow, column: &'static str) -> Result<u64, Error>
 pub(crate) fn parsed<T: std::str::FromStr>(row: &AnyRow, column: &'static str) -> Result<T, Error> {
     let text: String = row.try_get(column)?;
     text.parse().map_err(|_| strange(column, &text))
+}
+
+pub(crate) fn optional<T: std::str::FromStr>(
+    row: &AnyRow,
+    column: &'static str,
+) -> Result<Option<T>, Error> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(|text| text.parse().map_err(|_| strange(column, &text))).transpose()
 }
 
 pub(crate) fn json<T: serde::de::DeserializeOwned>(

@@ -25,6 +25,13 @@ pub enum Owner {
     Anyone,
 }
 
+impl Owner {
+    /// Whether what belongs to `user` is meant.
+    pub(crate) fn owns(self, user: Uuid) -> bool {
+        self == Self::Anyone || self == Self::User(user)
+    }
+}
+
 /// An attempt at a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {

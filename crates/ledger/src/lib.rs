@@ -9,11 +9,12 @@
 //! 1. [`state`]: the states of a job, and every way from one to another.
 //! 2. [`accept`]: a job is accepted, within the [`quota`], and gets its turn.
 //! 3. [`dispatcher`]: jobs go into the queue, by their turns, when there is room.
-//! 4. [`recorder`]: what the workers tell is written down, once (`events`); `deliveries` are owed, and
+//! 4. [`recorder`]: what the workers tell is written down, once (`events`); [`deliveries`] are owed, and
 //!    objects that nobody needs go (`removal`).
 //! 5. [`reconciler`]: what the queue forgot goes into it again (`requeue`); [`sweep`]: what nobody needs
 //!    goes. One replica does each, its `leader`.
-//! 6. [`jobs`], `list`, [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`]: what the API
+//! 6. [`alerts`]: administrators are told what is wrong with the system.
+//! 7. [`jobs`], `list`, [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`]: what the API
 //!    asks for.
 //!
 //! `database` runs all of it, `clock` tells one time to all replicas.
@@ -21,11 +22,12 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+pub mod alerts;
 mod bond;
 mod clock;
 pub mod credentials;
 mod database;
-mod deliveries;
+pub mod deliveries;
 mod dialect;
 pub mod dispatcher;
 mod error;
@@ -40,6 +42,7 @@ pub mod reconciler;
 pub mod recorder;
 mod removal;
 mod requeue;
+mod secrets;
 pub mod signing_keys;
 pub mod state;
 pub mod sweep;
@@ -54,7 +57,6 @@ use uuid::Uuid;
 
 pub use accept::{Acceptance, Idempotency};
 pub use bond::BondError;
-pub use deliveries::Delivery;
 pub use error::{LedgerError, LedgerErrorKind, Result};
 pub use job::{Job, JobDetail, NewJob, Output, Unsendable};
 pub use jobs::{Attempt, Owner, TransitionOutcome};
@@ -63,6 +65,7 @@ pub use quota::{OverQuota, Quotas, Usage};
 pub use state::{JobState, Transition};
 
 use crate::database::Database;
+use crate::deliveries::JOB_EVENTS;
 
 /// Changes of jobs that a listener may be behind by.
 const CHANGES: usize = 1024;
@@ -76,13 +79,17 @@ pub struct LedgerConfig {
     pub connections: u32,
     /// What a user may have that has no quotas of its own.
     pub quotas: Quotas,
+    /// What a user is mailed about that has not said: some of [`deliveries::JOB_EVENTS`]. Default: the
+    /// ends of jobs.
+    pub mail_events: Vec<String>,
 }
 
 impl LedgerConfig {
     /// The ledger at `url`, without quotas.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), connections: 10, quotas: Quotas::default() }
+        let mail_events = JOB_EVENTS[1..].iter().map(ToString::to_string).collect();
+        Self { url: url.into(), connections: 10, quotas: Quotas::default(), mail_events }
     }
 }
 
@@ -101,6 +108,10 @@ pub struct Ledger {
     replica: String,
     /// A job may be ready to be dispatched.
     wake: Notify,
+    /// A delivery may be owed.
+    owed: Notify,
+    /// What users are mailed about who have not said, separated by spaces.
+    mail_events: String,
     changes: broadcast::Sender<JobId>,
 }
 
@@ -112,6 +123,8 @@ impl Ledger {
             quotas: config.quotas,
             replica: Uuid::now_v7().simple().to_string(),
             wake: Notify::new(),
+            owed: Notify::new(),
+            mail_events: config.mail_events.join(" "),
             changes: broadcast::Sender::new(CHANGES),
         })
     }
@@ -139,6 +152,15 @@ impl Ledger {
     /// Ends all connections, after what is under way.
     pub async fn close(&self) {
         self.db.close().await;
+    }
+
+    /// Until something may be owed to somebody that was not before, by this process.
+    pub async fn notifier_woken(&self) {
+        self.owed.notified().await;
+    }
+
+    fn wake_notifier(&self) {
+        self.owed.notify_one();
     }
 
     fn wake_dispatcher(&self) {

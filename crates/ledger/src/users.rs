@@ -52,6 +52,8 @@ pub struct User {
     pub role: Role,
     /// Where it is written to.
     pub email: Option<String>,
+    /// What it is mailed about; `None` is as for everybody.
+    pub mail_events: Option<Vec<String>>,
     /// When it was added.
     pub created_ms: i64,
     /// Since when it may not do anything.
@@ -86,12 +88,14 @@ pub struct UserChange {
     pub if_password_hash: Option<String>,
     /// Where it is written to; `Some(None)`: nowhere.
     pub email: Option<Option<String>>,
+    /// What it is mailed about; `Some(None)`: as everybody.
+    pub mail_events: Option<Option<Vec<String>>>,
     /// All three of them.
     pub quotas: Option<Quotas>,
 }
 
-const COLUMNS: &str = "id, name, role, email, created_ms, disabled_ms, max_unfinished_jobs, \
-    max_stored_bytes, max_daily_audio_ms";
+const COLUMNS: &str = "id, name, role, email, mail_events, created_ms, disabled_ms, \
+    max_unfinished_jobs, max_stored_bytes, max_daily_audio_ms";
 
 impl Ledger {
     /// Adds a user; `None` if the name is taken.
@@ -195,6 +199,9 @@ impl Ledger {
         if let Some(email) = &change.email {
             set.push(("email", email.clone()));
         }
+        if let Some(events) = &change.mail_events {
+            set.push(("mail_events", events.as_ref().map(|events| events.join(" "))));
+        }
         for (column, text) in set {
             let update = format!("UPDATE users SET {column} = ? WHERE id = ?");
             let update = self.db.dialect.query_of(update).bind(text).bind(id.clone());
@@ -225,6 +232,7 @@ impl Ledger {
 
 pub(crate) fn from_row(row: &AnyRow) -> Result<User, sqlx::Error> {
     let role: String = row.try_get("role")?;
+    let events: Option<String> = row.try_get("mail_events")?;
     let quota = |column| {
         let quota: Option<i64> = row.try_get(column)?;
         Ok::<_, sqlx::Error>(quota.and_then(|quota| u64::try_from(quota).ok()))
@@ -234,6 +242,7 @@ pub(crate) fn from_row(row: &AnyRow) -> Result<User, sqlx::Error> {
         name: row.try_get("name")?,
         role: Role::named(&role).ok_or_else(|| strange("role", &role))?,
         email: row.try_get("email")?,
+        mail_events: events.map(|events| events.split_whitespace().map(str::to_owned).collect()),
         created_ms: row.try_get("created_ms")?,
         disabled_ms: row.try_get("disabled_ms")?,
         quotas: Quotas {

@@ -4,16 +4,20 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use crate::Ledger;
-use crate::error::Result;
-use crate::job::parsed;
+use tonemill_job::JobId;
 
-/// What can be told.
-pub const EVENTS: [&str; 3] = ["job.started", "job.finished", "job.failed"];
+use crate::Ledger;
+use crate::database::Tx;
+use crate::error::Result;
+use crate::job::{optional, parsed};
+
 /// Most webhooks of a user.
 pub const MAX_WEBHOOKS: i64 = 20;
 /// Longest address, in bytes.
 pub const MAX_URL_BYTES: usize = 2000;
+
+/// For this long after a rotation notifications are signed with the secret before as well.
+pub const ROTATION_MS: i64 = 86_400_000;
 
 /// A webhook, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,57 +26,180 @@ pub struct Webhook {
     pub id: Uuid,
     /// Where it is.
     pub url: String,
-    /// What it is told: some of [`EVENTS`].
+    /// What it is told: some of [`JOB_EVENTS`](crate::deliveries::JOB_EVENTS).
     pub events: Vec<String>,
+    /// The job that it is told of; `None`: all of its user's.
+    pub job: Option<JobId>,
     /// When it was added.
     pub created_ms: i64,
     /// Since when it is told nothing.
     pub disabled_ms: Option<i64>,
 }
 
+/// A webhook to be.
+#[derive(Debug, Clone)]
+pub struct NewWebhook {
+    /// Its name.
+    pub id: Uuid,
+    /// At most [`MAX_URL_BYTES`].
+    pub url: String,
+    /// What notifications are signed with, as Standard Webhooks write it.
+    pub secret: String,
+    /// What it is told.
+    pub events: Vec<String>,
+}
+
+/// What of a webhook changes; `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookChange {
+    /// Where it is.
+    pub url: Option<String>,
+    /// What it is told.
+    pub events: Option<Vec<String>>,
+    /// Whether it is told nothing.
+    pub disabled: Option<bool>,
+    /// A new secret. The one before signs as well for [`ROTATION_MS`].
+    pub secret: Option<String>,
+}
+
+const COLUMNS: &str = "id, url, events, job_id, created_ms, disabled_ms";
+
 impl Ledger {
-    /// Adds a webhook; `None` if the user has as many as may be.
-    pub async fn add_webhook(
-        &self,
-        user: Uuid,
-        url: &str,
-        secret: &str,
-        events: &[String],
-    ) -> Result<Option<Webhook>> {
-        let id = Uuid::now_v7();
+    /// Adds a webhook for all jobs of a user; `None` if the user has as many as may be.
+    pub async fn add_webhook(&self, user: Uuid, new: &NewWebhook) -> Result<Option<Webhook>> {
         let add = || async move {
             let mut tx = self.db.begin().await?;
             // Of several at once each counts the others.
             self.locked_user(&mut tx, user).await?;
-            let count = self.db.query("SELECT COUNT(*) FROM webhooks WHERE user_id = ?");
-            let count: i64 = count.bind(user.to_string()).fetch_one(&mut *tx).await?.try_get(0)?;
+            let text = "SELECT COUNT(*) FROM webhooks WHERE user_id = ? AND job_id IS NULL";
+            let count = self.db.query(text).bind(user.to_string());
+            let count: i64 = count.fetch_one(&mut *tx).await?.try_get(0)?;
             if count >= MAX_WEBHOOKS {
                 return Ok(false);
             }
-            let text = "INSERT INTO webhooks (id, user_id, url, secret, events, created_ms) \
-                        VALUES (?, ?, ?, ?, ?, ?)";
-            let insert = self.db.query(text).bind(id.to_string()).bind(user.to_string());
-            let insert = insert.bind(url.to_owned()).bind(secret.to_owned());
-            let insert = insert.bind(events.join(" ")).bind(self.db.now_ms());
-            insert.execute(&mut *tx).await?;
+            self.insert_webhook(&mut tx, user, None, new).await?;
             tx.commit().await?;
             Ok(true)
         };
         if !self.db.run("add a webhook", add).await? {
             return Ok(None);
         }
-        Ok(self.webhooks(user).await?.into_iter().find(|webhook| webhook.id == id))
+        self.webhook(user, new.id).await
     }
 
-    /// A user's webhooks, oldest first.
+    pub(crate) async fn insert_webhook(
+        &self,
+        tx: &mut Tx,
+        user: Uuid,
+        job: Option<JobId>,
+        new: &NewWebhook,
+    ) -> Result<(), sqlx::Error> {
+        let text = "INSERT INTO webhooks (id, user_id, job_id, url, secret, events, created_ms) \
+                    VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let insert = self.db.query(text).bind(new.id.to_string()).bind(user.to_string());
+        let insert = insert.bind(job.map(|job| job.to_string())).bind(new.url.clone());
+        let insert = insert.bind(new.secret.clone()).bind(new.events.join(" "));
+        insert.bind(self.db.now_ms()).execute(&mut **tx).await.map(drop)
+    }
+
+    /// A user's webhooks for all jobs, oldest first.
     pub async fn webhooks(&self, user: Uuid) -> Result<Vec<Webhook>> {
         let look = || async move {
-            let text = "SELECT id, url, events, created_ms, disabled_ms FROM webhooks \
-                        WHERE user_id = ? ORDER BY id";
-            let query = self.db.query(text).bind(user.to_string());
+            let text = format!(
+                "SELECT {COLUMNS} FROM webhooks WHERE user_id = ? AND job_id IS NULL ORDER BY id"
+            );
+            let query = self.db.dialect.query_of(text).bind(user.to_string());
             query.fetch_all(&self.db.read).await?.iter().map(webhook).collect()
         };
         self.db.run("list webhooks", look).await
+    }
+
+    /// The webhook of a job alone, if it has one.
+    pub async fn job_webhook(&self, user: Uuid, job: JobId) -> Result<Option<Webhook>> {
+        self.one_webhook(user, "job_id = ?", job.to_string()).await
+    }
+
+    /// A user's webhook.
+    pub async fn webhook(&self, user: Uuid, webhook: Uuid) -> Result<Option<Webhook>> {
+        self.one_webhook(user, "id = ?", webhook.to_string()).await
+    }
+
+    async fn one_webhook(&self, user: Uuid, which: &str, value: String) -> Result<Option<Webhook>> {
+        let value = &value;
+        let look = || async move {
+            let text = format!("SELECT {COLUMNS} FROM webhooks WHERE {which} AND user_id = ?");
+            let query = self.db.dialect.query_of(text).bind(value.clone()).bind(user.to_string());
+            query.fetch_optional(&self.db.read).await?.as_ref().map(webhook).transpose()
+        };
+        self.db.run("look up a webhook", look).await
+    }
+
+    /// Changes a user's webhook; false if there is none.
+    pub async fn change_webhook(
+        &self,
+        user: Uuid,
+        webhook: Uuid,
+        change: &WebhookChange,
+    ) -> Result<bool> {
+        let now = self.db.now_ms();
+        let mut texts = Vec::new();
+        if let Some(secret) = &change.secret {
+            texts.push(("old_secret = secret, secret = ?", Some(secret.clone())));
+        }
+        if let Some(url) = &change.url {
+            texts.push(("url = ?", Some(url.clone())));
+        }
+        if let Some(events) = &change.events {
+            texts.push(("events = ?", Some(events.join(" "))));
+        }
+        let mut numbers = Vec::new();
+        if change.secret.is_some() {
+            numbers.push(("old_secret_until_ms = ?", Some(now + ROTATION_MS)));
+        }
+        if let Some(disabled) = change.disabled {
+            numbers.push(("disabled_ms = ?", disabled.then_some(now)));
+        }
+        let (texts, numbers) = (&texts, &numbers);
+        let update = || async move {
+            let mut tx = self.db.begin().await?;
+            let text = format!(
+                "SELECT id FROM webhooks WHERE id = ? AND user_id = ?{}",
+                self.db.dialect.for_update()
+            );
+            let query = self.db.dialect.query_of(text).bind(webhook.to_string());
+            if query.bind(user.to_string()).fetch_optional(&mut *tx).await?.is_none() {
+                return Ok(false);
+            }
+            for (set, value) in texts {
+                let text = format!("UPDATE webhooks SET {set} WHERE id = ?");
+                let update = self.db.dialect.query_of(text).bind(value.clone());
+                update.bind(webhook.to_string()).execute(&mut *tx).await?;
+            }
+            for (set, value) in numbers {
+                let text = format!("UPDATE webhooks SET {set} WHERE id = ?");
+                let update = self.db.dialect.query_of(text).bind(*value);
+                update.bind(webhook.to_string()).execute(&mut *tx).await?;
+            }
+            tx.commit().await?;
+            Ok(true)
+        };
+        self.db.run("change a webhook", update).await
+    }
+
+    /// A webhook is told nothing any more, and what is owed to it is given up.
+    pub(crate) async fn disable(
+        &self,
+        tx: &mut Tx,
+        webhook: Uuid,
+        now: i64,
+    ) -> Result<(), sqlx::Error> {
+        let text = "UPDATE webhooks SET disabled_ms = ? WHERE id = ? AND disabled_ms IS NULL";
+        let update = self.db.query(text).bind(now).bind(webhook.to_string());
+        update.execute(&mut **tx).await?;
+        let text = "UPDATE deliveries SET state = 'dead', claim = NULL, ended_ms = ?, \
+                    answer = 'the webhook is disabled' WHERE webhook_id = ? AND state = 'owed'";
+        let update = self.db.query(text).bind(now).bind(webhook.to_string());
+        update.execute(&mut **tx).await.map(drop)
     }
 
     /// Removes a user's webhook; false if there is none.
@@ -89,6 +216,7 @@ fn webhook(row: &AnyRow) -> Result<Webhook, sqlx::Error> {
         id: parsed(row, "id")?,
         url: row.try_get("url")?,
         events: events.split(' ').map(str::to_owned).collect(),
+        job: optional(row, "job_id")?,
         created_ms: row.try_get("created_ms")?,
         disabled_ms: row.try_get("disabled_ms")?,
     })

@@ -145,6 +145,7 @@ impl Api {
             input_bytes: taken.bytes,
             input_blake3: Some(taken.blake3),
             is_upload: false,
+            webhook: None,
         };
         let accepted = self.accept(&new, key).await;
         let is_needless = match &accepted {

@@ -88,6 +88,7 @@ mod tests {
                 input_bytes: 5,
                 input_blake3: input_blake3.map(str::to_owned),
                 is_upload: true,
+                webhook: None,
             }
         };
         let hash = |job: &NewJob| request_hash(job).unwrap();

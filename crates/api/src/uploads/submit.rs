@@ -63,6 +63,7 @@ impl Api {
             input_bytes: upload.total_bytes,
             input_blake3: upload.blake3,
             is_upload: true,
+            webhook: None,
         };
         self.accept(&new, key).await
     }
@@ -89,6 +90,7 @@ impl Api {
             input_bytes: job.input_bytes,
             input_blake3: job.input_blake3.clone(),
             is_upload: true,
+            webhook: None,
         };
         if let Some(key) = key
             && let Some(known) = self.ledger.known_request(job.user, &key).await?

@@ -7,6 +7,7 @@ use tonemill_job::{JobId, ObjectKey, chain};
 
 use super::BATCH;
 use crate::Ledger;
+use crate::deliveries::MAX_OWED_MS;
 use crate::dialect::marks;
 use crate::error::{LedgerErrorKind, Result};
 use crate::job::parsed;
@@ -45,11 +46,19 @@ impl Ledger {
             }
         }
         let forget = || async move {
+            let now_ms = self.db.now_ms();
             let mut tx = self.db.begin().await?;
             for (text, before) in [
                 ("DELETE FROM idempotency_keys WHERE created_ms < ?", before_ms),
                 ("DELETE FROM credentials WHERE expires_ms < ?", before_ms),
-                ("DELETE FROM deliveries WHERE created_ms < ?", before_ms),
+                ("DELETE FROM deliveries WHERE state <> 'owed' AND created_ms < ?", before_ms),
+                // That nobody has taken for so long nobody will.
+                ("DELETE FROM deliveries WHERE created_ms < ?", now_ms - MAX_OWED_MS),
+                (
+                    "DELETE FROM delivery_attempts WHERE started_ms < ? AND delivery_id NOT IN \
+                     (SELECT id FROM deliveries)",
+                    before_ms,
+                ),
                 ("DELETE FROM daily_audio WHERE day < ?", before_ms / DAY_MS),
             ] {
                 self.db.query(text).bind(before).execute(&mut *tx).await?;
@@ -85,7 +94,8 @@ impl Ledger {
     pub(super) async fn forget(&self, jobs: &[JobId]) -> Result<()> {
         let forget = || async move {
             let mut tx = self.db.begin().await?;
-            for (table, column) in [("attempts", "job_id"), ("jobs", "id")] {
+            for (table, column) in [("attempts", "job_id"), ("webhooks", "job_id"), ("jobs", "id")]
+            {
                 let ids = marks(jobs.len());
                 let text = format!("DELETE FROM {table} WHERE {column} IN ({ids})");
                 let mut delete = self.db.dialect.query_of(text);

@@ -13,10 +13,13 @@ use tonemill_job::objects::{FolderStore, ObjectStore, S3Config, S3Credentials, S
 use tonemill_job::queue::memory::MemoryQueue;
 use tonemill_job::queue::{LaneWeights, Queue};
 use tonemill_job::{JobId, JobOptions, Lane, ObjectKey};
+use tonemill_ledger::deliveries::{Delivery, DeliveryFilter};
 use tonemill_ledger::users::{NewUser, Role, User};
+use tonemill_ledger::webhooks::NewWebhook;
 use tonemill_ledger::{Acceptance, Job, JobState, Ledger, LedgerConfig, NewJob, Owner, Quotas};
 use tonemill_testbed::mariadb::MariaDb;
 use tonemill_testbed::postgres::Postgres;
+use uuid::Uuid;
 
 /// Of the password that users have.
 pub const PASSWORD_HASH: &str = "hash";
@@ -125,6 +128,14 @@ impl Bed {
         upload.finish(Bytes::new()).await.unwrap();
     }
 
+    /// What is owed, or was, about a job, oldest first.
+    pub async fn owed(&self, job: JobId) -> Vec<Delivery> {
+        let about = DeliveryFilter { job: Some(job), ..DeliveryFilter::default() };
+        let mut owed = self.ledger.list_deliveries(Owner::Anyone, &about, 100).await.unwrap();
+        owed.reverse();
+        owed
+    }
+
     /// Takes every job out of the queue that is in it, as workers would.
     pub async fn receive_all(&self) -> Vec<JobId> {
         let mut jobs = Vec::new();
@@ -133,6 +144,13 @@ impl Bed {
         }
         jobs
     }
+}
+
+/// A webhook that wants to know of these.
+pub fn hook(events: &[&str]) -> NewWebhook {
+    let (url, secret) = ("https://example.org/".to_owned(), "secret".to_owned());
+    let events = events.iter().map(ToString::to_string).collect();
+    NewWebhook { id: Uuid::now_v7(), url, secret, events }
 }
 
 pub fn new_job(user: &User) -> NewJob {
@@ -150,6 +168,7 @@ pub fn new_job(user: &User) -> NewJob {
         input_bytes: 1000,
         input_blake3: None,
         is_upload: false,
+        webhook: None,
     }
 }
 

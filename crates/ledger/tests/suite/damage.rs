@@ -9,7 +9,7 @@ use tonemill_ledger::uploads::{NewUpload, UploadKind};
 use tonemill_ledger::users::User;
 use tonemill_ledger::{JobFilter, JobState, Owner};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, hook};
 use crate::fairness::dispatch;
 
 async fn set(bed: &Bed, job: JobId, column: &str, text: &str) {
@@ -22,8 +22,7 @@ async fn unfinished(bed: &Bed, user: &User) -> u64 {
 
 pub async fn a_job_that_cannot_be_sent_fails_and_stops_no_other(bed: Bed) {
     let user = bed.user("u").await;
-    let events = ["job.failed".to_owned()];
-    bed.ledger.add_webhook(user.id, "https://example.org/", "s", &events).await.unwrap().unwrap();
+    bed.ledger.add_webhook(user.id, &hook(&["job.failed"])).await.unwrap().unwrap();
     let later = bed.accept(&user, Lane::Normal).await;
     set(&bed, later, "options", r#"{"channels":"surround"}"#).await;
     let cut = bed.accept(&user, Lane::Normal).await;
@@ -42,7 +41,7 @@ pub async fn a_job_that_cannot_be_sent_fails_and_stops_no_other(bed: Bed) {
         let failure = detail.failure.unwrap();
         assert_eq!((failure.kind, failure.stage.as_str()), (FailureKind::Bug, "dispatch"));
         assert!(failure.chain[0].starts_with("the options cannot be read"), "{failure:?}");
-        assert_eq!(bed.ledger.deliveries(job).await.unwrap().len(), 1);
+        assert_eq!(bed.owed(job).await.len(), 1);
     }
     assert_eq!(bed.job(later).await.options["channels"], "surround", "it can still be looked at");
 

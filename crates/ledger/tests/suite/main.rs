@@ -4,6 +4,7 @@ mod bed;
 mod bonds;
 mod credentials;
 mod damage;
+mod deliveries;
 mod fairness;
 mod reconciling;
 mod recorder;
@@ -47,10 +48,15 @@ on_every_database! {
     damage: a_job_that_cannot_be_sent_fails_and_stops_no_other
         what_cannot_be_read_is_listed_watched_and_reconciled
         what_cannot_be_read_keeps_nothing_else_from_going;
+    deliveries: webhooks_are_owed_once a_job_has_a_webhook_of_its_own
+        mails_are_owed_to_who_wants_them a_delivery_is_claimed_by_one
+        what_is_said_too_late_changes_nothing one_webhook_takes_nobody_elses_place
+        webhooks_change_and_end a_delivery_that_makes_no_sense_stops_no_other
+        administrators_are_told_once_of_trouble secrets_are_the_same_for_all;
     fairness: who_has_much_waits_for_nobody_and_nobody_for_him replicas_take_each_job_once
         quotas_hold quotas_hold_for_replays requests_are_known_again;
     recording: a_job_lives everything_may_come_twice late_events_change_nothing
-        an_attempt_that_failed_leaves_its_history webhooks_are_owed_once transitions_meet_states
+        an_attempt_that_failed_leaves_its_history transitions_meet_states
         pages_and_filters;
     reconciling: what_the_queue_forgot_is_queued_again an_empty_queue_is_filled
         what_is_on_its_way_is_left_alone a_steady_stream_of_events_hides_no_loss one_leads;

@@ -197,39 +197,6 @@ pub async fn an_attempt_that_failed_leaves_its_history(bed: Bed) {
     assert_eq!(usage.unfinished_jobs, 1);
 }
 
-pub async fn webhooks_are_owed_once(bed: Bed) {
-    let user = bed.user("u").await;
-    let events = ["job.finished".to_owned(), "job.failed".to_owned()];
-    let url = "https://example.org/";
-    let hook = bed.ledger.add_webhook(user.id, url, "secret", &events).await.unwrap().unwrap();
-    assert_eq!(hook.events, events);
-    let (second, other) = (&events[..1], &events[1..]);
-    let second = bed.ledger.add_webhook(user.id, url, "secret", second).await.unwrap().unwrap();
-    let other = bed.ledger.add_webhook(user.id, url, "secret", other).await.unwrap().unwrap();
-    let job = bed.accept(&user, Lane::Normal).await;
-    let end = event(job, 1, finished(job, 1));
-    let batch = [event(job, 1, What::Started), end.clone(), end];
-    bed.ledger.record(&batch).await.unwrap();
-    bed.ledger.record(&batch).await.unwrap();
-    let owed = bed.ledger.deliveries(job).await.unwrap();
-    assert!(owed.iter().all(|owed| owed.event == "job.finished"), "{owed:?}");
-    let mut whose: Vec<_> = owed.iter().map(|owed| owed.webhook.unwrap()).collect();
-    whose.sort_unstable();
-    assert_eq!(whose, [hook.id, second.id], "who asked for it, and each once");
-    assert_eq!(owed[0].event_id, owed[1].event_id);
-
-    let stranger = bed.user("stranger").await;
-    assert!(!bed.ledger.delete_webhook(stranger.id, hook.id).await.unwrap());
-    for hook in [hook, second, other] {
-        assert!(bed.ledger.delete_webhook(user.id, hook.id).await.unwrap());
-    }
-    assert_eq!(bed.ledger.webhooks(user.id).await.unwrap(), []);
-    for _ in 0..tonemill_ledger::webhooks::MAX_WEBHOOKS {
-        assert!(bed.ledger.add_webhook(user.id, url, "s", &events).await.unwrap().is_some());
-    }
-    assert!(bed.ledger.add_webhook(user.id, url, "s", &events).await.unwrap().is_none());
-}
-
 pub async fn transitions_meet_states(bed: Bed) {
     let user = bed.user("u").await;
     let mine = Owner::User(user.id);

@@ -41,6 +41,7 @@ pub async fn users_come_and_change(bed: Bed) {
         password_hash: Some("two".to_owned()),
         if_password_hash: Some("one".to_owned()),
         email: Some(None),
+        mail_events: None,
         quotas: Some(quotas),
     };
     assert!(bed.ledger.change_user(ada.id, &change).await.unwrap());

@@ -1,0 +1,119 @@
+//! What administrators are told about the system itself: jobs that wait too long, files that crash the
+//! decoder, notifications that nobody takes.
+//!
+//! Each kind is told once, by the replica that leads, and again only after it was all right meanwhile.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sqlx::Row as _;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tonemill_job::chain;
+
+use crate::Ledger;
+use crate::error::Result;
+
+/// How often is looked.
+const LOOK: Duration = Duration::from_secs(30);
+/// How far back what is counted counts.
+const RECENT_MS: i64 = 3_600_000;
+const DUTY: &str = "alerts";
+
+/// What is too much.
+#[derive(Debug, Clone, Copy)]
+pub struct Thresholds {
+    /// For how long a job may wait for a worker. Default: an hour.
+    pub waiting: Duration,
+    /// How many jobs may crash the decoder, or meet a defect, in an hour. Default: none.
+    pub quarantined: i64,
+    /// How many deliveries may be given up in an hour. Default: 10.
+    pub dead_deliveries: i64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { waiting: Duration::from_hours(1), quarantined: 0, dead_deliveries: 10 }
+    }
+}
+
+/// Looks until it is told to end.
+pub async fn run(ledger: &Ledger, thresholds: Thresholds, shutdown: &CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let look = ledger.while_leading(DUTY, ledger.look_for_trouble(thresholds));
+        if let Some(Err(error)) = look.await {
+            tracing::warn!(error = chain(&error), "the system cannot be looked after");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = sleep(LOOK) => {}
+        }
+    }
+    ledger.stop_leading(DUTY).await;
+}
+
+impl Ledger {
+    /// Tells of what is wrong and was not before.
+    pub async fn look_for_trouble(&self, thresholds: Thresholds) -> Result<()> {
+        let now = self.db.now_ms();
+        let waiting = self
+            .number(
+                "SELECT MIN(created_ms) FROM jobs WHERE state IN ('waiting', 'queued') AND \
+                 not_before_ms <= ?",
+                now,
+            )
+            .await?
+            .map_or(0, |oldest| now - oldest);
+        let most = i64::try_from(thresholds.waiting.as_millis()).unwrap_or(i64::MAX);
+        self.alert("waiting", waiting > most, json!({ "seconds": waiting / 1000 })).await?;
+        let quarantined = self
+            .number(
+                "SELECT COUNT(*) FROM jobs WHERE state = 'failed' AND ended_ms >= ? AND \
+                 failure_kind IN ('crash', 'bug')",
+                now - RECENT_MS,
+            )
+            .await?
+            .unwrap_or_default();
+        let data = json!({ "count": quarantined });
+        self.alert("quarantine", quarantined > thresholds.quarantined, data).await?;
+        let dead = self
+            .number(
+                "SELECT COUNT(*) FROM deliveries WHERE state = 'dead' AND ended_ms >= ?",
+                now - RECENT_MS,
+            )
+            .await?
+            .unwrap_or_default();
+        self.alert("deliveries", dead > thresholds.dead_deliveries, json!({ "count": dead })).await
+    }
+
+    async fn number(&self, text: &'static str, value: i64) -> Result<Option<i64>> {
+        let look = || async move {
+            self.db.query(text).bind(value).fetch_one(&self.db.read).await?.try_get(0)
+        };
+        self.db.run("look for trouble", look).await
+    }
+
+    /// Writes down that something is wrong, and tells, if it was all right before; or that it is all
+    /// right again.
+    async fn alert(&self, kind: &'static str, is_wrong: bool, mut data: Value) -> Result<()> {
+        data["kind"] = kind.into();
+        let data = &json!({ "alert": data });
+        if !is_wrong {
+            let delete = || self.db.query("DELETE FROM alerts WHERE kind = ?").bind(kind);
+            return self.db.write("end an alert", delete).await.map(drop);
+        }
+        let raise = || async move {
+            let mut tx = self.db.begin().await?;
+            let text = "INTO alerts (kind, since_ms) VALUES (?, ?)";
+            let insert = self.db.dialect.query_of(self.db.dialect.insert_ignore(text));
+            let insert = insert.bind(kind).bind(self.db.now_ms());
+            if insert.execute(&mut *tx).await?.rows_affected() == 1 {
+                self.owe_alert(&mut tx, data).await?;
+            }
+            tx.commit().await
+        };
+        self.db.run("raise an alert", raise).await?;
+        self.wake_notifier();
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! Who is told of a change, and what.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sqlx::Row as _;
+use tonemill_job::message::{Failure, Finished};
+use uuid::Uuid;
+
+use super::{ALERT_EVENT, TEST_EVENT};
+use crate::Ledger;
+use crate::database::Tx;
+use crate::error::Result;
+use crate::job::Job;
+use crate::webhooks::Webhook;
+
+/// What happened to a job.
+#[derive(Debug, Clone, Copy)]
+pub enum News<'a> {
+    /// Its first attempt, or its next, has begun.
+    Started,
+    /// There is an MP3.
+    Finished(&'a Finished),
+    /// There is none, and will be none.
+    Failed(&'a Failure),
+}
+
+impl News<'_> {
+    fn event(&self) -> &'static str {
+        match self {
+            Self::Started => "job.started",
+            Self::Finished(_) => "job.finished",
+            Self::Failed(_) => "job.failed",
+        }
+    }
+
+    /// What there is to say, in the words of the API.
+    fn data(&self, job: &Job) -> Value {
+        let mut view = json!({
+            "id": job.id,
+            "label": job.label,
+            "file_name": job.file_name,
+            "lane": job.lane.name(),
+            "created_at": time(job.created_ms),
+        });
+        match self {
+            Self::Started => view["state"] = "running".into(),
+            Self::Finished(finished) => {
+                view["state"] = "finished".into();
+                view["output"] = json!({
+                    "bytes": finished.bytes,
+                    "duration_seconds": finished.duration_seconds,
+                    "truncated": finished.truncated,
+                    "warnings": finished.warnings,
+                });
+            }
+            Self::Failed(failure) => {
+                view["state"] = "failed".into();
+                view["failure"] = json!({
+                    "kind": failure.kind,
+                    "stage": failure.stage,
+                    "message": failure.message,
+                    "advice": failure.advice,
+                });
+            }
+        }
+        json!({ "job": view })
+    }
+}
+
+/// Something to tell, to some.
+struct Owed<'a> {
+    user: &'a str,
+    job: Option<String>,
+    event: &'static str,
+    data: Value,
+    traceparent: Option<String>,
+    /// Webhooks; `None` is by mail.
+    to: Vec<Option<String>>,
+}
+
+impl Ledger {
+    /// Owes the news about a job to everyone who wants to be told.
+    pub(crate) async fn owe(
+        &self,
+        tx: &mut Tx,
+        job: &Job,
+        news: News<'_>,
+    ) -> Result<(), sqlx::Error> {
+        let event = news.event();
+        let user = job.user.to_string();
+        // In one statement: each takes a round trip, and a batch has a hundred events.
+        let text = "SELECT id AS webhook_id, events FROM webhooks WHERE user_id = ? AND \
+                    disabled_ms IS NULL AND (job_id IS NULL OR job_id = ?) \
+                    UNION ALL SELECT NULL, COALESCE(mail_events, ?) FROM users WHERE id = ? AND \
+                    email IS NOT NULL AND disabled_ms IS NULL";
+        let query = self.db.query(text).bind(user.clone()).bind(job.id.to_string());
+        let query = query.bind(self.mail_events.clone()).bind(user.clone());
+        let mut to = Vec::new();
+        for row in query.fetch_all(&mut **tx).await? {
+            let events: String = row.try_get("events")?;
+            if events.split(' ').any(|wanted| wanted == event) {
+                to.push(row.try_get::<Option<String>, _>("webhook_id")?);
+            }
+        }
+        let traceparent = job.traceparent().map(str::to_owned);
+        let (job, data) = (Some(job.id.to_string()), news.data(job));
+        self.write_down(tx, Owed { user: &user, job, event, data, traceparent, to }).await
+    }
+
+    /// Tells a webhook of its user's that it works.
+    pub async fn try_webhook_out(&self, user: Uuid, webhook: &Webhook) -> Result<()> {
+        let user = &user.to_string();
+        let owe = || async move {
+            let mut tx = self.db.begin().await?;
+            let data = json!({ "webhook": { "id": webhook.id, "url": webhook.url } });
+            let to = vec![Some(webhook.id.to_string())];
+            let owed = Owed { user, job: None, event: TEST_EVENT, data, traceparent: None, to };
+            self.write_down(&mut tx, owed).await?;
+            tx.commit().await
+        };
+        self.db.run("try a webhook out", owe).await?;
+        self.wake_notifier();
+        Ok(())
+    }
+
+    /// Owes every administrator who has an address a mail about what is wrong.
+    pub(crate) async fn owe_alert(&self, tx: &mut Tx, data: &Value) -> Result<(), sqlx::Error> {
+        let text = "SELECT id FROM users WHERE role = 'admin' AND email IS NOT NULL AND \
+                    disabled_ms IS NULL";
+        for row in self.db.query(text).fetch_all(&mut **tx).await? {
+            let (user, data) = (&row.try_get::<String, _>("id")?, data.clone());
+            let (event, to) = (ALERT_EVENT, vec![None]);
+            self.write_down(tx, Owed { user, job: None, event, data, traceparent: None, to })
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn write_down(&self, tx: &mut Tx, owed: Owed<'_>) -> Result<(), sqlx::Error> {
+        let Owed { user, job, event, data, traceparent, to } = owed;
+        if to.is_empty() {
+            return Ok(());
+        }
+        let now = self.db.now_ms();
+        let event_id = Uuid::now_v7().to_string();
+        // As Standard Webhooks have it.
+        let payload = json!({ "type": event, "timestamp": time(now), "data": data }).to_string();
+        let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, 'owed', 0, ?, ?)"; to.len()].join(", ");
+        let text = format!(
+            "INSERT INTO deliveries (id, user_id, job_id, webhook_id, event, event_id, payload, \
+             traceparent, state, attempts, next_ms, created_ms) VALUES {rows}"
+        );
+        let mut insert = self.db.dialect.query_of(text);
+        for webhook in to {
+            insert = insert.bind(Uuid::now_v7().to_string()).bind(user.to_owned());
+            insert = insert.bind(job.clone()).bind(webhook).bind(event).bind(event_id.clone());
+            insert = insert.bind(payload.clone()).bind(traceparent.clone()).bind(now).bind(now);
+        }
+        insert.execute(&mut **tx).await.map(drop)
+    }
+}
+
+/// As RFC 3339 writes a time.
+fn time(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or_default()
+}
