@@ -80,10 +80,12 @@ setup_debian() {
         # tests and demo
         ffmpeg lame mp3val mediainfo strace sox espeak-ng
     )
-    # The queue, the databases and wrong clocks. Debian starts a redis-server and a PostgreSQL of its
+    # The queue, the databases, wrong clocks and a mail server. Debian starts a redis-server and a PostgreSQL of its
     # own, which nothing here uses. MariaDB's core packages hold the programs alone.
     if [ $want_test = yes ]; then
-        packages+=(redis-server mariadb-server-core mariadb-client-core postgresql faketime)
+        packages+=(
+            redis-server mariadb-server-core mariadb-client-core postgresql faketime python3-aiosmtpd
+        )
     fi
     # The music of a game: long, varied, and freely licensed.
     if [ $want_bench = yes ]; then packages+=(wesnoth-1.16-music python3-venv); fi

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod backends;
 pub mod client;
 pub mod convert;
+pub mod notifier;
 pub mod serve;
 pub mod submit;
 pub mod worker;
@@ -22,6 +23,7 @@ use crate::config_file::ConfigFile;
 use admin::AdminCommand;
 use client::{DownloadArgs, JobsArgs, LoginArgs, LogoutArgs, UploadArgs, WatchArgs};
 use convert::{ConvertArgs, DecoderArg};
+use notifier::NotifierArgs;
 use serve::{ApiCommandArgs, ConfigCommand, ServeArgs};
 use submit::SubmitArgs;
 use worker::WorkerArgs;
@@ -86,6 +88,8 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Run the API, without workers
     Api(Box<ApiCommandArgs>),
+    /// Send notifications, by mail and to webhooks, until told to end
+    Notifier(Box<NotifierArgs>),
     /// Look at the settings
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -67,7 +67,7 @@ fn summary(args: &ServeArgs) -> Vec<String> {
     let data = args.data.display();
     let api = &args.api;
     let scheme = |url: &str| url.split(':').next().unwrap_or_default().to_owned();
-    let ledger = match &api.ledger.database_url {
+    let ledger = match &api.ledger.database.database_url {
         Some(url) => scheme(url),
         None => format!("SQLite, in {data}/ledger.db"),
     };

@@ -10,6 +10,7 @@ use tonemill_job::objects::StoreError;
 use tonemill_job::queue::QueueError;
 use tonemill_job::{ObjectKey, chain};
 use tonemill_ledger::{BondError, LedgerError};
+use tonemill_notifier::NotifierError;
 
 use crate::exit::Outcome;
 
@@ -115,6 +116,18 @@ impl From<BondError> for Failure {
             ),
             BondError::Ledger(error) => error.into(),
             BondError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<NotifierError> for Failure {
+    fn from(error: NotifierError) -> Self {
+        match error {
+            NotifierError::Ledger(error) => error.into(),
+            NotifierError::Client(_) => Self::fault(chain(&error), ""),
+            NotifierError::Template { .. } => Self::usage("--mail-templates", chain(&error)),
+            NotifierError::Tls(_) => Self::usage("--smtp-ca-file", chain(&error)),
+            NotifierError::File { .. } => Self::usage(chain(&error), ""),
         }
     }
 }

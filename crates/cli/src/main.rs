@@ -16,6 +16,7 @@ mod interruptible;
 mod job_options;
 mod json;
 mod log;
+mod notifier;
 mod output;
 mod probe;
 mod progress;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         Command::Worker(args) => worker::run(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Api(args) => serve::api(&args),
+        Command::Notifier(args) => notifier::run(&args),
         Command::Config(ConfigCommand::Check(args)) => config_check::run(&args, &sources),
         Command::Admin(command) => admin::run(&command),
     }

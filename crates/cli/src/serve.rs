@@ -35,7 +35,9 @@ pub fn serve(args: &ServeArgs) -> Outcome {
         let worker = Worker::new(queue, Arc::clone(&parts.store), config, shutdown.clone())
             .map_err(|error| Failure::cannot("start threads", error))?;
         let max_input = args.size.limits.max_input;
-        let service = Service::start(&args.api, max_input, parts, &shutdown).await?;
+        let mails = args.notify.mail_folder.clone().unwrap_or_else(|| args.data.join("mail"));
+        let notify = Some((&args.notify, mails));
+        let service = Service::start(&args.api, max_input, parts, notify, &shutdown).await?;
         let folder = std::path::absolute(&args.data).unwrap_or_else(|_| args.data.clone());
         print_line(&format!("tonemill: data in {}; Ctrl-C ends it", shown(&folder)));
         let ended = worker.run().await;
@@ -52,7 +54,8 @@ pub fn api(args: &ApiCommandArgs) -> Outcome {
     run_until_told(&args.api.log, async {
         let parts = Parts::elsewhere(&args.api).await?;
         let shutdown = told_by_signals()?;
-        let service = Service::start(&args.api, args.limits.max_input, parts, &shutdown).await?;
+        let service =
+            Service::start(&args.api, args.limits.max_input, parts, None, &shutdown).await?;
         shutdown.draining().await;
         service.end().await?;
         Ok(Ended::Done)

@@ -40,6 +40,10 @@ impl Default for Thresholds {
 /// Looks until it is told to end.
 pub async fn run(ledger: &Ledger, thresholds: Thresholds, shutdown: &CancellationToken) {
     while !shutdown.is_cancelled() {
+        // Where there is no reconciler, nobody else does.
+        if let Err(error) = ledger.db.set_clock().await {
+            tracing::warn!(error = chain(&error), "the database does not tell the time");
+        }
         let look = ledger.while_leading(DUTY, ledger.look_for_trouble(thresholds));
         if let Some(Err(error)) = look.await {
             tracing::warn!(error = chain(&error), "the system cannot be looked after");

@@ -35,6 +35,7 @@ mod events;
 pub mod job;
 pub mod jobs;
 mod leader;
+pub mod links;
 mod list;
 mod migrations;
 pub mod quota;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod fault_proxy;
+pub mod mail;
 pub mod mariadb;
 pub mod postgres;
 mod process;

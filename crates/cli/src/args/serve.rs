@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use tonemill_ledger::deliveries::JOB_EVENTS;
 
 use super::backends::BackendArgs;
+use super::notifier::NotifyArgs;
 use super::worker::{LimitArgs, LogArgs, SizeArgs, parse_lease};
 use crate::text::{parse_bytes, parse_time};
 
@@ -23,6 +25,8 @@ pub struct ServeArgs {
     pub data: PathBuf,
     #[command(flatten)]
     pub api: ApiArgs,
+    #[command(flatten)]
+    pub notify: NotifyArgs,
     #[command(flatten)]
     pub size: SizeArgs,
     /// How long a job stays with a worker that gives no sign of life, in seconds; the same for all
@@ -117,10 +121,10 @@ pub struct HttpArgs {
     pub login_days: f64,
 }
 
-/// The ledger, and what it allows.
+/// Where the ledger is, and what all that work with it have to know.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Ledger, quotas, retention")]
-pub struct LedgerArgs {
+#[command(next_help_heading = "Ledger")]
+pub struct DatabaseArgs {
     /// Where the ledger is: sqlite:…, mysql://… or postgres://…
     #[arg(long, value_name = "URL", env = "TONEMILL_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
@@ -129,6 +133,18 @@ pub struct LedgerArgs {
           value_parser = clap::value_parser!(u32).range(1..=1000),
           env = "TONEMILL_DATABASE_CONNECTIONS")]
     pub database_connections: u32,
+    /// What users are mailed about who have not said
+    #[arg(long, value_name = "EVENT", value_delimiter = ',', value_parser = JOB_EVENTS,
+          default_value = "job.finished,job.failed", env = "TONEMILL_MAIL_EVENTS")]
+    pub mail_events: Vec<String>,
+}
+
+/// The ledger, and what it allows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Quotas, retention")]
+pub struct LedgerArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     /// Unfinished jobs of a user [default: no limit]
     #[arg(long, value_name = "N", env = "TONEMILL_QUOTA_JOBS")]
     pub quota_jobs: Option<u64>,
@@ -152,7 +168,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(wrong)
 }
 
-fn parse_days(text: &str) -> Result<f64, String> {
+pub fn parse_days(text: &str) -> Result<f64, String> {
     let days: f64 = text.parse().map_err(|_| format!("\"{text}\" is no number of days"))?;
     if days.is_finite() && (0.0..=36_500.0).contains(&days) {
         Ok(days)

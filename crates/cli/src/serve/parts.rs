@@ -82,7 +82,7 @@ impl Parts {
         data: &DataFolder<'_>,
         lease: Duration,
     ) -> Result<Self, Failure> {
-        let url = match &args.ledger.database_url {
+        let url = match &args.ledger.database.database_url {
             Some(url) => url.clone(),
             None => own_ledger(data.path)?,
         };
@@ -107,7 +107,7 @@ impl Parts {
 
     /// All of what was said.
     pub(super) async fn elsewhere(args: &ApiArgs) -> Result<Self, Failure> {
-        let url = args.ledger.database_url.clone();
+        let url = args.ledger.database.database_url.clone();
         let url = url.ok_or_else(|| Failure::usage("say where the ledger is", "--database-url"))?;
         let Backends { queue, store } = args.backends.open(None).await?;
         let ledger = Arc::new(Ledger::open(args.ledger.config(url)).await?);

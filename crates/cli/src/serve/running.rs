@@ -2,6 +2,7 @@
 //! something to.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,18 +15,26 @@ use tonemill_api::auth::password::{check_new, one_time};
 use tonemill_api::problem::Problem;
 use tonemill_api::{Api, routes, server};
 use tonemill_job::chain;
+use tonemill_job::objects::ObjectStore;
 use tonemill_job::queue::Queue;
+use tonemill_ledger::alerts::Thresholds;
 use tonemill_ledger::dispatcher::{self, Window};
+use tonemill_ledger::sweep::Retention;
 use tonemill_ledger::users::{NewUser, Role};
 use tonemill_ledger::{Ledger, reconciler, recorder, sweep};
+use tonemill_notifier::Courier;
 use tonemill_worker::Shutdown;
 
 use super::parts::Parts;
+use crate::args::notifier::NotifyArgs;
 use crate::args::serve::{ApiArgs, HttpArgs, LedgerArgs};
 use crate::failure::Failure;
 use crate::json::print_line;
+use crate::notifier::work;
 use crate::text::seconds;
 
+/// How long notifications that are under way may go on when all else has ended.
+const LAST_CALLS: Duration = Duration::from_secs(2);
 /// The name of the first administrator.
 const ADMIN: &str = "admin";
 
@@ -46,6 +55,7 @@ impl Service {
         args: &ApiArgs,
         max_input: Option<u64>,
         parts: Parts,
+        notify: Option<(&NotifyArgs, PathBuf)>,
         shutdown: &Shutdown,
     ) -> Result<Self, Failure> {
         let Parts { ledger, queue, store, .. } = parts;
@@ -68,11 +78,23 @@ impl Service {
             let advice = if is_taken { "choose another with --listen" } else { "" };
             Failure::fault(format!("cannot listen on {address}: {error}"), advice)
         })?;
+        let url = args.http.url(&listener);
+        let courier = match notify {
+            Some((notify, folder)) => {
+                let own =
+                    url.parse().map_err(|error| Failure::cannot("name the service", error))?;
+                let public = notify.public_url.clone().unwrap_or(own);
+                let config = notify.config(public, Some(folder))?;
+                let courier = Courier::new(Arc::clone(&ledger), config).await?;
+                Some((courier, notify.thresholds()))
+            }
+            None => None,
+        };
         let password = first_administrator(&api, &ledger, &args.ledger).await?;
-        args.http.greet(&listener, password.as_deref());
+        greet(&url, password.as_deref());
 
         let vital = Vital { shutdown: shutdown.clone(), has_died: Arc::default() };
-        let (mut http, mut books) = (JoinSet::new(), JoinSet::new());
+        let mut http = JoinSet::new();
         let grace = seconds(args.grace);
         let router = routes::router(api.clone());
         let told_to_end = answering.clone();
@@ -87,19 +109,36 @@ impl Service {
             shutdown.draining().await;
             answering.cancel();
         });
-        let (l, q, end) = (Arc::clone(&ledger), Arc::clone(&queue), close_books.clone());
+        let books = JoinSet::new();
+        let mut service = Self { http, books, close_books, vital, ledger, queue };
+        service.open_books(store, args.ledger.retention(), courier);
+        Ok(service)
+    }
+
+    /// Starts what dispatches, records, looks after both, and tells users.
+    fn open_books(
+        &mut self,
+        store: Arc<dyn ObjectStore>,
+        retention: Retention,
+        courier: Option<(Courier, Thresholds)>,
+    ) {
+        let Self { books, close_books, vital, ledger, queue, .. } = self;
+        let (l, q, end) = (Arc::clone(ledger), Arc::clone(queue), close_books.clone());
         let dispatch = async move { dispatcher::run(&l, &*q, Window::default(), &end).await };
         books.spawn(vital.part("dispatcher", dispatch));
         let (l, q, s, end) =
-            (Arc::clone(&ledger), Arc::clone(&queue), Arc::clone(&store), close_books.clone());
+            (Arc::clone(ledger), Arc::clone(queue), Arc::clone(&store), close_books.clone());
         books.spawn(vital.part("recorder", async move { recorder::run(&l, &*q, s, &end).await }));
-        let (l, end, retention) =
-            (Arc::clone(&ledger), close_books.clone(), args.ledger.retention());
+        let (l, end) = (Arc::clone(ledger), close_books.clone());
         let sweep = async move { sweep::run(&l, &*store, retention, &end).await };
         books.spawn(vital.part("sweeper", sweep));
-        let (l, q, end) = (Arc::clone(&ledger), Arc::clone(&queue), close_books.clone());
+        let (l, q, end) = (Arc::clone(ledger), Arc::clone(queue), close_books.clone());
         books.spawn(vital.part("reconciler", async move { reconciler::run(&l, &*q, &end).await }));
-        Ok(Self { http, books, close_books, vital, ledger, queue })
+        if let Some((courier, thresholds)) = courier {
+            let (l, end) = (Arc::clone(ledger), close_books.clone());
+            let notify = async move { work(&l, courier, thresholds, &end, LAST_CALLS).await };
+            books.spawn(vital.part("notifier", notify));
+        }
     }
 
     /// Ends what is told to: first the answers, then the books about them. Fails if it was not told by
@@ -206,18 +245,23 @@ async fn first_administrator(
 }
 
 impl HttpArgs {
-    /// Says where the service is, and how to get in for the first time.
-    fn greet(&self, listener: &TcpListener, password: Option<&str>) {
+    /// Where the service is.
+    fn url(&self, listener: &TcpListener) -> String {
         let scheme = if self.tls_cert.is_some() { "https" } else { "http" };
         let address = listener.local_addr().unwrap_or(self.listen);
-        // Nobody may listen, and the service runs all the same.
-        print_line(&format!("tonemill: {scheme}://{address}"));
-        if let Some(password) = password {
-            print_line(&format!(
-                "tonemill: log in as {ADMIN} with {password} (this is told once; if it is lost, \
-                 `tonemill admin users password {ADMIN}` makes another)"
-            ));
-        }
+        format!("{scheme}://{address}")
+    }
+}
+
+/// Says where the service is, and how to get in for the first time.
+fn greet(url: &str, password: Option<&str>) {
+    // Nobody may listen, and the service runs all the same.
+    print_line(&format!("tonemill: {url}"));
+    if let Some(password) = password {
+        print_line(&format!(
+            "tonemill: log in as {ADMIN} with {password} (this is told once; if it is lost, \
+             `tonemill admin users password {ADMIN}` makes another)"
+        ));
     }
 }
 

@@ -10,7 +10,7 @@ use tonemill_job::chain;
 use tonemill_ledger::sweep::Retention;
 use tonemill_ledger::{LedgerConfig, Quotas, is_ledger_url};
 
-use crate::args::serve::{HttpArgs, LedgerArgs, ServeArgs};
+use crate::args::serve::{DatabaseArgs, HttpArgs, LedgerArgs, ServeArgs};
 use crate::failure::Failure;
 use crate::text::seconds;
 
@@ -18,7 +18,7 @@ impl ServeArgs {
     /// Whether the settings go together, as far as can be told without trying.
     pub fn check(&self) -> Result<(), Failure> {
         self.api.http.server_config()?;
-        let url = self.api.ledger.database_url.as_deref();
+        let url = self.api.ledger.database.database_url.as_deref();
         if url.is_some_and(|url| !is_ledger_url(url)) {
             let message = "--database-url starts with sqlite:, mysql: or postgres:";
             return Err(Failure::usage(message, ""));
@@ -35,11 +35,25 @@ impl LedgerArgs {
             stored_bytes: self.quota_bytes,
             daily_audio_ms: self.quota_minutes.map(|minutes| minutes.saturating_mul(60_000)),
         };
-        LedgerConfig { connections: self.database_connections, quotas, ..LedgerConfig::new(url) }
+        LedgerConfig { quotas, ..self.database.at(url) }
     }
 
     pub(super) fn retention(&self) -> Retention {
         Retention { jobs: days(self.keep_days), ..Retention::default() }
+    }
+}
+
+impl DatabaseArgs {
+    /// The ledger that was said.
+    pub fn config(&self) -> Result<LedgerConfig, Failure> {
+        let url = self.database_url.clone();
+        let url = url.ok_or_else(|| Failure::usage("say where the ledger is", "--database-url"))?;
+        Ok(self.at(url))
+    }
+
+    fn at(&self, url: String) -> LedgerConfig {
+        let (connections, mail_events) = (self.database_connections, self.mail_events.clone());
+        LedgerConfig { connections, mail_events, ..LedgerConfig::new(url) }
     }
 }
 

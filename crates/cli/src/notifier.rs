@@ -1,0 +1,105 @@
+//! `tonemill notifier`: sends what is owed, and tells administrators of trouble.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tonemill_ledger::Ledger;
+use tonemill_ledger::alerts::{self, Thresholds};
+use tonemill_notifier::mail::{MailConfig, Outbox};
+use tonemill_notifier::schedule::Schedule;
+use tonemill_notifier::webhook::WebhookConfig;
+use tonemill_notifier::{Courier, NotifierConfig};
+use tonemill_worker::Ended;
+use url::Url;
+
+use crate::args::notifier::{NotifierArgs, NotifyArgs};
+use crate::exit::Outcome;
+use crate::failure::Failure;
+use crate::runtime::{run_until_told, told_by_signals};
+use crate::text::seconds;
+
+/// Sends until it is told to end.
+pub fn run(args: &NotifierArgs) -> Outcome {
+    run_until_told(&args.log, async {
+        let config = args.database.config()?;
+        let url = args.notify.public_url.clone();
+        let url =
+            url.ok_or_else(|| Failure::usage("say where users reach the API", "--public-url"))?;
+        let folder = args.notify.mail_folder.clone();
+        let notify = args.notify.config(url, folder)?;
+        let ledger = Arc::new(Ledger::open(config).await?);
+        let courier = Courier::new(Arc::clone(&ledger), notify).await?;
+        let shutdown = told_by_signals()?;
+        let end = CancellationToken::new();
+        let told = async {
+            shutdown.draining().await;
+            end.cancel();
+        };
+        let working = work(&ledger, courier, args.notify.thresholds(), &end, seconds(args.grace));
+        tokio::select! {
+            ((), ()) = async { tokio::join!(told, working) } => {}
+            () = shutdown.stopping() => {}
+        }
+        ledger.close().await;
+        Ok(Ended::Done)
+    })
+}
+
+/// Sends, and looks for trouble, until `end`.
+pub async fn work(
+    ledger: &Ledger,
+    courier: Courier,
+    thresholds: Thresholds,
+    end: &CancellationToken,
+    grace: Duration,
+) {
+    tokio::join!(courier.run(end, grace), alerts::run(ledger, thresholds, end));
+}
+
+impl NotifyArgs {
+    /// How to notify users who reach the API at `public_url`. Where there is no mail server, mails are put
+    /// into `folder`.
+    pub fn config(
+        &self,
+        public_url: Url,
+        folder: Option<PathBuf>,
+    ) -> Result<NotifierConfig, Failure> {
+        let outbox = match (&self.smtp_url, folder) {
+            (Some(smtp), _) => {
+                let mut smtp = smtp.clone();
+                smtp.ca_file.clone_from(&self.smtp_ca_file);
+                Outbox::Smtp(smtp)
+            }
+            (None, Some(folder)) => Outbox::Folder(folder),
+            (None, None) => {
+                return Err(Failure::usage("say how mails go", "--smtp-url or --mail-folder"));
+            }
+        };
+        Ok(NotifierConfig {
+            mail: MailConfig {
+                from: self.mail_from.clone(),
+                outbox,
+                templates: self.mail_templates.clone(),
+                public_url,
+                download_link: seconds(self.mail_link_days * 86_400.0),
+            },
+            webhooks: WebhookConfig {
+                patience: seconds(self.webhook_timeout),
+                internal_hosts: self.webhook_internal_hosts.clone(),
+                ..WebhookConfig::default()
+            },
+            schedule: Schedule {
+                give_up_after: seconds(self.notify_days * 86_400.0),
+                ..Schedule::default()
+            },
+            at_once: 64,
+            per_webhook: 4,
+        })
+    }
+
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds { waiting: seconds(self.alert_wait), ..Thresholds::default() }
+    }
+}

@@ -1,0 +1,94 @@
+//! Notifications by mail.
+//!
+//! | file | what |
+//! |---|---|
+//! | `letter` | a delivery as a mail: sender, headers, links, a text and an HTML part |
+//! | `templates` | the texts, ours or the operator's |
+//! | `smtp` | by way of a mail server |
+//! | `folder` | into files, where there is no mail server |
+
+mod folder;
+mod letter;
+mod smtp;
+mod templates;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lettre::Address;
+use lettre::message::Mailbox;
+use tonemill_ledger::deliveries::claim::Claimed;
+use tonemill_ledger::links::LinkKey;
+use url::Url;
+
+use crate::{Answer, NotifierError, Verdict};
+use folder::Folder;
+use letter::Writer;
+use smtp::Smtp;
+pub use smtp::{SmtpConfig, SmtpSecurity};
+
+/// How mails are written and sent.
+#[derive(Debug)]
+pub struct MailConfig {
+    /// Who they are from.
+    pub from: Mailbox,
+    /// Which way they go.
+    pub outbox: Outbox,
+    /// A folder with templates that take the place of ours.
+    pub templates: Option<PathBuf>,
+    /// Where users reach the API: links begin with it.
+    pub public_url: Url,
+    /// For how long the link to an MP3 is good that works without a log-in. Zero: there is none.
+    pub download_link: Duration,
+}
+
+/// Which way mails go.
+#[derive(Debug)]
+pub enum Outbox {
+    /// By way of a mail server.
+    Smtp(SmtpConfig),
+    /// Into files of this folder.
+    Folder(PathBuf),
+}
+
+/// Sends mails.
+pub(crate) struct Mailer {
+    writer: Writer,
+    way: Way,
+}
+
+enum Way {
+    Smtp(Smtp),
+    Folder(Folder),
+}
+
+impl Mailer {
+    pub(crate) fn new(config: MailConfig, key: LinkKey) -> Result<Self, NotifierError> {
+        let MailConfig { from, outbox, templates, public_url, download_link } = config;
+        let way = match outbox {
+            Outbox::Smtp(config) => Way::Smtp(Smtp::new(config)?),
+            Outbox::Folder(path) => Way::Folder(Folder::new(path)?),
+        };
+        let templates = templates::Templates::load(templates.as_deref())?;
+        let writer = Writer { from, templates, public_url, download_link, key };
+        writer.try_out()?;
+        Ok(Self { writer, way })
+    }
+
+    /// Sends what is owed to a user.
+    pub(crate) async fn send(&self, one: &Claimed, name: &str, address: &str) -> Answer {
+        let refused = |text: String| Answer::new(Verdict::Refused, text);
+        let to: Address = match address.parse() {
+            Ok(to) => to,
+            Err(error) => return refused(format!("the address is none: {error}")),
+        };
+        let letter = match self.writer.letter(one, name, to) {
+            Ok(letter) => letter,
+            Err(error) => return refused(format!("it cannot be written: {error}")),
+        };
+        match &self.way {
+            Way::Smtp(smtp) => smtp.send(letter).await,
+            Way::Folder(folder) => folder.put(one.id, &letter).await,
+        }
+    }
+}

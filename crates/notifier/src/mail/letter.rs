@@ -1,0 +1,149 @@
+//! A delivery as a mail.
+//!
+//! Names of files and labels are whatever a stranger chose: in a header they are one line of limited
+//! length, in HTML they are escaped, and nowhere are there characters that make a text look like another.
+
+use std::time::Duration;
+
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::{Address, Message};
+use serde_json::{Value, json};
+use tonemill_job::is_deceptive;
+use tonemill_job::message::now_ms;
+use tonemill_ledger::deliveries::ALERT_EVENT;
+use tonemill_ledger::deliveries::claim::Claimed;
+use tonemill_ledger::links::LinkKey;
+use url::Url;
+use uuid::Uuid;
+
+use super::templates::{Templates, Texts};
+use crate::NotifierError;
+
+/// Longest subject, in characters.
+const MAX_SUBJECT: usize = 150;
+
+/// Writes mails.
+pub(super) struct Writer {
+    pub(super) from: Mailbox,
+    pub(super) templates: Templates,
+    pub(super) public_url: Url,
+    pub(super) download_link: Duration,
+    pub(super) key: LinkKey,
+}
+
+/// Why there is no mail.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LetterError {
+    #[error(transparent)]
+    Template(#[from] NotifierError),
+    #[error("the mail cannot be put together: {0}")]
+    Mail(#[from] lettre::error::Error),
+}
+
+impl Writer {
+    /// The mail that tells of `one`. The same delivery has the same `Message-ID` at every attempt.
+    pub(super) fn letter(
+        &self,
+        one: &Claimed,
+        name: &str,
+        to: Address,
+    ) -> Result<Message, LetterError> {
+        let unsubscribe = self.url(&self.key.unsubscribe(one.user));
+        let about = self.about(&one.payload, name, &unsubscribe);
+        let Texts { subject, text, html } = self.templates.texts(&one.event, about)?;
+        let id = format!("<{}@{}>", one.id, self.from.email.domain());
+        let mut letter = Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(one_line(&subject))
+            .message_id(Some(id))
+            .date_now()
+            // RFC 3834: nobody's holiday is of interest.
+            .raw_header(header("Auto-Submitted", "auto-generated".to_owned()))
+            .raw_header(header("X-Tonemill-Event", one.event_id.to_string()));
+        if one.event != ALERT_EVENT {
+            // RFC 2369, and RFC 8058 for one click.
+            letter = letter
+                .raw_header(header("List-Unsubscribe", format!("<{unsubscribe}>")))
+                .raw_header(header(
+                    "List-Unsubscribe-Post",
+                    "List-Unsubscribe=One-Click".to_owned(),
+                ));
+        }
+        Ok(letter.multipart(MultiPart::alternative_plain_html(text, html))?)
+    }
+
+    /// Writes a mail of each kind, for whoever made the templates.
+    pub(super) fn try_out(&self) -> Result<(), NotifierError> {
+        let job = json!({
+            "id": Uuid::nil(), "label": "", "file_name": "talk.mp4", "lane": "normal",
+            "created_at": "2026-01-01T00:00:00Z", "state": "finished",
+            "output": { "bytes": 1, "duration_seconds": 1.0, "truncated": true, "warnings": ["…"] },
+            "failure": { "kind": "bad_input", "stage": "decode", "message": "…", "advice": "…" },
+        });
+        let alert = json!({ "kind": "waiting", "seconds": 1, "count": 1 });
+        let payload = json!({ "data": { "job": job, "alert": alert } });
+        for event in Templates::events() {
+            self.templates.texts(event, self.about(&payload, "", ""))?;
+        }
+        Ok(())
+    }
+
+    /// What templates know.
+    fn about(&self, payload: &Value, name: &str, unsubscribe: &str) -> Value {
+        let job = &payload["data"]["job"];
+        let id = job["id"].as_str().and_then(|id| id.parse().ok());
+        let has_link = !self.download_link.is_zero() && job["output"].is_object();
+        let download = id.filter(|_| has_link).map(|id| {
+            let days = i64::try_from(self.download_link.as_millis()).unwrap_or(i64::MAX);
+            let expires_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX).saturating_add(days);
+            self.url(&self.key.download(id, expires_ms))
+        });
+        let mut about = json!({
+            "user": { "name": name },
+            "job": job,
+            "alert": payload["data"]["alert"],
+        });
+        clean(&mut about);
+        about["links"] = json!({
+            "service": self.public_url.as_str(),
+            "download": download,
+            "download_days": self.download_link.as_secs() / 86_400,
+            "unsubscribe": unsubscribe,
+        });
+        about
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
+    }
+}
+
+fn header(name: &'static str, value: String) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
+}
+
+/// Leaves of every text what does no harm.
+fn clean(value: &mut Value) {
+    match value {
+        Value::String(text) if text.chars().any(is_harmful) => {
+            *text = text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect();
+        }
+        Value::Array(values) => values.iter_mut().for_each(clean),
+        Value::Object(values) => values.values_mut().for_each(clean),
+        _ => {}
+    }
+}
+
+fn is_harmful(c: char) -> bool {
+    c.is_control() || is_deceptive(c)
+}
+
+fn one_line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MAX_SUBJECT) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}

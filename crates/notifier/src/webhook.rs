@@ -1,0 +1,170 @@
+//! Notifications to webhooks, as Standard Webhooks has them (standardwebhooks.com, specification 1.0).
+//!
+//! | file | what |
+//! |---|---|
+//! | `signature` | what a notification is signed with |
+//! | `guard` | addresses that are nobody's business are not called |
+
+mod guard;
+mod signature;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode, redirect};
+use tonemill_ledger::deliveries::claim::Claimed;
+use url::Url;
+
+use crate::{Answer, NotifierError, Verdict};
+use guard::Guard;
+pub use guard::{Lookup, SystemLookup};
+pub use signature::sign;
+
+/// How webhooks are called.
+#[derive(Debug, Clone)]
+pub struct WebhookConfig {
+    /// How long an answer may take. Default: 15 seconds.
+    pub patience: Duration,
+    /// Names of hosts that may be internal.
+    pub internal_hosts: Vec<String>,
+    /// Who knows the addresses of a name.
+    pub lookup: Arc<dyn Lookup>,
+}
+
+impl Default for WebhookConfig {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(15),
+            internal_hosts: Vec::new(),
+            lookup: Arc::new(SystemLookup),
+        }
+    }
+}
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Connections to a host that are kept, and for how long.
+const IDLE: usize = 2;
+const IDLE_FOR: Duration = Duration::from_secs(30);
+const USER_AGENT: &str = concat!("Tonemill/", env!("CARGO_PKG_VERSION"));
+
+/// Calls webhooks.
+pub(crate) struct Webhooks {
+    client: Client,
+    guard: Guard,
+    patience: Duration,
+}
+
+impl Webhooks {
+    pub(crate) fn new(config: WebhookConfig) -> Result<Self, NotifierError> {
+        let guard = Guard::new(&config.internal_hosts, config.lookup);
+        let client = Client::builder()
+            .user_agent(USER_AGENT)
+            // Each address is looked up once, looked at, and then connected to.
+            .dns_resolver(Arc::new(guard.clone()))
+            // A proxy would look names up itself.
+            .no_proxy()
+            // Elsewhere is not where its user said.
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .timeout(config.patience)
+            .pool_max_idle_per_host(IDLE)
+            .pool_idle_timeout(IDLE_FOR)
+            .build()?;
+        Ok(Self { client, guard, patience: config.patience })
+    }
+
+    /// Calls a webhook once.
+    pub(crate) async fn call(&self, one: &Claimed, url: &str, secrets: &[String]) -> Answer {
+        let refused = |text: &str| Answer::new(Verdict::Refused, text);
+        let Ok(url) = Url::parse(url) else { return refused("the address is none") };
+        if let Err(forbidden) = self.guard.check(&url) {
+            return refused(&forbidden.to_string());
+        }
+        let body = one.payload.to_string();
+        let Some(headers) = headers(one, &body, secrets) else {
+            return refused("the secret is none");
+        };
+        match self.client.post(url).headers(headers).body(body).send().await {
+            // What follows the head is nobody's business: it is not read.
+            Ok(response) => meaning(&response),
+            Err(error) => match guard::forbidden(&error) {
+                Some(forbidden) => refused(&forbidden.to_string()),
+                None => Answer::failed(self.reason(&error)),
+            },
+        }
+    }
+
+    fn reason(&self, error: &reqwest::Error) -> String {
+        if error.is_timeout() && !error.is_connect() {
+            return format!("no answer within {} s", self.patience.as_secs_f64());
+        }
+        let error = std::error::Error::source(error).map(tonemill_job::chain);
+        error.unwrap_or_else(|| "it cannot be called".to_owned())
+    }
+}
+
+fn headers(one: &Claimed, body: &str, secrets: &[String]) -> Option<HeaderMap> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (id, timestamp) = (one.event_id.to_string(), now.as_secs().to_string());
+    let signatures: Option<Vec<String>> =
+        secrets.iter().map(|secret| sign(secret, &id, &timestamp, body)).collect();
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in [
+        ("webhook-id", id),
+        ("webhook-timestamp", timestamp),
+        ("webhook-signature", signatures?.join(" ")),
+    ] {
+        headers.insert(name, HeaderValue::from_str(&value).ok()?);
+    }
+    if let Some(trace) = &one.traceparent
+        && let Ok(value) = HeaderValue::from_str(trace)
+    {
+        headers.insert("traceparent", value);
+    }
+    Some(headers)
+}
+
+/// What an answer means.
+fn meaning(response: &Response) -> Answer {
+    let status = response.status();
+    let text = status.to_string();
+    match status {
+        StatusCode::GONE => Answer::new(Verdict::Gone, text),
+        _ if status.is_success() => Answer::new(Verdict::Delivered, text),
+        _ if status.is_redirection() => {
+            Answer::failed(format!("{text}: it is not called elsewhere"))
+        }
+        _ => Answer::new(Verdict::Failed { wait: wait(response.headers()) }, text),
+    }
+}
+
+/// How long it wants to be left alone (RFC 9110 section 10.2.3).
+fn wait(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_seconds_or_dates() {
+        let wait_of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_str(text).unwrap());
+            wait(&headers)
+        };
+        assert_eq!(wait_of("120"), Some(Duration::from_secs(120)));
+        assert_eq!(wait_of("soon"), None);
+        assert_eq!(wait_of("Mon, 01 Jan 2001 00:00:00 GMT"), None);
+        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
+        assert!(wait_of(&date).unwrap() > Duration::from_secs(90));
+    }
+}

@@ -1,0 +1,231 @@
+//! Webhooks that answer as they like (fault test 23), and addresses that are nobody's business.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use standardwebhooks::Webhook as Verifier;
+use tokio::net::TcpListener;
+use tonemill_job::JobId;
+use tonemill_ledger::deliveries::{Delivery, DeliveryState};
+use tonemill_ledger::users::User;
+use tonemill_ledger::webhooks::{NewWebhook, WebhookChange};
+use tonemill_notifier::webhook::Lookup;
+use uuid::Uuid;
+
+use crate::bed::Bed;
+use crate::courier::{Working, config, delivery, finished_job, over};
+use crate::sink::{Call, Sink};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const NEW_SECRET: &str = "whsec_plJ3nmyCDGBKInavdOK15jsl02WXBYk1";
+
+async fn hook(bed: &Bed, user: &User, url: String) -> Uuid {
+    let (id, secret) = (Uuid::now_v7(), SECRET.to_owned());
+    let new = NewWebhook { id, url, secret, events: vec!["job.finished".to_owned()] };
+    bed.ledger.add_webhook(user.id, &new).await.unwrap().unwrap().id
+}
+
+/// A finished job of a new user whose webhook is there.
+async fn told(bed: &Bed, url: String) -> (User, Uuid, JobId) {
+    let user = bed.user(&Uuid::now_v7().to_string()).await;
+    let webhook = hook(bed, &user, url).await;
+    let job = finished_job(bed, &user, "a.mp4").await;
+    (user, webhook, job)
+}
+
+fn verify(call: &Call, secret: &str) -> bool {
+    let headers = call.headers.iter().filter(|(name, _)| name.starts_with("webhook-"));
+    let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    Verifier::new(secret).unwrap().verify(call.body.as_bytes(), &headers.collect()).is_ok()
+}
+
+fn config_of_webhooks() -> tonemill_notifier::NotifierConfig {
+    config(std::env::temp_dir().join(PathBuf::from("tonemill-no-mails")))
+}
+
+#[tokio::test]
+async fn another_reading_of_the_specification_agrees() {
+    let (bed, sink) = (Bed::sqlite().await, Sink::start().await);
+    let (user, webhook, job) = told(&bed, sink.url("/ok")).await;
+    let _courier = Working::start(&bed, config_of_webhooks()).await;
+    let first = over(&bed, job).await;
+    assert_eq!((first.state, first.answer.as_deref()), (DeliveryState::Delivered, Some("200 OK")));
+    let call = &sink.calls("/ok")[0];
+    assert!(verify(call, SECRET) && !verify(call, NEW_SECRET));
+    assert_eq!(call.headers["webhook-id"], first.event_id.to_string());
+    let body: serde_json::Value = serde_json::from_str(&call.body).unwrap();
+    assert_eq!(body["type"], "job.finished");
+    assert_eq!(body["data"]["job"]["id"], job.to_string());
+    assert!(body["timestamp"].as_str().unwrap().ends_with('Z'), "{body}");
+
+    // For a while after a rotation, both secrets do.
+    let change = WebhookChange { secret: Some(NEW_SECRET.to_owned()), ..WebhookChange::default() };
+    assert!(bed.ledger.change_webhook(user.id, webhook, &change).await.unwrap());
+    over(&bed, finished_job(&bed, &user, "b.mp4").await).await;
+    let call = &sink.calls("/ok")[1];
+    assert!(verify(call, SECRET) && verify(call, NEW_SECRET));
+}
+
+#[tokio::test]
+async fn what_fails_is_told_again_under_the_same_id() {
+    let (bed, sink) = (Bed::sqlite().await, Sink::start().await);
+    let mut told_at = Vec::new();
+    for (path, attempts) in [("/thrice", 4), ("/later", 2), ("/drop", 2), ("/reset", 1)] {
+        told_at.push((path, attempts, told(&bed, sink.url(path)).await.2));
+    }
+    let _courier = Working::start(&bed, config_of_webhooks()).await;
+    for (path, attempts, job) in told_at {
+        let delivery = over(&bed, job).await;
+        assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Delivered, attempts));
+        let calls = sink.calls(path);
+        assert_eq!(calls.len() as u64, attempts, "{path}");
+        for call in &calls {
+            assert_eq!(call.headers["webhook-id"], delivery.event_id.to_string());
+            assert!(verify(call, SECRET), "{path}");
+        }
+        if path == "/later" {
+            // It asked for two seconds.
+            assert!(calls[1].at - calls[0].at > Duration::from_millis(1_500));
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_gone_is_told_nothing_more() {
+    let (bed, sink) = (Bed::sqlite().await, Sink::start().await);
+    let (user, webhook, job) = told(&bed, sink.url("/gone")).await;
+    let mut config = config_of_webhooks();
+    config.per_webhook = 1;
+    let others =
+        [finished_job(&bed, &user, "b.mp4").await, finished_job(&bed, &user, "c.mp4").await];
+    let _courier = Working::start(&bed, config).await;
+    for job in [job, others[0], others[1]] {
+        assert_eq!(over(&bed, job).await.state, DeliveryState::Dead);
+    }
+    assert!(bed.ledger.webhook(user.id, webhook).await.unwrap().unwrap().disabled_ms.is_some());
+    let later = finished_job(&bed, &user, "d.mp4").await;
+    assert_eq!(bed.owed(later).await, []);
+    assert_eq!(sink.calls("/gone").len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_is_sent_elsewhere() {
+    let (bed, sink) = (Bed::sqlite().await, Sink::start().await);
+    let mut jobs = Vec::new();
+    for path in ["/elsewhere", "/loop"] {
+        jobs.push(told(&bed, sink.url(path)).await.2);
+    }
+    let _courier = Working::start(&bed, config_of_webhooks()).await;
+    for job in jobs {
+        let tried = delivery(&bed, job, |delivery| delivery.attempts >= 2).await;
+        assert_eq!(tried.state, DeliveryState::Owed);
+        assert!(tried.answer.unwrap().contains("not called elsewhere"));
+    }
+    assert_eq!(sink.calls("/ok").len(), 0);
+}
+
+#[tokio::test]
+async fn who_hangs_holds_up_no_other() {
+    let (bed, sink) = (Bed::sqlite().await, Sink::start().await);
+    let slow = bed.user("slow").await;
+    hook(&bed, &slow, sink.url("/hang")).await;
+    let mut hanging = Vec::new();
+    for _ in 0..40 {
+        hanging.push(finished_job(&bed, &slow, "a.mp4").await);
+    }
+    let mut config = config_of_webhooks();
+    config.webhooks.patience = Duration::from_secs(2);
+    let _courier = Working::start(&bed, config).await;
+    let (_, _, quick) = told(&bed, sink.url("/ok")).await;
+    let quick = over(&bed, quick).await;
+    assert_eq!((quick.state, quick.attempts), (DeliveryState::Delivered, 1));
+    let tried = async || {
+        let mut tried = 0;
+        for job in &hanging {
+            tried += usize::from(bed.owed(*job).await[0].attempts > 0);
+        }
+        tried
+    };
+    assert!(tried().await <= 4, "40 at once would have taken all places for longer");
+    let slow = delivery(&bed, hanging[0], |delivery| delivery.answer.is_some()).await;
+    assert_eq!(slow.answer.as_deref(), Some("no answer within 2 s"));
+}
+
+/// A name that stands for something else each time it is looked up.
+#[derive(Debug)]
+struct Rebinding {
+    answers: Mutex<Vec<&'static str>>,
+    asked: AtomicUsize,
+}
+
+impl Lookup for Rebinding {
+    fn addresses(&self, name: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        assert_eq!(name, "rebinding.example");
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let address = self.answers.lock().unwrap().pop().expect("asked too often");
+        Box::pin(async move { Ok(vec![address.parse().unwrap()]) })
+    }
+}
+
+#[tokio::test]
+async fn internal_addresses_are_not_called_whatever_their_name() {
+    let bed = Bed::sqlite().await;
+    let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = canary.local_addr().unwrap().port();
+    // First a public address, where nobody answers in time; then ours.
+    let lookup = Arc::new(Rebinding {
+        answers: Mutex::new(vec!["127.0.0.1", "192.175.48.6"]),
+        asked: AtomicUsize::new(0),
+    });
+    let mut config = config_of_webhooks();
+    config.webhooks.internal_hosts.clear();
+    config.webhooks.lookup = Arc::clone(&lookup) as Arc<dyn Lookup>;
+    config.webhooks.patience = Duration::from_millis(300);
+    let mut jobs = Vec::new();
+    for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "2130706433", "0"] {
+        jobs.push(told(&bed, format!("http://{host}:{port}/")).await.2);
+    }
+    let rebinding = told(&bed, format!("http://rebinding.example:{port}/")).await.2;
+    let _courier = Working::start(&bed, config).await;
+    for job in jobs {
+        let Delivery { state, answer, attempts, .. } = over(&bed, job).await;
+        assert_eq!((state, attempts), (DeliveryState::Dead, 1));
+        assert!(answer.unwrap().contains("is internal"));
+    }
+    let Delivery { state, answer, attempts, .. } = over(&bed, rebinding).await;
+    assert_eq!((state, attempts), (DeliveryState::Dead, 2), "{answer:?}");
+    assert_eq!(lookup.asked.load(Ordering::SeqCst), 2, "once for each attempt");
+    let called = tokio::time::timeout(Duration::from_millis(100), canary.accept()).await;
+    assert!(called.is_err(), "{called:?}");
+}
+
+#[tokio::test]
+async fn several_couriers_tell_everything_once() {
+    let (bed, sink) = (Bed::sqlite().await, Sink::start().await);
+    let user = bed.user("u").await;
+    hook(&bed, &user, sink.url("/ok")).await;
+    let _couriers = [
+        Working::start(&bed, config_of_webhooks()).await,
+        Working::start(&bed, config_of_webhooks()).await,
+        Working::start(&bed, config_of_webhooks()).await,
+    ];
+    let mut jobs = Vec::new();
+    for _ in 0..60 {
+        jobs.push(finished_job(&bed, &user, "a.mp4").await);
+    }
+    for job in jobs {
+        let delivery = over(&bed, job).await;
+        assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Delivered, 1));
+    }
+    let mut ids: Vec<String> =
+        sink.calls("/ok").iter().map(|call| call.headers["webhook-id"].clone()).collect();
+    assert_eq!(ids.len(), 60);
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 60);
+}
