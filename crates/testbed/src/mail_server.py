@@ -40,7 +40,7 @@ class Mailbox:
             "from": envelope.mail_from,
             "to": envelope.rcpt_tos,
             "is_tls": server.transport.get_extra_info("ssl_object") is not None,
-            "is_authenticated": session.authenticated,
+            "is_authenticated": bool(session.authenticated),
             "headers": [[name, str(value)] for name, value in mail.items()],
             "defects": [repr(defect) for part in mail.walk() for defect in part.defects],
             "parts": [part.get_content_type() for part in mail.walk()],

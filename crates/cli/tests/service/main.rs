@@ -18,6 +18,9 @@ mod ledger;
 #[allow(dead_code, reason = "the tests of the whole system use the rest")]
 mod separate;
 mod service;
+#[allow(dead_code, reason = "the tests of the notifier use the rest")]
+#[path = "../../../notifier/tests/suite/sink.rs"]
+mod sink;
 
 mod auth;
 mod crash;
@@ -31,6 +34,7 @@ mod life;
 mod limits;
 mod modes;
 mod names;
+mod notifications;
 mod output;
 mod resumable;
 mod stalls;

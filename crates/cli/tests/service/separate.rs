@@ -100,6 +100,15 @@ impl Separate {
         Daemon::start(&mut command, self.next_log("worker"))
     }
 
+    /// A notifier that belongs to whoever asked for it. It knows the ledger and no more.
+    pub fn notifier(&mut self, variables: Variables<'_>) -> Daemon {
+        let mut command = program();
+        command.args(["notifier", "--log-format", "json", "--public-url", "https://t.example.org"]);
+        command.env("TONEMILL_DATABASE_URL", &self.database);
+        command.envs(variables.iter().copied());
+        Daemon::start(&mut command, self.next_log("notifier"))
+    }
+
     fn command(&self, name: &str, variables: Variables<'_>) -> Command {
         let mut command = program();
         command.args([name, "--log-format", "json"]).envs(self.s3.variables());
