@@ -13,7 +13,7 @@ use crate::server::{self, Server};
 use crate::tls::Authority;
 
 /// What a mail may take to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// How it is spoken to.

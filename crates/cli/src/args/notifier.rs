@@ -1,5 +1,6 @@
 //! What the user may say about notifications, and to the process that sends them.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -121,7 +122,7 @@ fn parse_smtp_url(text: &str) -> Result<SmtpConfig, String> {
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(like)?.to_owned();
     let decoded = |text: &str| {
         let text = percent_encoding::percent_decode_str(text).decode_utf8();
-        text.map(|text| text.into_owned()).map_err(|_| like())
+        text.map(Cow::into_owned).map_err(|_| like())
     };
     let credentials = match (url.username(), url.password()) {
         ("", None) => None,

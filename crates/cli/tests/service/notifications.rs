@@ -42,8 +42,14 @@ const STEPS: [&str; 9] = [
 /// Holds everything when a step is taken for the so-manieth time.
 #[derive(Clone)]
 struct Trap {
-    state: Arc<Mutex<(Option<(&'static str, usize)>, BTreeMap<&'static str, usize>)>>,
+    state: Arc<Mutex<State>>,
     sprung: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    at: Option<(&'static str, usize)>,
+    seen: BTreeMap<&'static str, usize>,
 }
 
 impl Trap {
@@ -52,7 +58,7 @@ impl Trap {
     }
 
     fn set(&self, at: Option<(&'static str, usize)>) {
-        *self.state.lock().unwrap() = (at, BTreeMap::new());
+        *self.state.lock().unwrap() = State { at, seen: BTreeMap::new() };
         self.sprung.send_replace(false);
     }
 
@@ -61,7 +67,7 @@ impl Trap {
             return Fault::BlackHole;
         }
         let mut state = self.state.lock().unwrap();
-        let (at, seen) = &mut *state;
+        let State { at, seen } = &mut *state;
         let count = seen.entry(name).or_default();
         *count += 1;
         if *at != Some((name, *count)) {

@@ -15,7 +15,7 @@ const COMMAND: Duration = Duration::from_secs(20);
 const ALL: Duration = Duration::from_secs(90);
 /// Connections that are kept, and for how long.
 const CONNECTIONS: u32 = 4;
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// Refusals of us and not of a mail (RFC 4954 section 6, RFC 5321 section 4.2.3): a setting is wrong.
 const OURS: [u16; 5] = [502, 530, 534, 535, 538];
 
