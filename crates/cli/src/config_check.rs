@@ -80,10 +80,16 @@ fn summary(args: &ServeArgs) -> Vec<String> {
         (None, Some(bucket)) => format!("the bucket {bucket}"),
         (None, None) => format!("the folder {data}"),
     };
+    let mail = match (&args.notify.smtp_url, &args.notify.mail_folder) {
+        (Some(server), _) => format!("{}:{}", server.host, server.port),
+        (None, Some(folder)) => format!("files in {}", folder.display()),
+        (None, None) => format!("files in {data}/mail"),
+    };
     vec![
         format!("ledger: {ledger}"),
         format!("queue:  {queue}"),
         format!("store:  {store}"),
         format!("API:    {}", api.http.listen),
+        format!("mail:   {mail}"),
     ]
 }

@@ -170,7 +170,7 @@ async fn attempt(
     let start = Instant::now();
     let (channel, answer) = match &one.to {
         Some(Recipient::Mail { name, address }) => {
-            ("mail", channels.mail.send(one, name, address).await)
+            ("mail", channels.mail.send(one, name, address, ledger.now_ms()).await)
         }
         Some(Recipient::Webhook { url, secrets, .. }) => {
             ("webhook", channels.webhooks.call(one, url, secrets).await)

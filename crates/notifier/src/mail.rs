@@ -75,14 +75,20 @@ impl Mailer {
         Ok(Self { writer, way })
     }
 
-    /// Sends what is owed to a user.
-    pub(crate) async fn send(&self, one: &Claimed, name: &str, address: &str) -> Answer {
+    /// Sends what is owed to a user. It is `now_ms`, by the ledger's clock.
+    pub(crate) async fn send(
+        &self,
+        one: &Claimed,
+        name: &str,
+        address: &str,
+        now_ms: i64,
+    ) -> Answer {
         let refused = |text: String| Answer::new(Verdict::Refused, text);
         let to: Address = match address.parse() {
             Ok(to) => to,
             Err(error) => return refused(format!("the address is none: {error}")),
         };
-        let letter = match self.writer.letter(one, name, to) {
+        let letter = match self.writer.letter(one, name, to, now_ms) {
             Ok(letter) => letter,
             Err(error) => return refused(format!("it cannot be written: {error}")),
         };

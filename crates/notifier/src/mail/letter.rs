@@ -10,7 +10,6 @@ use lettre::message::{Mailbox, MultiPart};
 use lettre::{Address, Message};
 use serde_json::{Value, json};
 use tonemill_job::is_deceptive;
-use tonemill_job::message::now_ms;
 use tonemill_ledger::deliveries::ALERT_EVENT;
 use tonemill_ledger::deliveries::claim::Claimed;
 use tonemill_ledger::links::LinkKey;
@@ -48,9 +47,10 @@ impl Writer {
         one: &Claimed,
         name: &str,
         to: Address,
+        now_ms: i64,
     ) -> Result<Message, LetterError> {
         let unsubscribe = self.url(&self.key.unsubscribe(one.user));
-        let about = self.about(&one.payload, name, &unsubscribe);
+        let about = self.about(&one.payload, name, &unsubscribe, now_ms);
         let Texts { subject, text, html } = self.templates.texts(&one.event, about)?;
         let id = format!("<{}@{}>", one.id, self.from.email.domain());
         let mut letter = Message::builder()
@@ -85,20 +85,19 @@ impl Writer {
         let alert = json!({ "kind": "waiting", "seconds": 1, "count": 1 });
         let payload = json!({ "data": { "job": job, "alert": alert } });
         for event in Templates::events() {
-            self.templates.texts(event, self.about(&payload, "", ""))?;
+            self.templates.texts(event, self.about(&payload, "", "", 0))?;
         }
         Ok(())
     }
 
     /// What templates know.
-    fn about(&self, payload: &Value, name: &str, unsubscribe: &str) -> Value {
+    fn about(&self, payload: &Value, name: &str, unsubscribe: &str, now_ms: i64) -> Value {
         let job = &payload["data"]["job"];
         let id = job["id"].as_str().and_then(|id| id.parse().ok());
         let has_link = !self.download_link.is_zero() && job["output"].is_object();
         let download = id.filter(|_| has_link).map(|id| {
-            let days = i64::try_from(self.download_link.as_millis()).unwrap_or(i64::MAX);
-            let expires_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX).saturating_add(days);
-            self.url(&self.key.download(id, expires_ms))
+            let good_for_ms = i64::try_from(self.download_link.as_millis()).unwrap_or(i64::MAX);
+            self.url(&self.key.download(id, now_ms.saturating_add(good_for_ms)))
         });
         let mut about = json!({
             "user": { "name": name },
