@@ -1,8 +1,8 @@
 //! Tonemill over HTTP: log in, upload, watch, download.
 //!
 //! [`routes`] is the page with every route on it. The handlers are thin: they say who asks ([`auth`]),
-//! what for ([`jobs`], [`uploads`], [`login`], [`account`], [`keys`], [`webhooks`], [`admin`]), and
-//! pass it on to the ledger, the store and the queue. [`server`] is the HTTP underneath, [`problem`]
+//! what for ([`jobs`], [`uploads`], [`login`], [`account`], [`keys`], [`webhooks`], [`deliveries`],
+//! [`admin`]), and pass it on to the ledger, the store and the queue. [`server`] is the HTTP underneath, [`problem`]
 //! every error, [`rate`] and `throttle` what is too often, `memory` what uploads may have of it.
 
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ pub mod admin;
 pub mod auth;
 mod body;
 pub mod classic;
+pub mod deliveries;
 mod description;
 mod docs;
 mod extract;

@@ -76,6 +76,15 @@ pub(crate) enum EventName {
     Failed,
 }
 
+/// How far a notification is.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum DeliveryStateName {
+    Owed,
+    Delivered,
+    Dead,
+}
+
 /// Whose fault a failure was.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
@@ -154,7 +163,7 @@ mod tests {
     use tonemill_job::message::FailureKind;
     use tonemill_job::options::{ChannelOption, DecoderOption};
     use tonemill_ledger::JobState;
-    use tonemill_ledger::deliveries::JOB_EVENTS;
+    use tonemill_ledger::deliveries::{DeliveryState, JOB_EVENTS};
     use tonemill_ledger::users::Role;
     use utoipa::PartialSchema;
 
@@ -176,6 +185,8 @@ mod tests {
         assert_eq!(listed::<LaneName>(), Lane::ALL.map(Lane::name));
         assert_eq!(listed::<ScopeName>(), Scope::ALL.map(Scope::name));
         assert_eq!(listed::<EventName>(), JOB_EVENTS);
+        let states = DeliveryState::ALL.map(DeliveryState::name);
+        assert_eq!(listed::<DeliveryStateName>(), states);
         assert!(listed::<RoleName>().iter().all(|name| Role::named(name).is_some()));
         assert!(listed::<StateName>().iter().all(|name| JobState::named(name).is_some()));
         assert!(understood::<ChannelOption>(&listed::<ChannelsName>()));
