@@ -10,6 +10,8 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{AdditionalProperties, SchemaType, Type};
 use utoipa::openapi::{Object, ObjectBuilder, Schema};
 
+use crate::admin::MAX_EMAIL_BYTES;
+
 /// How urgent a job is.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
@@ -144,6 +146,15 @@ pub(crate) fn tags() -> Object {
 pub(crate) fn language() -> Object {
     let text = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null]));
     text.pattern(Some("\\S")).max_length(Some(MAX_LANGUAGE_BYTES)).build()
+}
+
+/// An address for mails; an empty text, or `null`, is none.
+pub(crate) fn email() -> Object {
+    let text = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null]));
+    let atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
+    let label = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?";
+    let pattern = format!("^({atom}(\\.{atom})*@{label}(\\.{label})*)?$");
+    text.pattern(Some(pattern)).max_length(Some(MAX_EMAIL_BYTES)).build()
 }
 
 fn integer() -> ObjectBuilder {

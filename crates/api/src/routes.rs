@@ -15,8 +15,8 @@ use crate::names::{
 };
 use crate::problem::Problem;
 use crate::{
-    Api, account, admin, classic, deliveries, description, docs, health, jobs, keys, login, middleware,
-    uploads, webhooks,
+    Api, account, admin, classic, deliveries, description, docs, health, jobs, keys, links, login,
+    middleware, uploads, webhooks,
 };
 
 /// The whole API, and its description.
@@ -61,7 +61,7 @@ fn described() -> OpenApiRouter<Api> {
             uploads::resumable::instead
         ))
         .routes(routes!(uploads::direct::create))
-        .routes(routes!(account::me))
+        .routes(routes!(account::me, account::change_me))
         .routes(routes!(keys::add_key, keys::list_keys))
         .routes(routes!(keys::delete_key))
         .routes(routes!(webhooks::add_webhook, webhooks::list_webhooks))
@@ -71,6 +71,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(deliveries::list_deliveries))
         .routes(routes!(deliveries::show_delivery))
         .routes(routes!(deliveries::replay_delivery))
+        .routes(routes!(links::download))
+        .routes(routes!(links::ask, links::unsubscribe))
         .routes(routes!(admin::add_user, admin::list_users))
         .routes(routes!(admin::change_user))
         .routes(routes!(classic::log_in))
@@ -111,6 +113,7 @@ async fn not_for_this(method: Method) -> Problem {
         (name = "Uploads", description = "Uploads in several requests (tus), or straight into the store"),
         (name = "Account", description = "Who you are, and API keys"),
         (name = "Notifications", description = "Webhooks, and what you were told"),
+        (name = "Links", description = "What mails lead to, without logging in"),
         (name = "Administration", description = "Users"),
         (name = "Classic", description = "The short routes of the classic tutorial system"),
         (name = "Operation", description = "Probes and measures"),

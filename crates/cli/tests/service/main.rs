@@ -31,6 +31,8 @@ mod job_webhooks;
 mod keys;
 mod life;
 mod limits;
+mod links;
+mod mails;
 mod modes;
 mod names;
 mod output;
