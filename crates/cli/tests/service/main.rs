@@ -35,6 +35,7 @@ mod links;
 mod mails;
 mod modes;
 mod names;
+mod operators;
 mod output;
 mod resumable;
 mod stalls;
