@@ -148,12 +148,13 @@ pub(crate) fn language() -> Object {
     text.pattern(Some("\\S")).max_length(Some(MAX_LANGUAGE_BYTES)).build()
 }
 
-/// An address for mails; an empty text, or `null`, is none.
+/// An address for mails.
 pub(crate) fn email() -> Object {
     let text = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null]));
     let atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
     let label = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?";
     let pattern = format!("^({atom}(\\.{atom})*@{label}(\\.{label})*)?$");
+    let text = text.description(Some("Where mails go; an empty text: nowhere"));
     text.pattern(Some(pattern)).max_length(Some(MAX_EMAIL_BYTES)).build()
 }
 
