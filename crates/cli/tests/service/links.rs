@@ -78,11 +78,11 @@ async fn a_link_sends_what_its_owner_gets() {
 
     let ledger = service.ledger().await;
     let key = ledger.link_key().await.unwrap();
-    let past = key.download(job_id(&job), ledger.now_ms() - 1);
-    let expired = nobody.get(&past).send().await;
+    let outdated = key.download(job_id(&job), ledger.now_ms() - 1);
+    let expired = nobody.get(&outdated).send().await;
     expired.problem(410);
     assert!(expired.json()["detail"].as_str().unwrap().contains("expired"));
-    assert_eq!(nobody.head(&past).send().await.status, 410);
+    assert_eq!(nobody.head(&outdated).send().await.status, 410);
     nobody.get(key.download(job_id(&job), i64::MIN)).send().await.problem(410);
 
     // Who may do nothing any more gives nothing away.
