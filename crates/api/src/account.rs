@@ -1,17 +1,20 @@
-//! One's own account: who one is, what one has, and what one may have.
+//! One's own account: who one is, what one has and may have, and what one is mailed about.
 
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use tonemill_ledger::users::{User, UserChange};
 use tonemill_ledger::{Quotas, Usage};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::Api;
-use crate::auth::Caller;
-use crate::body::whole;
-use crate::names::RoleName;
+use crate::admin::check_email;
+use crate::auth::{Caller, no_user};
+use crate::body::{JsonBody, Nullable, given, whole};
+use crate::names::{self, EventName, RoleName};
 use crate::problem::{Answer, Problem};
+use crate::webhooks::target::check_events;
 
 /// Who one is, what one has, and what one may have.
 #[derive(Serialize, ToSchema)]
@@ -22,7 +25,12 @@ pub struct Me {
     /// `admin` or `user`.
     #[schema(value_type = RoleName)]
     role: &'static str,
+    /// Where you are written to.
     email: Option<String>,
+    /// What you are mailed about; `null` is as everybody: `job.finished` and `job.failed`, unless
+    /// whoever runs the service says otherwise.
+    #[schema(value_type = Option<Vec<EventName>>)]
+    mail_events: Option<Vec<String>>,
     usage: UsageView,
     /// What is absent has no limit.
     quotas: QuotasView,
@@ -95,25 +103,83 @@ impl From<QuotasView> for Quotas {
     }
 }
 
+/// What of your account changes; what is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeChangeRequest {
+    /// Where you are written to; `null`: nowhere.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(schema_with = names::email)]
+    email: Option<Nullable<String>>,
+    /// What you are mailed about: nothing, if it is empty; `null` is as everybody.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<EventName>>)]
+    mail_events: Option<Nullable<Vec<String>>>,
+}
+
 /// Who you are, and what you have.
 #[utoipa::path(
     get, path = "/v1/me", tag = "Account",
     responses((status = 200, description = "You", body = Me))
 )]
 pub async fn me(State(api): State<Api>, caller: Caller) -> Answer<Json<Me>> {
-    let found = api.ledger.usage(caller.user.id).await?;
-    let (usage, quotas): (Usage, Quotas) = found.unwrap_or_default();
-    let user = caller.user;
-    Ok(Json(Me {
-        id: user.id,
-        name: user.name,
-        role: user.role.name(),
-        email: user.email,
-        usage: UsageView {
-            unfinished_jobs: usage.unfinished_jobs,
-            stored_bytes: usage.stored_bytes,
-            daily_audio_minutes: usage.daily_audio_ms as f64 / 60_000.0,
-        },
-        quotas: quotas.into(),
-    }))
+    Ok(Json(api.account(caller.user).await?))
+}
+
+/// Change where you are written to, and about what.
+#[utoipa::path(
+    patch, path = "/v1/me", tag = "Account",
+    request_body = MeChangeRequest,
+    responses(
+        (status = 200, description = "You, as you are now", body = Me),
+        (status = 403, description = "By an API key"),
+        (status = 422, description = "A value is not valid"),
+    )
+)]
+pub async fn change_me(
+    State(api): State<Api>,
+    caller: Caller,
+    JsonBody(change): JsonBody<MeChangeRequest>,
+) -> Answer<Json<Me>> {
+    // Mails have links that work without logging in: who leads them elsewhere shows a password.
+    caller.log_in()?;
+    let email = change.email.map(|Nullable(email)| email.map_or(Ok(None), check_email));
+    let change = UserChange {
+        email: email.transpose()?,
+        mail_events: change.mail_events.map(check_mail_events).transpose()?,
+        ..UserChange::default()
+    };
+    let id = caller.user.id;
+    if !api.ledger.change_user(id, &change).await? {
+        return Err(no_user());
+    }
+    let user = api.ledger.user(id).await?.ok_or_else(no_user)?;
+    Ok(Json(api.account(user).await?))
+}
+
+/// What somebody is mailed about, each once; `None` is as everybody.
+pub(crate) fn check_mail_events(
+    Nullable(events): Nullable<Vec<String>>,
+) -> Answer<Option<Vec<String>>> {
+    events.map(|events| check_events("mail_events", &events)).transpose()
+}
+
+impl Api {
+    async fn account(&self, user: User) -> Answer<Me> {
+        let found = self.ledger.usage(user.id).await?;
+        let (usage, quotas): (Usage, Quotas) = found.unwrap_or_default();
+        Ok(Me {
+            id: user.id,
+            name: user.name,
+            role: user.role.name(),
+            email: user.email,
+            mail_events: user.mail_events,
+            usage: UsageView {
+                unfinished_jobs: usage.unfinished_jobs,
+                stored_bytes: usage.stored_bytes,
+                daily_audio_minutes: usage.daily_audio_ms as f64 / 60_000.0,
+            },
+            quotas: quotas.into(),
+        })
+    }
 }

@@ -12,17 +12,17 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::Api;
-use crate::account::QuotasView;
+use crate::account::{QuotasView, check_mail_events};
 use crate::auth::Caller;
 use crate::auth::password::check_new;
-use crate::body::{JsonBody, Object, check_text};
+use crate::body::{JsonBody, Nullable, Object, check_text, given};
 use crate::extract::{Fields, Id};
 use crate::jobs::view::time;
-use crate::names::RoleName;
+use crate::names::{self, EventName, RoleName};
 use crate::problem::{Answer, Problem};
 
 /// Longest address (RFC 5321 section 4.5.3.1).
-const MAX_EMAIL_BYTES: usize = 254;
+pub(crate) const MAX_EMAIL_BYTES: usize = 254;
 /// Users of a page at most.
 const PAGE: u32 = 100;
 
@@ -35,6 +35,9 @@ pub struct UserView {
     #[schema(value_type = RoleName)]
     role: &'static str,
     email: Option<String>,
+    /// What it is mailed about; `null` is as everybody.
+    #[schema(value_type = Option<Vec<EventName>>)]
+    mail_events: Option<Vec<String>>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// Since when it may do nothing.
@@ -51,6 +54,7 @@ impl From<User> for UserView {
             name: user.name,
             role: user.role.name(),
             email: user.email,
+            mail_events: user.mail_events,
             created_at: time(user.created_ms),
             disabled_at: user.disabled_ms.map(time),
             quotas: user.quotas.into(),
@@ -78,10 +82,7 @@ pub struct NewUserRequest {
     role: Option<String>,
     /// Where it is written to.
     #[serde(default)]
-    #[schema(
-        max_length = 254,
-        pattern = "^([^@\\s\\x00-\\x1f\\x7f-\\x9f]+@[^@\\s\\x00-\\x1f\\x7f-\\x9f]+)?$"
-    )]
+    #[schema(schema_with = names::email, required = false)]
     email: Option<String>,
 }
 
@@ -102,11 +103,12 @@ pub struct UserChangeRequest {
     password: Option<String>,
     /// Where it is written to; an empty text: nowhere.
     #[serde(default)]
-    #[schema(
-        max_length = 254,
-        pattern = "^([^@\\s\\x00-\\x1f\\x7f-\\x9f]+@[^@\\s\\x00-\\x1f\\x7f-\\x9f]+)?$"
-    )]
+    #[schema(schema_with = names::email, required = false)]
     email: Option<String>,
+    /// What it is mailed about: nothing, if it is empty; `null` is as everybody.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<EventName>>)]
+    mail_events: Option<Nullable<Vec<String>>>,
     /// All three at once.
     #[serde(default)]
     #[schema(value_type = Option<QuotasView>)]
@@ -217,7 +219,7 @@ pub async fn change_user(
         password_hash,
         if_password_hash: None,
         email: change.email.map(check_email).transpose()?,
-        mail_events: None,
+        mail_events: change.mail_events.map(check_mail_events).transpose()?,
         quotas: change.quotas.map(|Object(quotas)| quotas.into()),
     };
     if !api.ledger.change_user(id, &change).await? {
@@ -245,17 +247,92 @@ fn role(name: &str) -> Answer<Role> {
     Role::named(name).ok_or_else(|| Problem::invalid("admin or user").field("role"))
 }
 
-/// An address, or `None` for an empty text.
+/// An address, or `None` for an empty text. It is one that needs no quotes (RFC 5321 section 4.1.2), in
+/// ASCII: in the head of a mail it is itself, and nothing besides.
 pub fn check_email(text: String) -> Answer<Option<String>> {
     if text.is_empty() {
         return Ok(None);
     }
     check_text("email", &text, MAX_EMAIL_BYTES)?;
-    let is_address = text
-        .split_once('@')
-        .is_some_and(|(local, host)| !local.is_empty() && !host.is_empty() && !host.contains('@'));
-    if !is_address || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    let is_atom = |part: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || ATOM.contains(&byte);
+        !part.is_empty() && part.bytes().all(is_plain)
+    };
+    let is_label = |label: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let is_edged = label.starts_with('-') || label.ends_with('-');
+        !label.is_empty() && label.bytes().all(is_plain) && !is_edged
+    };
+    let is_address = text.split_once('@').is_some_and(|(local, host)| {
+        local.split('.').all(is_atom) && host.split('.').all(is_label)
+    });
+    if !is_address {
         return Err(Problem::invalid("this is no address").field("email"));
     }
     Ok(Some(text))
+}
+
+/// What an address may hold before its `@`, besides letters and digits (RFC 5322 section 3.2.3).
+const ATOM: &[u8] = b"!#$%&'*+-/=?^_`{|}~";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_one_and_nothing_else() {
+        let check = |text: &str| check_email(text.to_owned());
+        for good in ["a@b", "a.b+c@example.org", "o'hara@xn--bcher-kva.example", "!#$%@a-b.c0"] {
+            assert_eq!(check(good).unwrap().as_deref(), Some(good));
+        }
+        assert_eq!(check("").unwrap(), None);
+        let of_bytes = |bytes: usize| format!("{}@b", "a".repeat(bytes - 2));
+        assert!(check(&of_bytes(MAX_EMAIL_BYTES)).is_ok());
+        let long = of_bytes(MAX_EMAIL_BYTES + 1);
+        for bad in [
+            "a",
+            "@",
+            "a@",
+            "@b",
+            "a@b@c",
+            "a@b,c@d",
+            "a@b, c@d",
+            "a@b;c",
+            "a,c@b",
+            "a@b c",
+            " a@b",
+            "a@b ",
+            "a@b\n",
+            "a@b\r\nBcc: c@d",
+            "a\0@b",
+            "a@b\u{7f}",
+            "a@b\u{a0}",
+            "<a@b>",
+            "A <a@b>",
+            "\"a\"@b",
+            "\"a b\"@c",
+            "a(b)@c",
+            "a@[127.0.0.1]",
+            "a..b@c",
+            ".a@b",
+            "a.@b",
+            "a@b..c",
+            "a@.b",
+            "a@b.",
+            "a@-b",
+            "a@b-",
+            "a:b@c",
+            "a\\@b",
+            "a@b/c",
+            "a@b_c",
+            "\u{fc}@b",
+            "a@\u{fc}.org",
+            "a@b\u{202e}",
+            "a@b%0a",
+            &long,
+        ] {
+            let problem = check(bad).expect_err(bad);
+            assert_eq!((problem.status, problem.field.as_deref()), (422, Some("email")), "{bad}");
+        }
+    }
 }

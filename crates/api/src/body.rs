@@ -121,6 +121,18 @@ pub fn whole<'de, D: Deserializer<'de>, N: TryFrom<u64>>(
     value.map(Some).ok_or_else(|| D::Error::custom(format!("{number} is no such whole number")))
 }
 
+/// A value that may be `null` and means something by it.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Nullable<T>(pub Option<T>);
+
+/// A value that was given, and be it `null`: what is absent is another thing.
+pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// One that must be there.
 pub fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     whole(deserializer)?.ok_or_else(|| D::Error::custom("null is no whole number"))

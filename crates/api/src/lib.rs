@@ -1,8 +1,8 @@
 //! Tonemill over HTTP: log in, upload, watch, download.
 //!
 //! [`routes`] is the page with every route on it. The handlers are thin: they say who asks ([`auth`]),
-//! what for ([`jobs`], [`uploads`], [`login`], [`account`], [`keys`], [`webhooks`], [`admin`]), and
-//! pass it on to the ledger, the store and the queue. [`server`] is the HTTP underneath, [`problem`]
+//! what for ([`jobs`], [`uploads`], [`login`], [`account`], [`keys`], [`webhooks`], [`deliveries`],
+//! [`admin`]) or by which link of a mail ([`links`]), and pass it on to the ledger, the store and the queue. [`server`] is the HTTP underneath, [`problem`]
 //! every error, [`rate`] and `throttle` what is too often, `memory` what uploads may have of it.
 
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ pub mod admin;
 pub mod auth;
 mod body;
 pub mod classic;
+pub mod deliveries;
 mod description;
 mod docs;
 mod extract;
@@ -19,6 +20,7 @@ mod health;
 mod in_flight;
 pub mod jobs;
 pub mod keys;
+pub mod links;
 pub mod login;
 mod media;
 mod memory;
@@ -44,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tonemill_job::objects::ObjectStore;
 use tonemill_job::queue::Queue;
 use tonemill_ledger::Ledger;
+use tonemill_ledger::links::LinkKey;
 use uuid::Uuid;
 
 use crate::auth::password::Passwords;
@@ -110,6 +113,7 @@ pub struct Shared {
     pub(crate) config: ApiConfig,
     pub(crate) passwords: Passwords,
     pub(crate) tokens: Tokens,
+    pub(crate) links: LinkKey,
     pub(crate) throttle: Throttle,
     pub(crate) requests: Buckets<Uuid>,
     pub(crate) in_flight: Arc<InFlight>,
@@ -131,7 +135,8 @@ impl Deref for Api {
 }
 
 impl Api {
-    /// An API over a ledger, a queue and a store. Reads the signing keys, or makes the first.
+    /// An API over a ledger, a queue and a store. Reads the keys that it signs with, or makes
+    /// the first.
     pub async fn new(
         ledger: Arc<Ledger>,
         queue: Arc<dyn Queue>,
@@ -143,6 +148,7 @@ impl Api {
         Ok(Self(Arc::new(Shared {
             passwords: Passwords::new(config.password_hashes)?,
             tokens: Tokens::open(&ledger, config.tokens).await?,
+            links: ledger.link_key().await?,
             throttle: Throttle::default(),
             requests: Buckets::new(config.requests),
             in_flight: InFlight::new(config.requests_at_once),

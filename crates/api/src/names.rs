@@ -10,6 +10,8 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{AdditionalProperties, SchemaType, Type};
 use utoipa::openapi::{Object, ObjectBuilder, Schema};
 
+use crate::admin::MAX_EMAIL_BYTES;
+
 /// How urgent a job is.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
@@ -76,6 +78,15 @@ pub(crate) enum EventName {
     Failed,
 }
 
+/// How far a notification is.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum DeliveryStateName {
+    Owed,
+    Delivered,
+    Dead,
+}
+
 /// Whose fault a failure was.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
@@ -137,6 +148,16 @@ pub(crate) fn language() -> Object {
     text.pattern(Some("\\S")).max_length(Some(MAX_LANGUAGE_BYTES)).build()
 }
 
+/// An address for mails.
+pub(crate) fn email() -> Object {
+    let text = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null]));
+    let atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
+    let label = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?";
+    let pattern = format!("^({atom}(\\.{atom})*@{label}(\\.{label})*)?$");
+    let text = text.description(Some("Where mails go; an empty text: nowhere"));
+    text.pattern(Some(pattern)).max_length(Some(MAX_EMAIL_BYTES)).build()
+}
+
 fn integer() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::Integer)
 }
@@ -154,7 +175,7 @@ mod tests {
     use tonemill_job::message::FailureKind;
     use tonemill_job::options::{ChannelOption, DecoderOption};
     use tonemill_ledger::JobState;
-    use tonemill_ledger::deliveries::JOB_EVENTS;
+    use tonemill_ledger::deliveries::{DeliveryState, JOB_EVENTS};
     use tonemill_ledger::users::Role;
     use utoipa::PartialSchema;
 
@@ -176,6 +197,8 @@ mod tests {
         assert_eq!(listed::<LaneName>(), Lane::ALL.map(Lane::name));
         assert_eq!(listed::<ScopeName>(), Scope::ALL.map(Scope::name));
         assert_eq!(listed::<EventName>(), JOB_EVENTS);
+        let states = DeliveryState::ALL.map(DeliveryState::name);
+        assert_eq!(listed::<DeliveryStateName>(), states);
         assert!(listed::<RoleName>().iter().all(|name| Role::named(name).is_some()));
         assert!(listed::<StateName>().iter().all(|name| JobState::named(name).is_some()));
         assert!(understood::<ChannelOption>(&listed::<ChannelsName>()));

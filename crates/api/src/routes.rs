@@ -10,12 +10,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::names::{
-    ChannelsName, DecoderName, EventName, FailureName, LaneName, RoleName, ScopeName, StateName,
+    ChannelsName, DecoderName, DeliveryStateName, EventName, FailureName, LaneName, RoleName,
+    ScopeName, StateName,
 };
 use crate::problem::Problem;
 use crate::{
-    Api, account, admin, classic, description, docs, health, jobs, keys, login, middleware,
-    uploads, webhooks,
+    Api, account, admin, classic, deliveries, description, docs, health, jobs, keys, links, login,
+    middleware, uploads, webhooks,
 };
 
 /// The whole API, and its description.
@@ -60,11 +61,18 @@ fn described() -> OpenApiRouter<Api> {
             uploads::resumable::instead
         ))
         .routes(routes!(uploads::direct::create))
-        .routes(routes!(account::me))
+        .routes(routes!(account::me, account::change_me))
         .routes(routes!(keys::add_key, keys::list_keys))
         .routes(routes!(keys::delete_key))
         .routes(routes!(webhooks::add_webhook, webhooks::list_webhooks))
-        .routes(routes!(webhooks::delete_webhook))
+        .routes(routes!(webhooks::show_webhook, webhooks::change_webhook, webhooks::delete_webhook))
+        .routes(routes!(webhooks::rotate_secret))
+        .routes(routes!(webhooks::try_out))
+        .routes(routes!(deliveries::list_deliveries))
+        .routes(routes!(deliveries::show_delivery))
+        .routes(routes!(deliveries::replay_delivery))
+        .routes(routes!(links::download))
+        .routes(routes!(links::ask, links::unsubscribe))
         .routes(routes!(admin::add_user, admin::list_users))
         .routes(routes!(admin::change_user))
         .routes(routes!(classic::log_in))
@@ -94,7 +102,7 @@ async fn not_for_this(method: Method) -> Problem {
         license(name = "MIT"),
     ),
     components(schemas(
-        Problem, ChannelsName, DecoderName, EventName, FailureName, LaneName, RoleName, ScopeName,
+        Problem, ChannelsName, DecoderName, DeliveryStateName, EventName, FailureName, LaneName, RoleName, ScopeName,
         StateName,
     )),
     modifiers(&Security),
@@ -103,7 +111,9 @@ async fn not_for_this(method: Method) -> Problem {
         (name = "Log-in", description = "Tokens"),
         (name = "Jobs", description = "Videos on their way to become MP3s"),
         (name = "Uploads", description = "Uploads in several requests (tus), or straight into the store"),
-        (name = "Account", description = "API keys and webhooks"),
+        (name = "Account", description = "Who you are, and API keys"),
+        (name = "Notifications", description = "Webhooks, and what you were told"),
+        (name = "Links", description = "What mails lead to, without logging in"),
         (name = "Administration", description = "Users"),
         (name = "Classic", description = "The short routes of the classic tutorial system"),
         (name = "Operation", description = "Probes and measures"),

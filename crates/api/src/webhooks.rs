@@ -1,25 +1,28 @@
 //! Webhooks: who is told what becomes of one's jobs.
 
+pub mod target;
+
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use axum::http::{HeaderName, StatusCode, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tonemill_ledger::credentials::random_bytes;
-use tonemill_ledger::deliveries::JOB_EVENTS;
-use tonemill_ledger::webhooks::{MAX_URL_BYTES, MAX_WEBHOOKS, NewWebhook as Wanted, Webhook};
+use tonemill_job::JobId;
+use tonemill_ledger::webhooks::{MAX_WEBHOOKS, Webhook, WebhookChange};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::Api;
 use crate::auth::{Caller, Scope};
-use crate::body::{JsonBody, check_text};
+use crate::body::JsonBody;
+use crate::deliveries::DeliveryView;
 use crate::extract::Id;
 use crate::jobs::view::time;
 use crate::names::EventName;
 use crate::problem::{Answer, Problem};
+use crate::webhooks::target::{
+    check_some_events, check_url, default_events, new_secret, new_webhook,
+};
 
 /// A webhook to be.
 #[derive(Deserialize, ToSchema)]
@@ -34,6 +37,23 @@ pub struct NewWebhook {
     events: Option<Vec<String>>,
 }
 
+/// What of a webhook changes; what is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookChangeRequest {
+    /// Where it is: https, or http.
+    #[serde(default)]
+    #[schema(format = Uri, max_length = 2000, pattern = "^https?://[^/?#@]+([/?#]|$)")]
+    url: Option<String>,
+    /// What it is told: some of `job.started`, `job.finished`, `job.failed`.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<EventName>>, min_items = 1)]
+    events: Option<Vec<String>>,
+    /// One that is not is told nothing.
+    #[serde(default)]
+    enabled: Option<bool>,
+}
+
 /// A webhook.
 #[derive(Serialize, ToSchema)]
 pub struct WebhookView {
@@ -41,11 +61,17 @@ pub struct WebhookView {
     url: String,
     #[schema(value_type = Vec<EventName>)]
     events: Vec<String>,
+    /// The job that it is told of; absent: all of yours.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_id: Option<JobId>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// Since when it is told nothing.
     #[schema(value_type = Option<String>, format = DateTime)]
     disabled_at: Option<Timestamp>,
+    /// Why: you disabled it, or it answered that nobody is there.
+    disabled_why: Option<String>,
     /// What its notifications are signed with, told this once.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
@@ -57,18 +83,23 @@ impl WebhookView {
             id: webhook.id,
             url: webhook.url,
             events: webhook.events,
+            job_id: webhook.job,
             created_at: time(webhook.created_ms),
             disabled_at: webhook.disabled_ms.map(time),
+            disabled_why: webhook.disabled_why,
             secret,
         }
     }
 }
 
-/// Add a webhook.
+/// No cache keeps a secret.
+const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
+
+/// Add a webhook for all your jobs.
 ///
-/// Deliveries are written down, but not sent in this version yet. The secret is told this once.
+/// It is told by POST, signed as Standard Webhooks have it. The secret is told this once.
 #[utoipa::path(
-    post, path = "/v1/webhooks", tag = "Account",
+    post, path = "/v1/webhooks", tag = "Notifications",
     request_body = NewWebhook,
     responses(
         (status = 201, description = "The webhook", body = WebhookView),
@@ -80,45 +111,25 @@ pub async fn add_webhook(
     State(api): State<Api>,
     caller: Caller,
     JsonBody(new): JsonBody<NewWebhook>,
-) -> Answer<(StatusCode, [(header::HeaderName, &'static str); 1], Json<WebhookView>)> {
+) -> Answer<(StatusCode, [(HeaderName, &'static str); 1], Json<WebhookView>)> {
     caller.may(Scope::Write)?;
-    check_text("url", &new.url, MAX_URL_BYTES)?;
-    if !is_web(&new.url) {
-        return Err(Problem::invalid("this is no http or https URL").field("url"));
-    }
-    let events =
-        new.events.unwrap_or_else(|| JOB_EVENTS[1..].iter().map(ToString::to_string).collect());
-    if events.is_empty() || events.iter().any(|event| !JOB_EVENTS.contains(&event.as_str())) {
-        let why = format!("some of {}", JOB_EVENTS.join(", "));
-        return Err(Problem::invalid(why).field("events"));
-    }
-    // 32 bytes as Standard Webhooks write them.
-    let secret = format!("whsec_{}", BASE64_STANDARD.encode(random_bytes()));
-    let wanted = Wanted { id: Uuid::now_v7(), url: new.url, secret: secret.clone(), events };
+    check_url("url", &new.url)?;
+    let events = match new.events {
+        Some(events) => check_some_events("events", &events)?,
+        None => default_events(),
+    };
+    let wanted = new_webhook(new.url, events);
     let added = api.ledger.add_webhook(caller.user.id, &wanted).await?;
     let webhook = added.ok_or_else(|| {
         Problem::conflict(format!("you have {MAX_WEBHOOKS} webhooks: delete some"))
     })?;
-    let view = WebhookView::new(webhook, Some(secret));
-    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(view)))
+    let view = WebhookView::new(webhook, Some(wanted.secret));
+    Ok((StatusCode::CREATED, NO_STORE, Json(view)))
 }
 
-/// Whether this is a URL that can be asked for, of a host and without a name or password.
-fn is_web(url: &str) -> bool {
-    // A URL parser forgives what is none by RFC 3986; whoever reads it later may not.
-    let is_plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
-    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
-    !authority.is_empty()
-        && !authority.contains('@')
-        && url.bytes().all(is_plain)
-        && url::Url::parse(url).is_ok_and(|url| url.has_host())
-}
-
-/// List your webhooks.
+/// List your webhooks, but for those of single jobs.
 #[utoipa::path(
-    get, path = "/v1/webhooks", tag = "Account",
+    get, path = "/v1/webhooks", tag = "Notifications",
     responses((status = 200, description = "All of them", body = Vec<WebhookView>))
 )]
 pub async fn list_webhooks(
@@ -130,9 +141,106 @@ pub async fn list_webhooks(
     Ok(Json(webhooks.into_iter().map(|webhook| WebhookView::new(webhook, None)).collect()))
 }
 
+/// Look at a webhook.
+#[utoipa::path(
+    get, path = "/v1/webhooks/{id}", tag = "Notifications",
+    params(("id" = String, Path, format = Uuid, description = "The webhook")),
+    responses(
+        (status = 200, description = "The webhook", body = WebhookView),
+        (status = 404, description = "There is no such webhook"),
+    )
+)]
+pub async fn show_webhook(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<Uuid>,
+) -> Answer<Json<WebhookView>> {
+    caller.may(Scope::Read)?;
+    Ok(Json(WebhookView::new(api.own_webhook(&caller, id).await?, None)))
+}
+
+/// Change a webhook, or disable it for a while.
+#[utoipa::path(
+    patch, path = "/v1/webhooks/{id}", tag = "Notifications",
+    params(("id" = String, Path, format = Uuid, description = "The webhook")),
+    request_body = WebhookChangeRequest,
+    responses(
+        (status = 200, description = "The webhook as it is now", body = WebhookView),
+        (status = 404, description = "There is no such webhook"),
+        (status = 422, description = "A value is not valid"),
+    )
+)]
+pub async fn change_webhook(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<Uuid>,
+    JsonBody(change): JsonBody<WebhookChangeRequest>,
+) -> Answer<Json<WebhookView>> {
+    caller.may(Scope::Write)?;
+    if let Some(url) = &change.url {
+        check_url("url", url)?;
+    }
+    let events = change.events.map(|events| check_some_events("events", &events)).transpose()?;
+    let disabled = change.enabled.map(|enabled| !enabled);
+    let change = WebhookChange { url: change.url, events, disabled, secret: None };
+    Ok(Json(WebhookView::new(api.change_own_webhook(&caller, id, &change).await?, None)))
+}
+
+/// Give a webhook another secret.
+///
+/// It is told this once. For 24 hours the one before signs as well, so that nothing is lost until the
+/// receiver knows the new one; the one before that is good for nothing at once.
+#[utoipa::path(
+    post, path = "/v1/webhooks/{id}/rotate", tag = "Notifications",
+    params(("id" = String, Path, format = Uuid, description = "The webhook")),
+    responses(
+        (status = 200, description = "The webhook, with its new secret", body = WebhookView),
+        (status = 404, description = "There is no such webhook"),
+    )
+)]
+pub async fn rotate_secret(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<Uuid>,
+) -> Answer<([(HeaderName, &'static str); 1], Json<WebhookView>)> {
+    caller.may(Scope::Write)?;
+    let secret = new_secret();
+    let change = WebhookChange { secret: Some(secret.clone()), ..WebhookChange::default() };
+    let webhook = api.change_own_webhook(&caller, id, &change).await?;
+    Ok((NO_STORE, Json(WebhookView::new(webhook, Some(secret)))))
+}
+
+/// Try a webhook out: it is told `webhook.test`.
+#[utoipa::path(
+    post, path = "/v1/webhooks/{id}/test", tag = "Notifications",
+    params(("id" = String, Path, format = Uuid, description = "The webhook")),
+    responses(
+        (status = 202, description = "It is owed; what comes of it, the delivery shows",
+         body = DeliveryView,
+         headers(("Location" = String, description = "The delivery"))),
+        (status = 404, description = "There is no such webhook"),
+        (status = 409, description = "It is disabled"),
+    )
+)]
+pub async fn try_out(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<Uuid>,
+) -> Answer<(StatusCode, [(HeaderName, String); 1], Json<DeliveryView>)> {
+    caller.may(Scope::Write)?;
+    let webhook = api.own_webhook(&caller, id).await?;
+    if webhook.disabled_ms.is_some() {
+        return Err(Problem::conflict("the webhook is disabled: enable it first"));
+    }
+    let delivery = api.ledger.try_webhook_out(caller.user.id, &webhook).await?;
+    let view = api.delivery_view(&caller, delivery).await?;
+    let location = [(header::LOCATION, format!("/v1/deliveries/{delivery}"))];
+    Ok((StatusCode::ACCEPTED, location, Json(view)))
+}
+
 /// Remove a webhook.
 #[utoipa::path(
-    delete, path = "/v1/webhooks/{id}", tag = "Account",
+    delete, path = "/v1/webhooks/{id}", tag = "Notifications",
     params(("id" = String, Path, format = Uuid, description = "The webhook")),
     responses(
         (status = 204, description = "Removed"),
@@ -146,42 +254,29 @@ pub async fn delete_webhook(
 ) -> Answer<StatusCode> {
     caller.may(Scope::Write)?;
     if !api.ledger.delete_webhook(caller.user.id, id).await? {
-        return Err(Problem::not_found("there is no such webhook"));
+        return Err(no_webhook());
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_those_of_hosts() {
-        for good in
-            ["http://h", "https://h/", "http://h:8080/a?b=c@d#e", "https://[::1]/", "http://h?a"]
-        {
-            assert!(is_web(good), "{good}");
-        }
-        for bad in [
-            "",
-            "h",
-            "ftp://h/",
-            "http:h",
-            "http:/h",
-            "http://",
-            "http:///x",
-            "https://?x",
-            "http://#x",
-            "http://:pw@h/",
-            "http://u@h/",
-            "http://u:pw@h/",
-            "http://@h/",
-            "http://h:x/",
-            "http://h/ a",
-            "http://h\\x",
-            " http://h",
-        ] {
-            assert!(!is_web(bad), "{bad}");
-        }
+impl Api {
+    async fn own_webhook(&self, caller: &Caller, id: Uuid) -> Answer<Webhook> {
+        self.ledger.webhook(caller.user.id, id).await?.ok_or_else(no_webhook)
     }
+
+    async fn change_own_webhook(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        change: &WebhookChange,
+    ) -> Answer<Webhook> {
+        if !self.ledger.change_webhook(caller.user.id, id, change).await? {
+            return Err(no_webhook());
+        }
+        self.own_webhook(caller, id).await
+    }
+}
+
+fn no_webhook() -> Problem {
+    Problem::not_found("there is no such webhook")
 }

@@ -1,7 +1,9 @@
 //! `tonemill admin`: looks after a service, on its ledger.
 
+mod deliveries;
 mod jobs;
 mod users;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,8 @@ pub fn run(command: &AdminCommand) -> Outcome {
             AdminCommand::Users(command) => users::run(command).await,
             AdminCommand::Jobs(command) => jobs::run(command).await,
             AdminCommand::Quarantine(command) => jobs::run_quarantine(command).await,
+            AdminCommand::Deliveries(command) => deliveries::run(command).await,
+            AdminCommand::Webhooks(command) => webhooks::run(command).await,
             AdminCommand::Reconcile(args) => reconcile(&args.at).await,
         }
     })

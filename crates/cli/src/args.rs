@@ -93,7 +93,7 @@ pub enum Command {
     /// Look at the settings
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Look after a service: users, jobs, quarantine
+    /// Look after a service: users, jobs, quarantine, deliveries, webhooks
     #[command(subcommand)]
     Admin(Box<AdminCommand>),
     /// Have files converted by the workers, and wait for the MP3s

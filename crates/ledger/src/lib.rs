@@ -14,8 +14,8 @@
 //! 5. [`reconciler`]: what the queue forgot goes into it again (`requeue`); [`sweep`]: what nobody needs
 //!    goes. One replica does each, its `leader`.
 //! 6. [`alerts`]: administrators are told what is wrong with the system.
-//! 7. [`jobs`], `list`, [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`]: what the API
-//!    asks for.
+//! 7. [`jobs`], `list`, [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`], [`links`]: what
+//!    the API asks for.
 //!
 //! `database` runs all of it, `clock` tells one time to all replicas.
 

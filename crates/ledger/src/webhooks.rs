@@ -34,6 +34,8 @@ pub struct Webhook {
     pub created_ms: i64,
     /// Since when it is told nothing.
     pub disabled_ms: Option<i64>,
+    /// Why.
+    pub disabled_why: Option<String>,
 }
 
 /// A webhook to be.
@@ -62,7 +64,7 @@ pub struct WebhookChange {
     pub secret: Option<String>,
 }
 
-const COLUMNS: &str = "id, url, events, job_id, created_ms, disabled_ms";
+const COLUMNS: &str = "id, url, events, job_id, created_ms, disabled_ms, disabled_why";
 
 impl Ledger {
     /// Adds a webhook for all jobs of a user; `None` if the user has as many as may be.
@@ -153,11 +155,21 @@ impl Ledger {
             texts.push(("events = ?", Some(events.join(" "))));
         }
         let mut numbers = Vec::new();
+        match change.disabled {
+            // One that is disabled already stays so, for the same reason.
+            Some(true) => {
+                let why = "its user disabled it".to_owned();
+                texts.push(("disabled_why = COALESCE(disabled_why, ?)", Some(why)));
+                numbers.push(("disabled_ms = COALESCE(disabled_ms, ?)", Some(now)));
+            }
+            Some(false) => {
+                texts.push(("disabled_why = ?", None));
+                numbers.push(("disabled_ms = ?", None));
+            }
+            None => {}
+        }
         if change.secret.is_some() {
             numbers.push(("old_secret_until_ms = ?", Some(now + ROTATION_MS)));
-        }
-        if let Some(disabled) = change.disabled {
-            numbers.push(("disabled_ms = ?", disabled.then_some(now)));
         }
         let (texts, numbers) = (&texts, &numbers);
         let update = || async move {
@@ -186,15 +198,24 @@ impl Ledger {
         self.db.run("change a webhook", update).await
     }
 
+    /// Has a webhook of anybody's told again, for operators; false if there is none.
+    pub async fn enable_webhook(&self, webhook: Uuid) -> Result<bool> {
+        let text = "UPDATE webhooks SET disabled_ms = NULL, disabled_why = NULL WHERE id = ?";
+        let update = || self.db.query(text).bind(webhook.to_string());
+        Ok(self.db.write("enable a webhook", update).await? == 1)
+    }
+
     /// A webhook is told nothing any more, and what is owed to it is given up.
     pub(crate) async fn disable(
         &self,
         tx: &mut Tx,
         webhook: Uuid,
+        why: &str,
         now: i64,
     ) -> Result<(), sqlx::Error> {
-        let text = "UPDATE webhooks SET disabled_ms = ? WHERE id = ? AND disabled_ms IS NULL";
-        let update = self.db.query(text).bind(now).bind(webhook.to_string());
+        let text = "UPDATE webhooks SET disabled_ms = ?, disabled_why = ? WHERE id = ? AND \
+                    disabled_ms IS NULL";
+        let update = self.db.query(text).bind(now).bind(why.to_owned()).bind(webhook.to_string());
         update.execute(&mut **tx).await?;
         let text = "UPDATE deliveries SET state = 'dead', claim = NULL, ended_ms = ?, \
                     answer = 'the webhook is disabled' WHERE webhook_id = ? AND state = 'owed'";
@@ -219,5 +240,6 @@ fn webhook(row: &AnyRow) -> Result<Webhook, sqlx::Error> {
         job: optional(row, "job_id")?,
         created_ms: row.try_get("created_ms")?,
         disabled_ms: row.try_get("disabled_ms")?,
+        disabled_why: row.try_get("disabled_why")?,
     })
 }

@@ -23,7 +23,7 @@ use crate::jobs::idempotency::{idempotency_key, request_hash};
 use crate::jobs::intake::{TakenIn, take_in};
 use crate::jobs::quotas::over_quota;
 use crate::jobs::request::{JobRequest, clean_file_name};
-use crate::jobs::view::JobView;
+use crate::jobs::view::{JobView, JobWebhookView};
 use crate::problem::{Answer, Problem};
 
 /// Submit a video: the body is the video (options in the query), a form with a field `file`, or JSON
@@ -64,15 +64,24 @@ pub async fn create(
 ) -> Answer<Response> {
     caller.may(Scope::Write)?;
     let Submitted { id, new } = api.submit(&caller, query, request).await?;
-    let view = match (api.view_of(&caller, id).await, &new) {
-        (Ok(view), _) => view,
+    let seen = api.view_of(&caller, id).await;
+    let (status, view) = match new {
         // It is accepted, whatever happens now: an error would have it sent again.
-        (Err(_), Some(new)) => JobView::accepted(new, api.ledger.now_ms()),
-        (Err(problem), None) => return Err(problem),
+        Some(new) => {
+            let mut view = seen.unwrap_or_else(|_| JobView::accepted(&new, api.ledger.now_ms()));
+            view.webhook = new.webhook.map(JobWebhookView::from);
+            (StatusCode::CREATED, view)
+        }
+        None => {
+            let mut view = seen?;
+            view.webhook = api.job_webhook(&caller, id).await?;
+            (StatusCode::OK, view)
+        }
     };
     let location = format!("/v1/jobs/{id}");
-    let status = if new.is_some() { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, [(header::LOCATION, location)], Json(view)).into_response())
+    // No cache keeps a webhook's secret.
+    let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, "no-store".to_owned())];
+    Ok((status, headers, Json(view)).into_response())
 }
 
 /// What became of a request for a job.
@@ -145,7 +154,7 @@ impl Api {
             input_bytes: taken.bytes,
             input_blake3: Some(taken.blake3),
             is_upload: false,
-            webhook: None,
+            webhook: request.webhook()?,
         };
         let accepted = self.accept(&new, key).await;
         let is_needless = match &accepted {
@@ -173,7 +182,7 @@ impl Api {
             Acceptance::OverQuota(over) => Err(over_quota(over)),
             // Another request has made it a job in this moment, or nobody.
             Acceptance::NoUpload => match self.ledger.job(Owner::User(new.user), new.id).await? {
-                Some(job) => of_upload(new, &job),
+                Some(job) => self.of_upload(new, &job).await,
                 None => Err(Problem::conflict("the upload is not there any more")),
             },
             Acceptance::NoUser => Err(no_user()),
@@ -216,6 +225,26 @@ impl Api {
         Ok((wanted, taken))
     }
 
+    /// The job that an upload has become, if it is the one that is asked for.
+    pub(crate) async fn of_upload(&self, new: &NewJob, job: &Job) -> Answer<Submitted> {
+        // What is in the ledger went through JSON, which not every fraction survives.
+        let asked = serde_json::to_string(&new.options).map_err(|error| Problem::defect(&error))?;
+        let asked: Option<JobOptions> = serde_json::from_str(&asked).ok();
+        let webhook = self.ledger.job_webhook(job.user, job.id).await?;
+        let told = webhook.as_ref().map(|webhook| (&webhook.url, &webhook.events));
+        let is_same = job.lane == new.lane
+            && job.label == new.label
+            && job.file_name == new.file_name
+            && asked == JobOptions::deserialize(&job.options).ok()
+            && told == new.webhook.as_ref().map(|new| (&new.url, &new.events));
+        if is_same {
+            return Ok(Submitted { id: job.id, new: None });
+        }
+        let why =
+            "the upload is a job already, with other options: upload it again for another job";
+        Err(Problem::conflict(why).field("upload"))
+    }
+
     /// Removes what nobody needs; what cannot be removed now is swept later.
     pub(crate) async fn forget_object(&self, key: &ObjectKey) {
         if let Err(error) = self.store.delete(key).await {
@@ -231,22 +260,6 @@ pub(crate) fn of_key(known: &KnownRequest, request_hash: &str) -> Answer<Submitt
     }
     let why = "this Idempotency-Key was used for another file or other options";
     Err(Problem::key_reused(why).field("Idempotency-Key"))
-}
-
-/// The job that an upload has become, if it is the one that is asked for.
-pub(crate) fn of_upload(new: &NewJob, job: &Job) -> Answer<Submitted> {
-    // What is in the ledger went through JSON, which not every fraction survives.
-    let asked = serde_json::to_string(&new.options).map_err(|error| Problem::defect(&error))?;
-    let asked: Option<JobOptions> = serde_json::from_str(&asked).ok();
-    let is_same = job.lane == new.lane
-        && job.label == new.label
-        && job.file_name == new.file_name
-        && asked == JobOptions::deserialize(&job.options).ok();
-    if is_same {
-        return Ok(Submitted { id: job.id, new: None });
-    }
-    let why = "the upload is a job already, with other options: upload it again for another job";
-    Err(Problem::conflict(why).field("upload"))
 }
 
 fn content_type(headers: &HeaderMap) -> String {

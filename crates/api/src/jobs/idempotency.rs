@@ -8,17 +8,25 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use tonemill_ledger::NewJob;
 use tonemill_ledger::accept::MAX_IDEMPOTENCY_KEY_BYTES;
+use tonemill_ledger::webhooks::NewWebhook;
 use uuid::Uuid;
 
 use crate::problem::{Answer, Problem};
 
 /// What makes two requests the same: the bytes and what is to become of them.
 pub(crate) fn request_hash(new: &NewJob) -> Answer<String> {
-    let NewJob { id, lane, label, file_name, options, input_bytes, input_blake3, .. } = new;
+    let NewJob { id, lane, label, file_name, options, input_bytes, input_blake3, webhook, .. } =
+        new;
     // What came past us was not hashed: it is known by its name.
     let bytes = input_blake3.clone().unwrap_or_else(|| id.to_string());
     let all = (lane, label, file_name, options, input_bytes, bytes);
-    let json = serde_json::to_vec(&all).map_err(|error| Problem::defect(&error))?;
+    let json = match webhook {
+        // As before there were any, for requests that are known from then.
+        None => serde_json::to_vec(&all),
+        // Its name and its secret are others each time.
+        Some(NewWebhook { url, events, .. }) => serde_json::to_vec(&(all, url, events)),
+    };
+    let json = json.map_err(|error| Problem::defect(&error))?;
     Ok(blake3::hash(&json).to_hex().to_string())
 }
 
@@ -68,8 +76,10 @@ impl Drop for Busy<'_> {
 #[cfg(test)]
 mod tests {
     use tonemill_job::{JobId, JobOptions, Lane, ObjectKey};
+    use tonemill_ledger::deliveries::JOB_EVENTS;
 
     use super::*;
+    use crate::webhooks::target::{default_events, new_webhook};
 
     #[test]
     fn the_same_bytes_or_the_same_upload_are_the_same() {
@@ -97,5 +107,15 @@ mod tests {
         let direct = job(None);
         assert_eq!(hash(&direct), hash(&direct.clone()));
         assert_ne!(hash(&direct), hash(&job(None)), "as long, and of the same name");
+
+        let hook = |url: &str, events: Vec<String>| {
+            let new = new_webhook(url.to_owned(), events);
+            hash(&NewJob { webhook: Some(new), ..direct.clone() })
+        };
+        let (one, all) = (default_events, JOB_EVENTS.map(str::to_owned).to_vec());
+        assert_eq!(hook("http://h/", one()), hook("http://h/", one()), "the secret is another");
+        for other in [hash(&direct), hook("http://i/", one()), hook("http://h/", all)] {
+            assert_ne!(hook("http://h/", one()), other);
+        }
     }
 }

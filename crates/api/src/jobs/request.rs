@@ -1,4 +1,4 @@
-//! What may be asked of a job: the options of `tonemill convert`, a lane, a label.
+//! What may be asked of a job: the options of `tonemill convert`, a lane, a label, who is told of it.
 //!
 //! The same fields come as JSON, as fields of a form, or in a query; all three are parsed as one.
 
@@ -9,12 +9,14 @@ use serde_json::{Map, Value};
 use tonemill_job::options::{ChannelOption, DecoderOption};
 use tonemill_job::{JobOptions, Lane, is_deceptive};
 use tonemill_ledger::job::{MAX_FILE_NAME_BYTES, MAX_LABEL_BYTES};
+use tonemill_ledger::webhooks::NewWebhook;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::body::{parse_json, whole};
-use crate::names::{self, ChannelsName, DecoderName, LaneName};
+use crate::names::{self, ChannelsName, DecoderName, EventName, LaneName};
 use crate::problem::{Answer, Problem};
+use crate::webhooks::target::{check_some_events, check_url, default_events, new_webhook};
 
 /// What to make of an upload. Everything is optional.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema, IntoParams)]
@@ -90,12 +92,24 @@ pub struct JobRequest {
     /// What the upload is called, whatever it says itself; of a long name 255 bytes are kept. The
     /// output is named after it.
     pub file_name: Option<String>,
+    /// Who is told of this job alone: a webhook, by its URL (https, or http).
+    #[param(format = Uri, max_length = 2000, pattern = "^https?://[^/?#@]+([/?#]|$)")]
+    #[schema(format = Uri, max_length = 2000, pattern = "^https?://[^/?#@]+([/?#]|$)")]
+    pub webhook: Option<String>,
+    /// What it is told: some of `job.started`, `job.finished`, `job.failed`. Default: the last two. In
+    /// forms and queries separated by commas.
+    #[param(value_type = Option<Vec<EventName>>, style = Form, explode = false, min_items = 1)]
+    #[schema(value_type = Option<Vec<EventName>>, min_items = 1)]
+    pub webhook_events: Option<Vec<String>>,
     /// A finished upload, instead of a body.
     pub upload: Option<Uuid>,
 }
 
 /// Fields whose values are texts, whatever they look like.
-const TEXTS: [&str; 6] = ["label", "file_name", "language", "channels", "decoder", "lane"];
+const TEXTS: [&str; 7] =
+    ["label", "file_name", "language", "channels", "decoder", "lane", "webhook"];
+/// The field whose value is a list.
+const LIST: &str = "webhook_events";
 
 impl JobRequest {
     /// From the fields of a form or a query.
@@ -111,6 +125,7 @@ impl JobRequest {
             // Numbers, yes and no as they are in JSON; the rest is text.
             let value = if is_text { None } else { serde_json::from_str(&text).ok() };
             let value = match value {
+                _ if name == LIST => text.split(',').map(str::trim).collect(),
                 Some(value @ (Value::Number(_) | Value::Bool(_))) => value,
                 _ => Value::String(text),
             };
@@ -151,6 +166,7 @@ impl JobRequest {
             let why = format!("a label has at most {MAX_LABEL_BYTES} bytes");
             return Err(Problem::invalid(why).field("label"));
         }
+        self.webhook()?;
         // PostgreSQL has no text with it, and no one else needs it.
         let texts = [("label", &self.label)].into_iter();
         let texts = texts.chain(self.language.iter().map(|code| ("language", code)));
@@ -159,6 +175,23 @@ impl JobRequest {
             return Err(Problem::invalid("no text may hold a NUL character").field(field));
         }
         Ok(())
+    }
+
+    /// Who is told of the job, with a new name and secret each time.
+    pub fn webhook(&self) -> Answer<Option<NewWebhook>> {
+        let Some(url) = &self.webhook else {
+            if self.webhook_events.is_none() {
+                return Ok(None);
+            }
+            let why = "say as well which webhook is told";
+            return Err(Problem::invalid(why).field("webhook_events"));
+        };
+        check_url("webhook", url)?;
+        let events = match &self.webhook_events {
+            Some(events) => check_some_events("webhook_events", events)?,
+            None => default_events(),
+        };
+        Ok(Some(new_webhook(url.clone(), events)))
     }
 
     /// As the workers know them.
@@ -217,11 +250,19 @@ mod tests {
             ("label", "42"),
             ("lane", "high"),
             ("start_seconds", "1.5"),
+            ("webhook", "https://example.org/"),
+            ("webhook_events", "job.failed,job.started"),
         ]);
         let form = form.unwrap();
         let json = br#"{"bitrate_kbps":128,"tags":{"title":"007","track":"7"},"drop_cover":true,
-            "label":"42","lane":"high","start_seconds":1.5}"#;
+            "label":"42","lane":"high","start_seconds":1.5,"webhook":"https://example.org/",
+            "webhook_events":["job.failed","job.started"]}"#;
         let json = JobRequest::from_json(json).unwrap();
+        let of_form = form.webhook().unwrap().unwrap();
+        let of_json = json.webhook().unwrap().unwrap();
+        assert_eq!((&of_form.url, &of_form.events), (&of_json.url, &of_json.events));
+        assert_eq!(of_form.events, ["job.started", "job.failed"]);
+        assert_ne!(of_form.secret, of_json.secret);
         assert_eq!(form.options(), json.options());
         assert_eq!((form.lane, form.label.as_str()), (Lane::High, "42"));
         assert_eq!(form.tags["title"], "007");
@@ -249,6 +290,15 @@ mod tests {
         assert_eq!(blamed(&[("tags", "x"), ("tag.title", "y")]), "tags");
         assert_eq!(blamed(&[("tag.title", "x"), ("tag.title", "y")]), "tag.title");
         assert!(fields(&[("label", &"x".repeat(MAX_LABEL_BYTES))]).is_ok());
+        assert_eq!(blamed(&[("webhook", "h")]), "webhook");
+        assert_eq!(blamed(&[("webhook", "")]), "webhook");
+        assert_eq!(blamed(&[("webhook_events", "job.failed")]), "webhook_events");
+        let events = |events| fields(&[("webhook", "http://h/"), ("webhook_events", events)]);
+        for wrong in ["", ",", "job.failed,", "webhook.test", "job.failed job.started"] {
+            let field = events(wrong).unwrap_err().field;
+            assert_eq!(field.as_deref(), Some("webhook_events"), "{wrong}");
+        }
+        assert!(events("job.failed, job.failed").is_ok());
     }
 
     #[test]

@@ -6,12 +6,14 @@ use serde_json::Value;
 use tonemill_job::JobId;
 use tonemill_job::message::Failure;
 use tonemill_ledger::job::MAX_FILE_NAME_BYTES;
+use tonemill_ledger::webhooks::{NewWebhook, Webhook};
 use tonemill_ledger::{Attempt, Job, JobDetail, JobState, NewJob};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::Api;
 use crate::auth::Caller;
-use crate::names::{FailureName, LaneName, StateName};
+use crate::names::{EventName, FailureName, LaneName, StateName};
 use crate::problem::{Answer, Problem};
 use crate::watch::{Outlook, Snapshot};
 
@@ -62,6 +64,9 @@ pub struct JobView {
     /// Why it failed, or why its last attempt did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureView>,
+    /// Who is told of it alone; not in lists and events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<JobWebhookView>,
 }
 
 /// How far a job is.
@@ -116,6 +121,18 @@ pub struct FailureView {
     pub message: String,
     /// What you can do.
     pub advice: String,
+}
+
+/// The webhook of a job alone.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct JobWebhookView {
+    id: Uuid,
+    url: String,
+    #[schema(value_type = Vec<EventName>)]
+    events: Vec<String>,
+    /// What its notifications are signed with, told this once, with the 201.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
 }
 
 /// A job with all that is known about it.
@@ -181,6 +198,7 @@ impl JobView {
                 warnings,
             }),
             failure: detail.and_then(|detail| detail.failure.as_ref()).map(FailureView::new),
+            webhook: None,
         }
     }
 }
@@ -206,7 +224,20 @@ impl JobView {
             progress: None,
             output: None,
             failure: None,
+            webhook: None,
         }
+    }
+}
+
+impl From<Webhook> for JobWebhookView {
+    fn from(Webhook { id, url, events, .. }: Webhook) -> Self {
+        Self { id, url, events, secret: None }
+    }
+}
+
+impl From<NewWebhook> for JobWebhookView {
+    fn from(NewWebhook { id, url, events, secret }: NewWebhook) -> Self {
+        Self { id, url, events, secret: Some(secret) }
     }
 }
 
@@ -255,7 +286,8 @@ impl Api {
     ) -> Answer<JobDetailView> {
         let Snapshot { job, outlook } = self.snapshot(self.own_job(caller, job).await?).await;
         let detail = self.ledger.job_detail(caller.own(), job.id).await?;
-        let view = JobView::new(&job, detail.as_ref(), Some(&outlook));
+        let mut view = JobView::new(&job, detail.as_ref(), Some(&outlook));
+        view.webhook = self.job_webhook(caller, job.id).await?;
         let attempts = self.ledger.attempts(job.id).await?;
         let JobDetail { report, failure, .. } = detail.unwrap_or_default();
         let diagnosis = failure.map(|failure| {
@@ -267,6 +299,16 @@ impl Api {
         });
         let attempt_log = attempts.into_iter().map(AttemptView::new).collect();
         Ok(JobDetailView { job: view, attempt_log, report, diagnosis })
+    }
+
+    /// Who is told of a job of the caller's alone.
+    pub(crate) async fn job_webhook(
+        &self,
+        caller: &Caller,
+        job: JobId,
+    ) -> Answer<Option<JobWebhookView>> {
+        let webhook = self.ledger.job_webhook(caller.user.id, job).await?;
+        Ok(webhook.map(JobWebhookView::from))
     }
 
     /// The long texts, where they say something.

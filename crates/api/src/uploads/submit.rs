@@ -8,7 +8,7 @@ use tonemill_ledger::{Job, NewJob};
 
 use crate::Api;
 use crate::auth::Caller;
-use crate::jobs::create::{Submitted, of_key, of_upload};
+use crate::jobs::create::{Submitted, of_key};
 use crate::jobs::idempotency::request_hash;
 use crate::jobs::intake::not_media;
 use crate::jobs::request::{JobRequest, clean_file_name};
@@ -63,7 +63,7 @@ impl Api {
             input_bytes: upload.total_bytes,
             input_blake3: upload.blake3,
             is_upload: true,
-            webhook: None,
+            webhook: request.webhook()?,
         };
         self.accept(&new, key).await
     }
@@ -90,14 +90,14 @@ impl Api {
             input_bytes: job.input_bytes,
             input_blake3: job.input_blake3.clone(),
             is_upload: true,
-            webhook: None,
+            webhook: request.webhook()?,
         };
         if let Some(key) = key
             && let Some(known) = self.ledger.known_request(job.user, &key).await?
         {
             return of_key(&known, &request_hash(&again)?);
         }
-        of_upload(&again, job)
+        self.of_upload(&again, job).await
     }
 
     /// Looks at what came past us.

@@ -108,7 +108,9 @@ async fn show(at: &WhereArgs, id: JobId) -> Result<Outcome, Failure> {
     let job = job.ok_or_else(|| Failure::usage(format!("there is no job {id}"), ""))?;
     let detail = ledger.job_detail(Owner::Anyone, id).await?.unwrap_or_default();
     let attempts = ledger.attempts(id).await?;
+    let webhook = ledger.job_webhook(job.user, id).await?;
     let mut json = as_json(&job);
+    json["webhook"] = webhook.as_ref().map(super::webhooks::as_json).into();
     json["options"] = serde_json::to_value(&job.options).unwrap_or_default();
     json["failure"] = serde_json::to_value(&detail.failure).unwrap_or_default();
     json["report"] = detail.report.unwrap_or_default();

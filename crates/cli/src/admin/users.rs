@@ -8,7 +8,7 @@ use tonemill_api::problem::Problem;
 use tonemill_ledger::users::{NewUser, User, UserChange};
 use tonemill_ledger::{Ledger, Quotas};
 
-use crate::args::admin::{PasswordArgs, UsersCommand, WhereArgs};
+use crate::args::admin::{MailEvents, PasswordArgs, UsersCommand, WhereArgs};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::json::{print_json, print_line};
@@ -51,6 +51,13 @@ pub(super) async fn run(command: &UsersCommand) -> Result<Outcome, Failure> {
             change(at, name, UserChange { quotas, ..UserChange::default() }).await?;
             Ok(tell(at, name, "has other quotas", None))
         }
+        UsersCommand::Mail { name, events, email, at } => {
+            let email = email.clone().map(check_email).transpose().map_err(refused)?;
+            let mail_events = events.clone().map(|MailEvents(events)| events);
+            let change_of = UserChange { email, mail_events, ..UserChange::default() };
+            change(at, name, change_of).await?;
+            Ok(tell(at, name, "is mailed otherwise", None))
+        }
     }
 }
 
@@ -79,12 +86,13 @@ async fn list(at: &WhereArgs) -> Result<Outcome, Failure> {
 }
 
 fn tell_user(at: &WhereArgs, user: &User) -> Outcome {
-    let User { id, name, role, email, disabled_ms, .. } = user;
+    let User { id, name, role, email, mail_events, disabled_ms, .. } = user;
     let role = role.name();
     let disabled = disabled_ms.is_some();
     if at.json {
         return print_json(&serde_json::json!({
-            "id": id, "name": name, "role": role, "email": email, "disabled": disabled,
+            "id": id, "name": name, "role": role, "email": email, "mail_events": mail_events,
+            "disabled": disabled,
         }));
     }
     let state = if disabled { "  disabled" } else { "" };

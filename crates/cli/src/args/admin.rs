@@ -3,10 +3,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use tonemill_api::webhooks::target::check_events;
 use tonemill_job::JobId;
 use tonemill_ledger::JobState;
+use tonemill_ledger::deliveries::DeliveryState;
 use tonemill_ledger::users::Role;
+use uuid::Uuid;
 
 use super::backends::BackendArgs;
 use super::job_state;
@@ -15,7 +19,7 @@ use crate::text::parse_bytes;
 /// What can be looked after.
 #[derive(Debug, Subcommand)]
 pub enum AdminCommand {
-    /// Users: list, add, disable, enable, password, role, quota
+    /// Users: list, add, disable, enable, password, role, quota, mail
     #[command(subcommand)]
     Users(UsersCommand),
     /// Jobs of all users: list, show, retry, cancel
@@ -24,6 +28,12 @@ pub enum AdminCommand {
     /// Jobs whose files crashed the decoder or met a defect: list, replay
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// What users are told, by webhook or mail: list, show, replay
+    #[command(subcommand)]
+    Deliveries(DeliveriesCommand),
+    /// Webhooks of users: list, enable
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// Bring queue and store in line with the ledger, now
     Reconcile(ReconcileArgs),
 }
@@ -113,6 +123,37 @@ pub enum UsersCommand {
         #[command(flatten)]
         at: WhereArgs,
     },
+    /// Change where one is written to, and about what
+    #[command(group = ArgGroup::new("mail").args(["events", "email"]).required(true).multiple(true))]
+    Mail {
+        /// The user
+        name: String,
+        /// What it is mailed about, separated by commas, such as job.finished,job.failed; "none"; or
+        /// "default", as everybody
+        #[arg(long, value_parser = MailEvents::parse)]
+        events: Option<MailEvents>,
+        /// Where it is written to; an empty text: nowhere
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+}
+
+/// What a user is mailed about; `None` is as everybody.
+#[derive(Debug, Clone)]
+pub struct MailEvents(pub Option<Vec<String>>);
+
+impl MailEvents {
+    fn parse(text: &str) -> Result<Self, String> {
+        let events: Vec<String> = match text {
+            "default" => return Ok(Self(None)),
+            "none" => Vec::new(),
+            names => names.split(',').map(|name| name.trim().to_owned()).collect(),
+        };
+        let checked = check_events("events", &events).map_err(|problem| problem.detail)?;
+        Ok(Self(Some(checked)))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -184,6 +225,70 @@ pub enum QuarantineCommand {
         #[command(flatten)]
         at: WhereArgs,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeliveriesCommand {
+    /// List the newest
+    List {
+        /// In this state only
+        #[arg(long, value_parser = delivery_state())]
+        state: Option<DeliveryState>,
+        /// About this job
+        #[arg(long, value_name = "ID")]
+        job: Option<JobId>,
+        /// To this webhook
+        #[arg(long, value_name = "ID")]
+        webhook: Option<Uuid>,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+    /// Show all that is known about one: what it tells, and each attempt
+    Show {
+        /// The delivery
+        delivery: Uuid,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+    /// Have some that are over made once more
+    Replay {
+        /// The deliveries
+        #[arg(required_unless_present = "all_dead")]
+        deliveries: Vec<Uuid>,
+        /// All that were given up
+        #[arg(long, conflicts_with = "deliveries")]
+        all_dead: bool,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WebhooksCommand {
+    /// List a user's, but for those of single jobs
+    List {
+        /// The user
+        #[arg(long, value_name = "NAME")]
+        user: String,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+    /// Have one that is disabled told again
+    Enable {
+        /// The webhook
+        webhook: Uuid,
+        #[command(flatten)]
+        at: WhereArgs,
+    },
+}
+
+/// Reads the states of deliveries.
+fn delivery_state() -> impl TypedValueParser<Value = DeliveryState> {
+    PossibleValuesParser::new(DeliveryState::ALL.map(DeliveryState::name))
+        .map(|name| DeliveryState::named(&name).expect("it is a state's name"))
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, Subcommand};
+use tonemill_api::webhooks::target::check_url;
 use tonemill_job::JobId;
 use tonemill_ledger::JobState;
 use tonemill_ledger::job::MAX_LABEL_BYTES;
@@ -93,6 +94,9 @@ pub struct UploadArgs {
     /// How urgent it is
     #[arg(long, value_enum, default_value_t)]
     pub lane: LaneArg,
+    /// Webhook that is told how each job ends; what it is signed with is told once
+    #[arg(long, value_name = "URL", value_parser = webhook)]
+    pub webhook: Option<String>,
     #[command(flatten)]
     pub server: ServerArgs,
 
@@ -241,6 +245,11 @@ pub struct DownloadArgs {
     pub outputs: OutputArgs,
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+fn webhook(url: &str) -> Result<String, String> {
+    check_url("webhook", url).map_err(|problem| problem.detail)?;
+    Ok(url.to_owned())
 }
 
 fn label(text: &str) -> Result<String, String> {

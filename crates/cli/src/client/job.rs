@@ -6,6 +6,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 use tonemill_job::JobId;
+use uuid::Uuid;
 
 use crate::client::api::{Api, Ask};
 use crate::exit::Outcome;
@@ -37,6 +38,8 @@ pub struct Job {
     pub output: Option<Output>,
     #[serde(default)]
     pub failure: Option<JobFailure>,
+    #[serde(default)]
+    pub webhook: Option<JobWebhook>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -59,6 +62,15 @@ pub struct Output {
     pub truncated: bool,
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// Who is told of a job.
+#[derive(Debug, Clone, Deserialize)]
+pub struct JobWebhook {
+    pub id: Uuid,
+    /// What its notifications are signed with, if that is told now.
+    #[serde(default)]
+    pub secret: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

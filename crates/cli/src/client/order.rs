@@ -6,7 +6,7 @@ use tonemill_job::{JobId, Lane};
 use crate::args::client::UploadArgs;
 use crate::failure::Failure;
 
-/// Options, lane and label of all jobs of a command.
+/// Options, lane, label and webhook of all jobs of a command.
 pub struct Order(Value);
 
 impl Order {
@@ -18,6 +18,9 @@ impl Order {
         let order = serde_json::to_value(&options).map(|mut order| {
             order["lane"] = json!(lane);
             order["label"] = json!(args.label);
+            if let Some(webhook) = &args.webhook {
+                order["webhook"] = json!(webhook);
+            }
             order
         });
         Ok(Self(order.map_err(|error| Failure::fault(error.to_string(), "report this defect"))?))

@@ -23,7 +23,7 @@ use crate::client::bars::Bars;
 use crate::client::config_dir::ConfigDir;
 use crate::client::download::get_whole;
 use crate::client::drive;
-use crate::client::job::Job;
+use crate::client::job::{Job, JobWebhook};
 use crate::client::order::Order;
 use crate::client::records::{Left, Opened, Record};
 use crate::client::source::Source;
@@ -54,6 +54,7 @@ struct Accepted<'a> {
     input: &'a Path,
     target: Option<&'a Target>,
     job: JobId,
+    webhook: Option<JobWebhook>,
     sent: Transfer,
     left: Left,
 }
@@ -153,6 +154,7 @@ impl Uploads<'_> {
         for (input, target) in files.by_ref() {
             match self.up(input, target).await {
                 Ok(accepted) => {
+                    self.tell_secret(&accepted);
                     self.under_way().push(accepted.job);
                     // Whoever listens does so until we end.
                     let _ = sender.send(accepted);
@@ -193,9 +195,9 @@ impl Uploads<'_> {
         let (api, bar) = (&self.api, &bar);
         let mut tus = Tus { api, source: &source, bar, sent_bytes: 0, begun: None };
         match self.arrive(&mut tus, &name, kept, &mut record).await {
-            Ok((job, resumed_at)) => {
+            Ok((Ordered { job, webhook }, resumed_at)) => {
                 let sent = Transfer { bytes: source.bytes, sent_bytes: tus.sent_bytes, resumed_at };
-                Ok(Accepted { input, target, job, sent, left: record.leave() })
+                Ok(Accepted { input, target, job, webhook, sent, left: record.leave() })
             }
             Err(failed) => {
                 if failed.outcome == Outcome::BadInput {
@@ -214,13 +216,15 @@ impl Uploads<'_> {
         name: &str,
         kept: Option<Kept>,
         record: &mut Record<Kept>,
-    ) -> Result<(JobId, u64), Failure> {
+    ) -> Result<(Ordered, u64), Failure> {
         let found = match kept {
             Some(kept) => self.find(tus, kept).await?,
             None => Found::Nothing,
         };
         let begun = match found {
-            Found::Job(job) => return Ok((job, tus.source.bytes)),
+            Found::Job(job) => {
+                return Ok((Ordered { job, webhook: None }, tus.source.bytes));
+            }
             Found::Upload(upload, offset) => Some((upload, offset)),
             Found::Nothing => None,
         };
@@ -273,14 +277,14 @@ impl Uploads<'_> {
         name: &str,
         source: &Source,
         record: &mut Record<Kept>,
-    ) -> Result<JobId, Failure> {
+    ) -> Result<Ordered, Failure> {
         if !source.is_unchanged() {
             return Err(Failure::input("it changed while it was uploaded", "upload it again"));
         }
         record.save(&Kept { upload, order: Some(self.order.hash()) });
         let ask = Ask::new(Method::POST, "/v1/jobs").json(self.order.request(upload, name));
-        let job: Job = self.api.json(&ask).await?;
-        Ok(job.id)
+        let Job { id: job, webhook, .. } = self.api.json(&ask).await?;
+        Ok(Ordered { job, webhook })
     }
 
     fn under_way(&self) -> MutexGuard<'_, Vec<JobId>> {
@@ -346,6 +350,12 @@ impl Uploads<'_> {
 
 fn name_of(input: &Path) -> String {
     shown(input.file_name().map_or(input, Path::new))
+}
+
+/// A job that is asked for, and who is told of it, if the service says so now.
+struct Ordered {
+    job: JobId,
+    webhook: Option<JobWebhook>,
 }
 
 /// What was found of an upload that was remembered.

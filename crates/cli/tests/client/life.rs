@@ -89,6 +89,29 @@ fn without_wait_a_job_is_told_and_can_be_looked_after() {
 }
 
 #[test]
+fn a_webhooks_secret_is_told_once() {
+    let service = Service::embedded();
+    let home = Home::logged_in(&service.url());
+    for name in ["a.wav", "b.wav"] {
+        home.put(name, &noise(10_000));
+    }
+    let url = "https://hooks.example.invalid/";
+    let told = home.run(&["upload", "a.wav", "--webhook", url, "--json"]).succeeded();
+    let job = told.json()["job"].clone();
+    let (id, secret) = (&job["webhook"]["id"], job["webhook"]["secret"].as_str().unwrap());
+    assert_eq!(job["webhook"]["url"], url);
+    let line = format!("a.wav: webhook {} is signed with {secret} (this is", id.as_str().unwrap());
+    assert!(secret.starts_with("whsec_") && complaint(&told).starts_with(&line), "{}", told.stderr);
+    let shown = home.run(&["jobs", job["id"].as_str().unwrap(), "--json"]).succeeded().json();
+    assert_eq!((&shown["webhook"]["id"], shown["webhook"].get("secret")), (id, None));
+    let quiet = home.run(&["upload", "b.wav", "--webhook", url, "--quiet"]).succeeded();
+    assert!(complaint(&quiet).contains(" is signed with whsec_"), "{}", quiet.stderr);
+    let refused = home.run(&["upload", "a.wav", "--webhook", "hooks.example"]).ended_with(2);
+    assert!(refused.stderr.contains("no http or https URL"), "{}", refused.stderr);
+    assert_eq!(home.jobs().len(), 2);
+}
+
+#[test]
 fn a_failed_job_says_why_and_what_to_do() {
     let service = Service::embedded();
     let home = Home::logged_in(&service.url());

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use tonemill_job::ObjectKey;
 use tonemill_testbed::s3::S3Server;
 
+use crate::PATIENCE;
 use crate::client::Client;
+use crate::support::process::{Finished, program, start};
 pub use crate::support::served::{PASSWORD, Service};
 
 impl Service {
@@ -17,6 +19,21 @@ impl Service {
     /// In which the steps named in `faults` fail.
     pub fn with_faults(faults: String) -> Self {
         Self::with_environment(&[], vec![("TONEMILL_FAULTS", faults)])
+    }
+
+    /// Its ledger, opened beside it.
+    pub async fn ledger(&self) -> tonemill_ledger::Ledger {
+        let url = format!("sqlite://{}", self.data().join("ledger.db").display());
+        let config = tonemill_ledger::LedgerConfig::new(url);
+        tonemill_ledger::Ledger::open(config).await.expect("a ledger")
+    }
+
+    /// `tonemill admin` at it.
+    pub async fn operate(&self, arguments: &[&str]) -> Finished {
+        let mut command = program();
+        command.arg("admin").args(arguments).arg("--data").arg(self.data());
+        let run = move || start(&mut command).finish(PATIENCE);
+        tokio::task::spawn_blocking(run).await.expect("no panic")
     }
 
     /// Nobody.

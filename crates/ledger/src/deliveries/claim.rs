@@ -285,7 +285,7 @@ impl Ledger {
             let is_in_time = update.execute(&mut *tx).await?.rows_affected() == 1;
             if let (AttemptOutcome::Gone, Some(Recipient::Webhook { id, .. })) = (outcome, &one.to)
             {
-                self.disable(&mut tx, *id, now).await?;
+                self.disable(&mut tx, *id, answer, now).await?;
             }
             tx.commit().await?;
             Ok(is_in_time)

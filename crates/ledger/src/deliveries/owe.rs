@@ -104,23 +104,25 @@ impl Ledger {
         }
         let traceparent = job.traceparent().map(str::to_owned);
         let (job, data) = (Some(job.id.to_string()), news.data(job));
-        self.write_down(tx, Owed { user: &user, job, event, data, traceparent, to }).await
+        self.write_down(tx, Owed { user: &user, job, event, data, traceparent, to }).await?;
+        Ok(())
     }
 
-    /// Tells a webhook of its user's that it works.
-    pub async fn try_webhook_out(&self, user: Uuid, webhook: &Webhook) -> Result<()> {
+    /// Tells a webhook of its user's that it works; the delivery.
+    pub async fn try_webhook_out(&self, user: Uuid, webhook: &Webhook) -> Result<Uuid> {
         let user = &user.to_string();
         let owe = || async move {
             let mut tx = self.db.begin().await?;
             let data = json!({ "webhook": { "id": webhook.id, "url": webhook.url } });
             let to = vec![Some(webhook.id.to_string())];
             let owed = Owed { user, job: None, event: TEST_EVENT, data, traceparent: None, to };
-            self.write_down(&mut tx, owed).await?;
-            tx.commit().await
+            let ids = self.write_down(&mut tx, owed).await?;
+            tx.commit().await?;
+            ids.first().copied().ok_or(sqlx::Error::RowNotFound)
         };
-        self.db.run("try a webhook out", owe).await?;
+        let id = self.db.run("try a webhook out", owe).await?;
         self.wake_notifier();
-        Ok(())
+        Ok(id)
     }
 
     /// Owes every administrator who has an address a mail about what is wrong.
@@ -136,11 +138,12 @@ impl Ledger {
         Ok(())
     }
 
-    async fn write_down(&self, tx: &mut Tx, owed: Owed<'_>) -> Result<(), sqlx::Error> {
+    async fn write_down(&self, tx: &mut Tx, owed: Owed<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
         let Owed { user, job, event, data, traceparent, to } = owed;
         if to.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
+        let ids: Vec<Uuid> = to.iter().map(|_| Uuid::now_v7()).collect();
         let now = self.db.now_ms();
         let event_id = Uuid::now_v7().to_string();
         // As Standard Webhooks have it.
@@ -151,12 +154,13 @@ impl Ledger {
              traceparent, state, attempts, next_ms, created_ms) VALUES {rows}"
         );
         let mut insert = self.db.dialect.query_of(text);
-        for webhook in to {
-            insert = insert.bind(Uuid::now_v7().to_string()).bind(user.to_owned());
+        for (id, webhook) in ids.iter().zip(to) {
+            insert = insert.bind(id.to_string()).bind(user.to_owned());
             insert = insert.bind(job.clone()).bind(webhook).bind(event).bind(event_id.clone());
             insert = insert.bind(payload.clone()).bind(traceparent.clone()).bind(now).bind(now);
         }
-        insert.execute(&mut **tx).await.map(drop)
+        insert.execute(&mut **tx).await?;
+        Ok(ids)
     }
 }
 

@@ -8,6 +8,7 @@ use tonemill_job::{JobId, Lane};
 use tonemill_ledger::alerts::Thresholds;
 use tonemill_ledger::deliveries::claim::{AttemptOutcome, CLAIM_MS, Claimed, Recipient, Room};
 use tonemill_ledger::deliveries::{DeliveryFilter, DeliveryState, JOB_EVENTS, TEST_EVENT};
+use tonemill_ledger::links::Link;
 use tonemill_ledger::users::{NewUser, Role, User, UserChange};
 use tonemill_ledger::webhooks::{MAX_WEBHOOKS, ROTATION_MS, WebhookChange};
 use tonemill_ledger::{Acceptance, NewJob, Owner, Quotas};
@@ -261,6 +262,7 @@ pub async fn webhooks_change_and_end(bed: Bed) {
     assert!(settle(&bed, &one, AttemptOutcome::Gone).await);
     let found = bed.ledger.webhook(user.id, webhook.id).await.unwrap().unwrap();
     assert!(found.disabled_ms.is_some());
+    assert_eq!(found.disabled_why.as_deref(), Some("503"), "what it answered");
     assert_eq!(found.events, events);
     let dead = DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
     let dead = bed.ledger.list_deliveries(Owner::User(user.id), &dead, 10).await.unwrap();
@@ -268,6 +270,34 @@ pub async fn webhooks_change_and_end(bed: Bed) {
     change(WebhookChange { disabled: Some(false), ..WebhookChange::default() }).await;
     bed.ledger.try_webhook_out(user.id, &webhook).await.unwrap();
     assert!(claim(&bed, &room(1)).await[0].to.is_some());
+}
+
+pub async fn a_disabled_webhook_says_why(bed: Bed) {
+    let user = bed.user("u").await;
+    let webhook = bed.ledger.add_webhook(user.id, &hook(&["job.failed"])).await.unwrap().unwrap();
+    let look = async || bed.ledger.webhook(user.id, webhook.id).await.unwrap().unwrap();
+    let disable = async |disabled| {
+        let change = WebhookChange { disabled: Some(disabled), ..WebhookChange::default() };
+        assert!(bed.ledger.change_webhook(user.id, webhook.id, &change).await.unwrap());
+    };
+    disable(true).await;
+    let first = look().await;
+    assert_eq!(first.disabled_why.as_deref(), Some("its user disabled it"));
+    bed.sql("UPDATE webhooks SET disabled_ms = 5, disabled_why = 'gone'").await;
+    disable(true).await;
+    let still = look().await;
+    assert_eq!((still.disabled_ms, still.disabled_why.as_deref()), (Some(5), Some("gone")));
+    disable(false).await;
+    assert_eq!(look().await, webhook);
+    disable(true).await;
+    assert!(bed.ledger.enable_webhook(webhook.id).await.unwrap());
+    assert!(bed.ledger.enable_webhook(webhook.id).await.unwrap(), "it is enabled still");
+    assert_eq!(look().await, webhook);
+    assert!(!bed.ledger.enable_webhook(uuid::Uuid::now_v7()).await.unwrap());
+    // The delivery by which it is tried out is the one that is named.
+    let delivery = bed.ledger.try_webhook_out(user.id, &webhook).await.unwrap();
+    let (found, ..) = bed.ledger.delivery(Owner::User(user.id), delivery).await.unwrap().unwrap();
+    assert_eq!((found.webhook, found.event.as_str()), (Some(webhook.id), TEST_EVENT));
 }
 
 pub async fn a_delivery_that_makes_no_sense_stops_no_other(bed: Bed) {
@@ -311,4 +341,7 @@ pub async fn secrets_are_the_same_for_all(bed: Bed) {
     let (ours, theirs) = tokio::join!(bed.ledger.secret("links"), other.secret("links"));
     assert_eq!(ours.unwrap(), theirs.unwrap());
     assert_ne!(bed.ledger.secret("links").await.unwrap(), other.secret("x").await.unwrap());
+    let link = bed.ledger.link_key().await.unwrap().unsubscribe(uuid::Uuid::nil());
+    let user = uuid::Uuid::nil();
+    assert_eq!(other.link_key().await.unwrap().read(&link), Some(Link::Unsubscribe { user }));
 }

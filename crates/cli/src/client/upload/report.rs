@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::client::job::Job;
+use crate::client::job::{Job, JobWebhook};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::json::{Line, print_json, print_line};
@@ -37,6 +37,18 @@ struct Done<'a> {
 }
 
 impl Uploads<'_> {
+    /// Says what a webhook's notifications are signed with, which is told once.
+    pub(super) fn tell_secret(&self, accepted: &Accepted<'_>) {
+        let Some(JobWebhook { id, secret }) = &accepted.webhook else { return };
+        let input = shown(accepted.input);
+        let told = match secret {
+            Some(secret) => format!("is signed with {} (this is told once)", plain(secret)),
+            // Its answer was lost on the way.
+            None => format!("has a secret that is told no more: POST /v1/webhooks/{id}/rotate"),
+        };
+        self.bars.suspend(|| eprintln!("tonemill: {input}: webhook {id} {told}"));
+    }
+
     /// Says that a job is accepted, if nobody waits for its end.
     pub(super) async fn tell_accepted(&self, accepted: &Accepted<'_>) -> Outcome {
         let Accepted { input, job, .. } = accepted;
@@ -91,6 +103,12 @@ impl Uploads<'_> {
             Ok(job) => job,
             Err(failed) => return self.tell_failed(accepted.input, &failed),
         };
+        // Told once, with the job's beginning.
+        if let Some(JobWebhook { secret: Some(secret), .. }) = &accepted.webhook
+            && let Some(Value::Object(webhook)) = job.get_mut("webhook")
+        {
+            webhook.insert("secret".to_owned(), secret.as_str().into());
+        }
         // As the other commands have it, beside the paths.
         let report = job.as_object_mut().and_then(|job| job.remove("report"));
         let output_path = match accepted.target {
