@@ -85,5 +85,6 @@ fn summary(args: &ServeArgs) -> Vec<String> {
         format!("queue:  {queue}"),
         format!("store:  {store}"),
         format!("API:    {}", api.http.listen),
+        format!("traces: {}", api.log.collector().as_deref().unwrap_or("not exported")),
     ]
 }

@@ -16,7 +16,7 @@
 //! 6. [`jobs`], `list`, [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`]: what the API
 //!    asks for.
 //!
-//! `database` runs all of it, `clock` tells one time to all replicas.
+//! `database` runs all of it, `clock` tells one time to all replicas, `measures` tells how it goes.
 
 #![forbid(unsafe_code)]
 
@@ -34,6 +34,7 @@ pub mod job;
 pub mod jobs;
 mod leader;
 mod list;
+mod measures;
 mod migrations;
 pub mod quota;
 pub mod reconciler;

@@ -17,6 +17,8 @@ use tonemill_job::{JobEvent, chain};
 use crate::Ledger;
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::events::defect;
+use crate::job::signed;
+use crate::measures::seconds;
 use crate::removal::Removal;
 
 /// Most events in one transaction.
@@ -73,6 +75,7 @@ impl Recorder<'_> {
             let end = events.len().min(at + self.most);
             match self.ledger.record(&events[at..end]).await {
                 Ok(unneeded) => {
+                    events[at..end].iter().for_each(|event| self.count(event));
                     if let Err(error) = self.queue.confirm(&ids[at..end]).await {
                         // They come again, and change nothing.
                         tracing::warn!(error = chain(&error), "recorded events are not confirmed");
@@ -100,6 +103,14 @@ impl Recorder<'_> {
                 }
             }
         }
+    }
+
+    /// Counts an event that is written down.
+    fn count(&self, event: &JobEvent) {
+        let name = event.what.name();
+        metrics::counter!("tonemill_recorder_events_total", "event" => name).increment(1);
+        let lag_ms = self.ledger.now_ms() - signed(event.at_ms);
+        metrics::histogram!("tonemill_recorder_lag_seconds").record(seconds(lag_ms));
     }
 
     /// Puts an event aside that cannot be written down. A job that would never end without it fails:

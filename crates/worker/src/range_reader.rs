@@ -8,6 +8,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -18,6 +19,7 @@ use tonemill_job::objects::{ObjectInfo, ObjectStore, StoreError};
 use crate::control::Control;
 use crate::coverage::Coverage;
 use crate::fault;
+use crate::stages::Watch;
 
 /// An object that is no longer is read at once.
 const WHOLE_BYTES: u64 = 1 << 20;
@@ -54,6 +56,8 @@ pub(crate) struct Input {
     bytes: u64,
     control: Control,
     runtime: Handle,
+    /// The fetching of all of it.
+    fetching: Watch,
     seen: Mutex<Seen>,
 }
 
@@ -94,7 +98,8 @@ impl Input {
     ) -> Arc<Self> {
         let coverage = Coverage::new(info.checksum);
         let seen = Mutex::new(Seen { coverage, bytes: 0, requests: 0, last_offset: 0 });
-        Arc::new(Self { store, key, bytes: info.bytes, control, runtime, seen })
+        let fetching = Watch::default();
+        Arc::new(Self { store, key, bytes: info.bytes, control, runtime, fetching, seen })
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -105,6 +110,11 @@ impl Input {
     pub(crate) fn fetched(&self) -> (u64, u64) {
         let seen = self.seen();
         (seen.bytes, seen.requests)
+    }
+
+    /// The fetching of all of it.
+    pub(crate) fn fetching(&self) -> &Watch {
+        &self.fetching
     }
 
     /// Where was read last.
@@ -133,7 +143,9 @@ impl Input {
     fn fetch(self: &Arc<Self>, range: Range<u64>) -> JoinHandle<Result<Bytes, StoreError>> {
         let input = Arc::clone(self);
         self.runtime.spawn(async move {
+            let began = Instant::now();
             let bytes = input.store.get(&input.key, range.clone()).await?;
+            input.fetching.worked(began, bytes.len() as u64);
             let mut seen = input.seen();
             seen.coverage.add(range.start, &bytes);
             seen.bytes += bytes.len() as u64;

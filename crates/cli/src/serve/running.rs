@@ -4,9 +4,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,10 +16,13 @@ use tonemill_job::queue::Queue;
 use tonemill_ledger::dispatcher::{self, Window};
 use tonemill_ledger::users::{NewUser, Role};
 use tonemill_ledger::{Ledger, reconciler, recorder, sweep};
-use tonemill_worker::Shutdown;
+use tonemill_telemetry::Metrics;
+use tonemill_worker::{Shutdown, WorkerState};
 
+use super::measures::Measures;
 use super::parts::Parts;
 use crate::args::serve::{ApiArgs, HttpArgs, LedgerArgs};
+use crate::disks::Disks;
 use crate::failure::Failure;
 use crate::json::print_line;
 use crate::text::seconds;
@@ -41,17 +42,26 @@ pub(super) struct Service {
     queue: Arc<dyn Queue>,
 }
 
+/// What is told of a service, besides what it counts itself.
+pub(super) struct Watching {
+    pub(super) metrics: Metrics,
+    pub(super) disks: Disks,
+    /// Workers in this process.
+    pub(super) worker: Option<WorkerState>,
+}
+
 impl Service {
     pub(super) async fn start(
         args: &ApiArgs,
         max_input: Option<u64>,
         parts: Parts,
+        watching: Watching,
         shutdown: &Shutdown,
     ) -> Result<Self, Failure> {
         let Parts { ledger, queue, store, .. } = parts;
         // Before anything is made or told: it may be wrong.
         let server = args.http.server_config()?;
-        let metrics = start_metrics()?;
+        let Watching { metrics, disks, worker } = watching;
         let (answering, close_books) = (CancellationToken::new(), CancellationToken::new());
         let api = Api::new(
             Arc::clone(&ledger),
@@ -97,6 +107,9 @@ impl Service {
             (Arc::clone(&ledger), close_books.clone(), args.ledger.retention());
         let sweep = async move { sweep::run(&l, &*store, retention, &end).await };
         books.spawn(vital.part("sweeper", sweep));
+        let (l, q) = (Arc::clone(&ledger), Arc::clone(&queue));
+        let measures = Measures { ledger: l, queue: q, disks, worker };
+        books.spawn(vital.part("measuring", measures.run(close_books.clone())));
         let (l, q, end) = (Arc::clone(&ledger), Arc::clone(&queue), close_books.clone());
         books.spawn(vital.part("reconciler", async move { reconciler::run(&l, &*q, &end).await }));
         Ok(Self { http, books, close_books, vital, ledger, queue })
@@ -164,20 +177,6 @@ impl Drop for Part {
             shutdown.drain();
         }
     }
-}
-
-fn start_metrics() -> Result<PrometheusHandle, Failure> {
-    let handle = PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(|error| Failure::cannot("keep metrics", error))?;
-    let upkeep = handle.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            upkeep.run_upkeep();
-        }
-    });
-    Ok(handle)
 }
 
 /// Makes the first administrator where there is nobody; its password, if it was made up here.
