@@ -29,6 +29,7 @@ mod forgery;
 mod keys;
 mod life;
 mod limits;
+mod metrics;
 mod modes;
 mod names;
 mod output;
@@ -36,6 +37,7 @@ mod resumable;
 mod stalls;
 mod steps;
 mod strangers;
+mod traces;
 mod uploads;
 mod ways;
 
