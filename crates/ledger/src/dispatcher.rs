@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tonemill_job::queue::Queue;
 use tonemill_job::{JobId, JobMessage, Lane, chain};
 use tonemill_telemetry::trace;
-use tracing::Span;
 use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::Ledger;
 use crate::database::Tx;
@@ -154,7 +154,8 @@ impl Ledger {
             let (job, message) = match sendable(row) {
                 Ok(sendable) => sendable,
                 Err(why) => {
-                    taken.given_up.extend(self.give_up(&mut tx, row, chain(&*why)).await?);
+                    let give_up = self.give_up(&mut tx, row, chain(&*why));
+                    taken.given_up.extend(give_up.instrument(span_of(row)).await?);
                     continue;
                 }
             };
@@ -182,7 +183,7 @@ impl Ledger {
     ) -> Result<Option<Ended>, sqlx::Error> {
         // Only what has to be known: the rest may be what is wrong.
         let (id, user): (String, String) = (row.try_get("id")?, row.try_get("user_id")?);
-        tracing::error!(job = id, error = why, "a job that cannot be dispatched fails");
+        tracing::error!(error = why, "a job that cannot be dispatched fails");
         let failure = defect("dispatch", "this job cannot be given to a worker", why);
         let change = Change::new(Transition::Fail).number("ended_ms", self.db.now_ms());
         let change = change.text("failure", to_json(&failure)?);
@@ -209,10 +210,20 @@ impl Ledger {
     }
 }
 
-/// The part of a job's trace in which it is queued; its attempts follow from there.
+/// The part of a job's trace in which it is queued.
+fn dispatching(job: &str, traceparent: Option<&str>) -> Span {
+    trace::continued(tracing::info_span!("dispatch", job, trace_id = Empty), traceparent)
+}
+
+/// That of a job of which not much is known.
+fn span_of(row: &AnyRow) -> Span {
+    let text = |column| row.try_get::<Option<String>, _>(column).ok().flatten();
+    dispatching(&text("id").unwrap_or_default(), text("traceparent").as_deref())
+}
+
+/// That of a job that is queued; its attempts follow from there.
 fn continue_trace(message: &mut JobMessage) -> Span {
-    let span = tracing::info_span!("dispatch", job = %message.job, trace_id = Empty);
-    let span = trace::continued(span, message.traceparent.as_deref());
+    let span = dispatching(&message.job.to_string(), message.traceparent.as_deref());
     message.traceparent = trace::traceparent_of(&span).or(message.traceparent.take());
     span
 }

@@ -243,7 +243,7 @@ impl Ledger {
 }
 
 /// The part of a job's trace in which an event about it is written down.
-fn span_of(event: &JobEvent) -> Span {
+pub(crate) fn span_of(event: &JobEvent) -> Span {
     let span = tracing::info_span!(
         "record",
         job = %event.job,

@@ -53,6 +53,9 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use tokio_rustls::rustls::pki_types::CertificateDer;
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+
     use super::*;
 
     /// As much of a certificate as counts, with this `notAfter`.
@@ -78,6 +81,15 @@ mod tests {
             let expected: Timestamp = expected.parse().unwrap();
             assert_eq!(not_after(&certificate(tag, time)), Some(expected));
         }
+    }
+
+    #[test]
+    fn a_real_certificate_is_read() {
+        let authority = tonemill_testbed::tls::Authority::new();
+        let certificate = CertificateDer::from_pem_file(authority.certificate_file()).unwrap();
+        // What rcgen makes of certificates whose end nobody names.
+        let expected: Timestamp = "4096-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!(not_after(&certificate), Some(expected));
     }
 
     #[test]

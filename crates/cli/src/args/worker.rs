@@ -132,3 +132,23 @@ pub enum LogFormat {
     Json,
     Text,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_has_an_address_and_a_ratio_is_a_part() {
+        for good in ["http://localhost:4318", "https://otel.example.org/otlp/"] {
+            assert_eq!(parse_collector(good).as_deref(), Ok(good));
+        }
+        for bad in ["localhost:4318", "otel", "ftp://localhost", "http://", "grpc://localhost:4317"]
+        {
+            assert!(parse_collector(bad).is_err(), "{bad}");
+        }
+        assert_eq!(["0", "0.25", "1"].map(parse_ratio), [Ok(0.0), Ok(0.25), Ok(1.0)]);
+        for bad in ["-0.1", "1.01", "nan", "all"] {
+            assert!(parse_ratio(bad).is_err(), "{bad}");
+        }
+    }
+}
