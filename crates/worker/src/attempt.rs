@@ -95,6 +95,9 @@ impl Attempt {
         input.fetching().tell("fetch", outcome.is_ok());
         if let Ok(report) = &outcome {
             tell_codec(began, &report.timing, self.pool.current_num_threads());
+            let longest = self.config.limits.decoded_seconds as f64;
+            metrics::histogram!("tonemill_job_audio_seconds")
+                .record(report.output.duration_seconds.clamp(0.0, longest));
         }
         storing.tell("store", outcome.is_ok());
         let (bytes, requests) = input.fetched();
@@ -192,7 +195,6 @@ impl Attempt {
 }
 
 fn finished(output: ObjectKey, report: &Report) -> Finished {
-    metrics::histogram!("tonemill_job_audio_seconds").record(report.output.duration_seconds);
     Finished {
         output,
         bytes: report.output.bytes,
