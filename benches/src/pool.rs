@@ -1,5 +1,6 @@
 //! The worker pool over a real Redis and a real S3 server on loopback: jobs a second, the price of a
-//! job, long files against `tonemill convert`, what a full queue costs, memory, and what is read.
+//! job, long files against `tonemill convert`, what a full queue costs, memory, what is read, and what
+//! it costs to be watched.
 //!
 //! Every case checks that the work was done: each job must end with an output of the right length.
 
@@ -8,6 +9,7 @@ mod long;
 mod memory;
 mod reads;
 mod servers;
+mod telemetry;
 mod waiting;
 
 use std::path::PathBuf;
@@ -50,6 +52,8 @@ pub enum Case {
     Memory,
     /// Bytes and requests of one job, by container
     Reads,
+    /// Clips of one second by workers that are watched, with metrics and traces, and by such that are not
+    Telemetry,
 }
 
 /// Measures, and writes the report.
@@ -69,6 +73,7 @@ pub async fn run(options: &Options) -> Result<(), BenchError> {
             Case::Waiting => waiting::measure(options).await?,
             Case::Memory => memory::measure(&place, options).await?,
             Case::Reads => reads::measure(&place).await?,
+            Case::Telemetry => telemetry::measure(&place, options).await?,
         };
         println!("{section}");
         report.push_str(&section);

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::error::{BenchError, file};
 
 /// A process, killed when it is dropped. What it logs goes into a file.
@@ -48,6 +50,20 @@ impl Process {
                 Err(BenchError::work(format!("a process ended ({ended:?}): {log}")))
             }
         }
+    }
+
+    /// SIGTERM, and its end, which must be a success.
+    pub(crate) fn end(mut self) -> Result<(), BenchError> {
+        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+            // One that has ended already says so below.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let status = self.child.wait().map_err(file("end", &self.log))?;
+        if status.success() {
+            return Ok(());
+        }
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        Err(BenchError::work(format!("a process ended ({status}): {log}")))
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -8,8 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
-use tonemill_job::chain;
+use tonemill_telemetry::Part;
+use tonemill_telemetry::metrics::CONTENT_TYPE;
 use utoipa::ToSchema;
 
 use crate::Api;
@@ -17,8 +17,6 @@ use crate::problem::{AWAY, Answer, Problem};
 
 /// How long an answer counts: probes come often, from many sides.
 const FRESH: Duration = Duration::from_secs(2);
-/// How long each part has to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The last look at the parts.
 #[derive(Debug, Default)]
@@ -104,8 +102,7 @@ pub async fn metrics(State(api): State<Api>) -> Answer<impl IntoResponse> {
     let Some(metrics) = &api.metrics else {
         return Err(Problem::not_found("this process keeps no measures"));
     };
-    let kind = "text/plain; version=0.0.4; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], metrics.render()))
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.render()))
 }
 
 impl Api {
@@ -117,35 +114,21 @@ impl Api {
             return view.clone();
         }
         let (ledger, queue, store) = tokio::join!(
-            part("ledger", self.ledger.check()),
-            part("queue", self.queue.check()),
-            part("store", self.store.check()),
+            Part::ask("ledger", self.ledger.check()),
+            Part::ask("queue", self.queue.check()),
+            Part::ask("store", self.store.check()),
         );
-        let all_ok = [&ledger, &queue, &store].iter().all(|part| part.status == "ok");
+        let all_ok = [&ledger, &queue, &store].iter().all(|part| part.trouble.is_none());
         let status = if all_ok { "ok" } else { "unavailable" };
+        let (ledger, queue, store) = (ledger.into(), queue.into(), store.into());
         let view = HealthView { status, ledger, queue, store };
         *last = Some((Instant::now(), view.clone()));
         view
     }
 }
 
-async fn part<E: std::error::Error>(
-    name: &'static str,
-    check: impl Future<Output = Result<(), E>>,
-) -> PartView {
-    let start = Instant::now();
-    let outcome = timeout(PATIENCE, check).await;
-    let latency_ms = (start.elapsed().as_secs_f64() * 1e6).round() / 1e3;
-    let status = match outcome {
-        Ok(Ok(())) => "ok",
-        Ok(Err(error)) => {
-            tracing::warn!(part = name, error = chain(&error), "not ready");
-            "unavailable"
-        }
-        Err(_) => {
-            tracing::warn!(part = name, "not ready: no answer");
-            "unavailable"
-        }
-    };
-    PartView { status, latency_ms }
+impl From<Part> for PartView {
+    fn from(part: Part) -> Self {
+        Self { status: part.status(), latency_ms: part.latency_ms() }
+    }
 }

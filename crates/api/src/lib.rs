@@ -40,13 +40,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonemill_job::objects::ObjectStore;
 use tonemill_job::queue::Queue;
 use tonemill_ledger::Ledger;
 use tonemill_ledger::links::LinkKey;
+use tonemill_telemetry::Metrics;
 use uuid::Uuid;
 
 use crate::auth::password::Passwords;
@@ -121,7 +121,7 @@ pub struct Shared {
     pub(crate) upload_memory: UploadMemory,
     pub(crate) watch: Watch,
     pub(crate) health: Health,
-    pub(crate) metrics: Option<PrometheusHandle>,
+    pub(crate) metrics: Option<Metrics>,
     /// No new requests; streams end.
     pub(crate) shutdown: CancellationToken,
 }
@@ -142,7 +142,7 @@ impl Api {
         queue: Arc<dyn Queue>,
         store: Arc<dyn ObjectStore>,
         config: ApiConfig,
-        metrics: Option<PrometheusHandle>,
+        metrics: Option<Metrics>,
         shutdown: CancellationToken,
     ) -> Answer<Self> {
         Ok(Self(Arc::new(Shared {

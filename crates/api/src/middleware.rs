@@ -10,9 +10,11 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use tonemill_telemetry::trace;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any as AnyValue, CorsLayer};
-use tracing::Instrument as _;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use crate::Api;
@@ -45,7 +47,7 @@ async fn attend(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| "none".to_owned());
     let method = request.method().clone();
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    let span = span_of(&request, &id, &route);
     request.headers_mut().insert(REQUEST_ID, id.clone());
     let counted = Counted::default();
     request.extensions_mut().insert(counted.clone());
@@ -61,6 +63,7 @@ async fn attend(State(api): State<Api>, mut request: Request, next: Next) -> Res
     metrics::counter!("tonemill_http_requests_total", &labels).increment(1);
     metrics::histogram!("tonemill_http_request_duration_seconds", "route" => route.clone())
         .record(seconds);
+    trace::answered(&span, known(&method), &route, status.as_u16());
     span.in_scope(|| {
         tracing::debug!(%method, route, status = status.as_u16(), seconds, "answered");
     });
@@ -73,6 +76,18 @@ async fn attend(State(api): State<Api>, mut request: Request, next: Next) -> Res
     }
     response.extensions_mut().insert(UntilSent(counted.0));
     response
+}
+
+/// The request in the log, and in the client's trace or one of its own. Probes come too often to be of
+/// interest to others.
+fn span_of(request: &Request, id: &HeaderValue, route: &str) -> Span {
+    let id = id.to_str().unwrap_or_default();
+    if ["/livez", "/readyz", "/healthz", "/metrics"].contains(&route) {
+        return tracing::info_span!(target: trace::UNTRACED, "request", request = id);
+    }
+    let span = tracing::info_span!("request", request = id, trace_id = Empty, otel.kind = "server");
+    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    trace::continued(span, traceparent)
 }
 
 /// Who a request turned out to come from.
@@ -130,7 +145,7 @@ fn request_id(request: &Request) -> HeaderValue {
     })
 }
 
-/// Methods are a client's to invent; measures are not.
+/// Methods are a client's to invent; measures are not. The last is OpenTelemetry's name.
 fn known(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
@@ -140,7 +155,7 @@ fn known(method: &Method) -> &'static str {
         "PATCH" => "PATCH",
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
-        _ => "other",
+        _ => "_OTHER",
     }
 }
 

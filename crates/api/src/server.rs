@@ -13,12 +13,7 @@
 //! | `service`, `address` | what a request carries to the routes |
 //! | `request_body` | how slow a body may come |
 //! | `response_body` | how slow an HTTP/2 stream may be taken |
-//! | `tls` | the certificate |
-//!
-//! Metrics: `tonemill_http_connections` (now), `tonemill_http_connections_refused_total`,
-//! `tonemill_http_connections_cut_total` (by `reason`: `handshake`, `header`, `write_stall`,
-//! `stream_stall`, `closing`, `shutdown`), `tonemill_http_bodies_too_slow_total`,
-//! `tonemill_http_tls_errors_total`, `tonemill_http_accept_errors_total`.
+//! | `tls`, `expiry` | the certificate |
 
 use std::io;
 use std::net::IpAddr;
@@ -36,6 +31,7 @@ use tokio_util::task::TaskTracker;
 mod activity;
 mod address;
 mod connection;
+mod expiry;
 mod places;
 mod request_body;
 mod response_body;
@@ -153,7 +149,6 @@ pub async fn serve(
     shutdown: CancellationToken,
     grace: Duration,
 ) -> io::Result<()> {
-    count_from_zero();
     let config = config.within_reason();
     SockRef::from(&listener).listen(BACKLOG)?;
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
@@ -237,21 +232,4 @@ async fn welcome(server: &Arc<Server>, stream: TcpStream, peer: IpAddr) {
 /// Counts a connection, or a stream, whose client used up its time.
 fn count_cut(reason: &'static str) {
     metrics::counter!("tonemill_http_connections_cut_total", "reason" => reason).increment(1);
-}
-
-/// What has not happened yet has happened 0 times: else its first time goes unseen by a rate.
-fn count_from_zero() {
-    for name in [
-        "tonemill_http_bodies_too_slow_total",
-        "tonemill_http_tls_errors_total",
-        "tonemill_http_accept_errors_total",
-    ] {
-        metrics::counter!(name).increment(0);
-    }
-    metrics::gauge!("tonemill_http_connections").increment(0);
-    metrics::counter!("tonemill_http_connections_refused_total", "reason" => "address")
-        .increment(0);
-    for reason in ["closing", "handshake", "header", "shutdown", "stream_stall", "write_stall"] {
-        metrics::counter!("tonemill_http_connections_cut_total", "reason" => reason).increment(0);
-    }
 }

@@ -91,5 +91,6 @@ fn summary(args: &ServeArgs) -> Vec<String> {
         format!("store:  {store}"),
         format!("API:    {}", api.http.listen),
         format!("mail:   {mail}"),
+        format!("traces: {}", api.log.collector().as_deref().unwrap_or("not exported")),
     ]
 }

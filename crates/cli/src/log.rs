@@ -1,27 +1,38 @@
-//! The log: lines on standard error, for people or for machines.
+//! The log and the traces, as the command line says.
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tonemill_job::chain;
+use tonemill_telemetry::log::{Format, LogConfig, LogError, Traces, start};
 
 use crate::args::worker::{LogArgs, LogFormat};
 use crate::failure::Failure;
 
 impl LogArgs {
-    /// Starts it, for the rest of the process.
-    pub fn start(&self) -> Result<(), Failure> {
-        let filter = EnvFilter::try_new(&self.log);
-        let filter = filter.map_err(|error| Failure::usage(format!("--log: {error}"), ""))?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        // A log that cannot be written is no reason to lose work.
-        let log = log.log_internal_errors(false);
-        let format = self.log_format.unwrap_or_else(|| {
-            if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json }
-        });
-        match format {
-            LogFormat::Json => log.json().flatten_event(true).with_current_span(true).init(),
-            LogFormat::Text => log.with_target(false).init(),
-        }
-        Ok(())
+    /// Starts both, for the rest of the process, which is called `service` in traces. Within a runtime.
+    pub fn start(&self, service: &'static str) -> Result<Traces, Failure> {
+        let format = match self.log_format {
+            Some(LogFormat::Text) => Format::Text,
+            None if std::io::stderr().is_terminal() => Format::Text,
+            Some(LogFormat::Json) | None => Format::Json,
+        };
+        let config = LogConfig {
+            format,
+            filter: self.log.clone(),
+            service,
+            otlp_endpoint: self.collector(),
+            trace_ratio: self.trace_ratio,
+        };
+        start(&config).map_err(|error| match error {
+            LogError::Filter(error) => Failure::usage(format!("--log: {error}"), ""),
+            LogError::Export(error) => Failure::usage("--otlp-endpoint", chain(&error)),
+            LogError::Twice(error) => Failure::cannot("start the log", error),
+        })
+    }
+
+    /// Where traces go: what was said, or what every program with OpenTelemetry is told.
+    pub fn collector(&self) -> Option<String> {
+        let standard = || std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
+        self.otlp_endpoint.clone().or_else(standard).filter(|endpoint| !endpoint.is_empty())
     }
 }

@@ -9,6 +9,7 @@ mod client;
 mod config_check;
 mod config_file;
 mod convert;
+mod disks;
 mod exit;
 mod failure;
 mod input;

@@ -22,7 +22,7 @@ use crate::text::seconds;
 
 /// Sends until it is told to end.
 pub fn run(args: &NotifierArgs) -> Outcome {
-    run_until_told(&args.log, async {
+    run_until_told("tonemill-notifier", &args.log, async {
         let config = args.database.config()?;
         let url = args.notify.public_url.clone();
         let url =

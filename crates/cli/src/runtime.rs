@@ -4,6 +4,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use tokio::runtime::Runtime;
+use tonemill_telemetry::Metrics;
+use tonemill_telemetry::catalogue::Component;
 use tonemill_worker::{Ended, Shutdown};
 
 use crate::args::worker::LogArgs;
@@ -22,12 +24,17 @@ pub fn run(work: impl Future<Output = Result<Outcome, Failure>>) -> Outcome {
 }
 
 /// Does the `work` of a service or a worker, which ends when it is told to or when a thread hangs.
+/// It is called `name` in traces.
 pub fn run_until_told(
+    name: &'static str,
     log: &LogArgs,
     work: impl Future<Output = Result<Ended, Failure>>,
 ) -> Outcome {
-    let done = log.start().and_then(|()| threads()).and_then(|runtime| {
+    let done = threads().and_then(|runtime| {
+        let _within = runtime.enter();
+        let traces = log.start(name)?;
         let ended = runtime.block_on(work);
+        traces.end();
         // A thread that hangs would be waited for.
         runtime.shutdown_background();
         ended
@@ -37,6 +44,11 @@ pub fn run_until_told(
         Ok(Ended::Hung) => start_again(),
         Err(failure) => failure.tell(),
     }
+}
+
+/// Keeps the metrics of a process of these components from now on.
+pub fn start_metrics(components: &[Component]) -> Result<Metrics, Failure> {
+    Metrics::install(components).map_err(|error| Failure::cannot("keep metrics", error))
 }
 
 /// What signals tell, from now on.

@@ -2,31 +2,41 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `measures` | what is looked up now and then, for the metrics |
 //! | `parts` | ledger, queue and store: where they were said to be, or in the data folder |
 //! | `running` | the service apart from its workers: how it starts and how it ends |
 //! | `settings` | what was said on the command line, as the API and the ledger take it |
 
+mod measures;
 mod parts;
 mod running;
 mod settings;
 
 use std::sync::Arc;
 
+use tonemill_telemetry::catalogue::Component;
 use tonemill_worker::{Ended, Worker};
 
 use crate::args::serve::{ApiCommandArgs, ServeArgs};
+use crate::disks::Disks;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::json::print_line;
-use crate::runtime::{run_until_told, told_by_signals};
+use crate::runtime::{run_until_told, start_metrics, told_by_signals};
 use crate::text::{seconds, shown};
 
 use parts::{DataFolder, Parts};
-use running::Service;
+use running::{Service, Watching};
 
 /// Runs the whole service until it is told to end.
 pub fn serve(args: &ServeArgs) -> Outcome {
-    run_until_told(&args.api.log, async {
+    run_until_told("tonemill", &args.api.log, async {
+        let metrics = start_metrics(&[
+            Component::Api,
+            Component::Books,
+            Component::Backends,
+            Component::Worker,
+        ])?;
         let data = DataFolder::lock(&args.data)?;
         let parts = Parts::embedded(&args.api, &data, seconds(args.lease)).await?;
         let config = args.size.config(args.api.grace);
@@ -37,7 +47,13 @@ pub fn serve(args: &ServeArgs) -> Outcome {
         let max_input = args.size.limits.max_input;
         let mails = args.notify.mail_folder.clone().unwrap_or_else(|| args.data.join("mail"));
         let notify = Some((&args.notify, mails));
-        let service = Service::start(&args.api, max_input, parts, notify, &shutdown).await?;
+        let disks = Disks {
+            data: Some(args.data.clone()),
+            store: Some(args.api.backends.folder.clone().unwrap_or_else(|| args.data.clone())),
+        };
+        let watching = Watching { metrics, disks, worker: Some(worker.state()) };
+        let starting = Service::start(&args.api, max_input, parts, watching, notify, &shutdown);
+        let service = starting.await?;
         let folder = std::path::absolute(&args.data).unwrap_or_else(|_| args.data.clone());
         print_line(&format!("tonemill: data in {}; Ctrl-C ends it", shown(&folder)));
         let ended = worker.run().await;
@@ -51,11 +67,15 @@ pub fn serve(args: &ServeArgs) -> Outcome {
 
 /// Runs the API, without workers, until it is told to end.
 pub fn api(args: &ApiCommandArgs) -> Outcome {
-    run_until_told(&args.api.log, async {
+    run_until_told("tonemill-api", &args.api.log, async {
+        let metrics = start_metrics(&[Component::Api, Component::Books, Component::Backends])?;
         let parts = Parts::elsewhere(&args.api).await?;
         let shutdown = told_by_signals()?;
-        let service =
-            Service::start(&args.api, args.limits.max_input, parts, None, &shutdown).await?;
+        let disks = Disks { data: None, store: args.api.backends.folder.clone() };
+        let watching = Watching { metrics, disks, worker: None };
+        let max_input = args.limits.max_input;
+        let starting = Service::start(&args.api, max_input, parts, watching, None, &shutdown);
+        let service = starting.await?;
         shutdown.draining().await;
         service.end().await?;
         Ok(Ended::Done)

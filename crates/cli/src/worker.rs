@@ -1,19 +1,23 @@
 //! `tonemill worker`: the process that operators scale.
 
-use metrics_exporter_prometheus::PrometheusBuilder;
+use async_trait::async_trait;
 use tokio::net::TcpListener;
-use tonemill_worker::{Ended, Size, Worker, WorkerConfig, admin};
+use tonemill_telemetry::Part;
+use tonemill_telemetry::admin::{self, Watched};
+use tonemill_telemetry::catalogue::Component;
+use tonemill_worker::{Ended, Size, Worker, WorkerConfig, WorkerState};
 
 use crate::args::worker::{SizeArgs, WorkerArgs};
 use crate::backends::Backends;
+use crate::disks::Disks;
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::runtime::{run_until_told, told_by_signals};
+use crate::runtime::{run_until_told, start_metrics, told_by_signals};
 use crate::text::seconds;
 
 /// Works until it is told to end.
 pub fn run(args: &WorkerArgs) -> Outcome {
-    run_until_told(&args.log, work(args))
+    run_until_told("tonemill-worker", &args.log, work(args))
 }
 
 async fn work(args: &WorkerArgs) -> Result<Ended, Failure> {
@@ -26,12 +30,33 @@ async fn work(args: &WorkerArgs) -> Result<Ended, Failure> {
         let listener = TcpListener::bind(address).await;
         let listener =
             listener.map_err(|error| Failure::cannot(format!("listen on {address}"), error))?;
-        let metrics = PrometheusBuilder::new()
-            .install_recorder()
-            .map_err(|error| Failure::cannot("keep metrics", error))?;
-        tokio::spawn(admin::serve(listener, worker.state(), metrics));
+        let metrics = start_metrics(&[Component::Backends, Component::Worker])?;
+        let disks = Disks { data: None, store: args.backends.folder.clone() };
+        let process = WorkerProcess { worker: worker.state(), disks };
+        tokio::spawn(admin::serve(listener, process, metrics));
     }
     Ok(worker.run().await)
+}
+
+/// A worker with the disks that it works on.
+struct WorkerProcess {
+    worker: WorkerState,
+    disks: Disks,
+}
+
+#[async_trait]
+impl Watched for WorkerProcess {
+    fn is_draining(&self) -> bool {
+        self.worker.is_draining()
+    }
+
+    async fn parts(&self) -> Vec<Part> {
+        self.worker.parts().await
+    }
+
+    async fn measure(&self) {
+        tokio::join!(self.worker.measure(), self.disks.measure());
+    }
 }
 
 impl SizeArgs {

@@ -1,5 +1,7 @@
 //! One input on its way through the feeding thread: opened, decoded, converted, cut, judged.
 
+use std::time::Instant;
+
 use crate::convert::Converter;
 use crate::cpu_clock::CpuClock;
 use crate::decode::{Decoder, Health, Opened};
@@ -45,6 +47,8 @@ pub(crate) struct Fed {
     pub(crate) truncated: bool,
     pub(crate) decode_cpu_seconds: f64,
     pub(crate) convert_cpu_seconds: f64,
+    /// When the last block was decoded.
+    pub(crate) decoded: Instant,
 }
 
 impl Job {
@@ -128,6 +132,7 @@ impl Job {
             next = if range.is_over() { None } else { self.decoder.next_block()? };
             decode_cpu_seconds += clock.lap();
         }
+        let decoded = Instant::now();
         let mut planes = converter.finish()?;
         range.clip(&mut planes);
         options.limits.check_decoded(range.position, rate.hz())?;
@@ -156,6 +161,7 @@ impl Job {
             truncated: self.truncated,
             decode_cpu_seconds,
             convert_cpu_seconds,
+            decoded,
         })
     }
 

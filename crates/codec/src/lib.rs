@@ -46,7 +46,7 @@ pub use mp3::settings::{
     RateChoice, VbrLevel,
 };
 pub use probe::{AudioTrack, CoverFacts, Probe, probe};
-pub use report::{OutputReport, Report, SourceReport, Timing};
+pub use report::{OutputReport, Period, Report, SourceReport, Timing};
 pub use sink::{OutputSink, SeekSink};
 pub use source::MediaSource;
 pub use transcode::{Options, Progress, transcode};

@@ -77,4 +77,19 @@ pub struct Timing {
     pub encode_cpu_seconds: f64,
     /// CPU to join, hash and write.
     pub write_cpu_seconds: f64,
+    /// When the input was opened, demuxed and decoded.
+    #[serde(default)]
+    pub decode: Period,
+    /// When LAME was at work, on any thread.
+    #[serde(default)]
+    pub encode: Period,
+}
+
+/// From the beginning of a stage to its end, in seconds after that of the conversion: stages overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Period {
+    /// Its beginning.
+    pub start_seconds: f64,
+    /// Its end.
+    pub end_seconds: f64,
 }

@@ -24,7 +24,7 @@ use crate::mp3::assemble::Assembler;
 use crate::mp3::id3;
 use crate::mp3::segment::{Encoded, Segment, Segmentation};
 use crate::mp3::settings::{Mp3Format, Mp3Settings};
-use crate::report::{OutputReport, Report, SourceReport, Timing};
+use crate::report::{OutputReport, Period, Report, SourceReport, Timing};
 use crate::sink::OutputSink;
 use crate::source::{GuardedSource, MediaSource, Stop};
 
@@ -94,6 +94,7 @@ pub fn transcode(
 
     let (fed, encoding) = pump(job, &mut assembler, options, pool, &stop, progress)?;
 
+    let seconds_at = |at: Instant| at.duration_since(started).as_secs_f64();
     let duration_seconds = format.rate.seconds(fed.samples_written);
     let head = id3::encode(&fed.metadata, duration_seconds)?;
     let output = assembler.finish(&head, fed.samples_written, encoding.lowpass_hz)?;
@@ -126,6 +127,11 @@ pub fn transcode(
             convert_cpu_seconds: fed.convert_cpu_seconds,
             encode_cpu_seconds: encoding.cpu_seconds,
             write_cpu_seconds: clock.lap(),
+            decode: Period { start_seconds: 0.0, end_seconds: seconds_at(fed.decoded) },
+            encode: Period {
+                start_seconds: encoding.began.map_or(0.0, seconds_at),
+                end_seconds: encoding.ended.map_or(0.0, seconds_at),
+            },
         },
     })
 }
@@ -135,6 +141,8 @@ pub fn transcode(
 struct Encoding {
     cpu_seconds: f64,
     lowpass_hz: u32,
+    began: Option<Instant>,
+    ended: Option<Instant>,
 }
 
 /// Runs the feeding thread and writes its segments in order, until both are done or one has failed.
@@ -160,6 +168,9 @@ fn pump(
         let encoded = segment.recv().map_err(|_| lost_segment())??;
         encoding.cpu_seconds += encoded.cpu_seconds;
         encoding.lowpass_hz = encoded.lowpass_hz;
+        // They begin in order, and end in any.
+        encoding.began.get_or_insert(encoded.began);
+        encoding.ended = encoding.ended.max(Some(encoded.ended));
         assembler.push(&encoded.frames)?;
         let encoded_seconds = format.rate.seconds(assembler.samples());
         progress(Progress { encoded_seconds, declared_seconds });

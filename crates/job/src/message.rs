@@ -135,7 +135,7 @@ pub struct JobEvent {
     pub worker: String,
     /// When, in milliseconds since 1970, by the worker's clock.
     pub at_ms: u64,
-    /// As in the job's message.
+    /// W3C trace context of the attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     /// What.
@@ -171,6 +171,19 @@ pub enum What {
 }
 
 impl What {
+    /// Its name, as in messages.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Retrying { .. } => "retrying",
+            Self::Finished(_) => "finished",
+            Self::Failed { .. } => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Other => "other",
+        }
+    }
+
     /// Whether the job is over.
     #[must_use]
     pub fn is_end(&self) -> bool {

@@ -8,6 +8,7 @@
 //! The queue carries, it does not keep: a service writes down what it accepts, and can fill an empty
 //! queue again. A job may therefore be queued twice and end twice; the service counts the first end.
 
+pub mod measure;
 pub mod memory;
 pub mod redis;
 
@@ -108,6 +109,20 @@ pub trait Queue: fmt::Debug + Send + Sync {
 
     /// Whether the queue answers.
     async fn check(&self) -> Result<()>;
+
+    /// The memory of the server that it is in; `None` if it is in no server's, or in several.
+    async fn memory(&self) -> Result<Option<Memory>> {
+        Ok(None)
+    }
+}
+
+/// The memory of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// What it uses.
+    pub used_bytes: u64,
+    /// What it may use; 0 is as much as there is.
+    pub limit_bytes: u64,
 }
 
 /// A job that was received.

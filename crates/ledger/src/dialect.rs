@@ -91,6 +91,14 @@ impl Dialect {
         }
     }
 
+    /// The type of a sum of numbers that [`sqlx::Any`] can read, to cast to.
+    pub(crate) fn whole_number(self) -> &'static str {
+        match self {
+            Self::MySql => "SIGNED",
+            Self::Sqlite | Self::Postgres => "BIGINT",
+        }
+    }
+
     /// What a connection is told first.
     pub(crate) fn greeting(self) -> &'static str {
         match self {

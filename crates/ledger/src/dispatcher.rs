@@ -14,6 +14,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonemill_job::queue::Queue;
 use tonemill_job::{JobId, JobMessage, Lane, chain};
+use tonemill_telemetry::trace;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::Ledger;
 use crate::database::Tx;
@@ -21,7 +24,8 @@ use crate::deliveries::News;
 use crate::error::{Result, Trouble};
 use crate::events::defect;
 use crate::job::{COLUMNS, Job, to_json};
-use crate::state::{Change, Transition};
+use crate::measures::{Ended, seconds};
+use crate::state::{Change, JobState, Transition};
 
 /// Most jobs that are moved in one transaction.
 const BATCH: u64 = 100;
@@ -83,10 +87,11 @@ async fn dispatch(ledger: &Ledger, queue: &dyn Queue, window: Window) -> Result<
         if room == 0 {
             continue;
         }
-        let jobs = ledger.take_waiting(lane, room).await?;
+        let mut jobs = ledger.take_waiting(lane, room).await?;
         if jobs.is_empty() {
             continue;
         }
+        let spans: Vec<Span> = jobs.iter_mut().map(continue_trace).collect();
         if let Err(error) = queue.enqueue(&jobs).await {
             // What may be queued is left to the reconciler, which can tell.
             if !error.ambiguous {
@@ -95,31 +100,46 @@ async fn dispatch(ledger: &Ledger, queue: &dyn Queue, window: Window) -> Result<
             }
             return Err(error.into());
         }
+        drop(spans);
+        metrics::counter!("tonemill_jobs_dispatched_total", "lane" => lane.name())
+            .increment(jobs.len() as u64);
         moved += jobs.len();
     }
     Ok(moved)
+}
+
+/// Waiting jobs that were marked as queued, and those that could not be.
+#[derive(Default)]
+struct Taken {
+    messages: Vec<JobMessage>,
+    /// How long each waited that is queued for the first time.
+    waited_ms: Vec<i64>,
+    given_up: Vec<Ended>,
 }
 
 impl Ledger {
     /// Marks the next waiting jobs of a lane as queued: whoever calls this queues them.
     pub(crate) async fn take_waiting(&self, lane: Lane, most: u64) -> Result<Vec<JobMessage>> {
         let take = || self.try_take_waiting(lane, most);
-        let jobs = self.db.run("take waiting jobs", take).await?;
-        for job in &jobs {
+        let Taken { messages, waited_ms, given_up } =
+            self.db.run("take waiting jobs", take).await?;
+        for job in &messages {
             self.tell_changed(job.job);
         }
-        Ok(jobs)
+        for waited in waited_ms {
+            metrics::histogram!("tonemill_dispatch_wait_seconds", "lane" => lane.name())
+                .record(seconds(waited));
+        }
+        given_up.into_iter().for_each(Ended::count);
+        Ok(messages)
     }
 
-    async fn try_take_waiting(
-        &self,
-        lane: Lane,
-        most: u64,
-    ) -> Result<Vec<JobMessage>, sqlx::Error> {
+    async fn try_take_waiting(&self, lane: Lane, most: u64) -> Result<Taken, sqlx::Error> {
         let now = self.db.now_ms();
+        let mut taken = Taken::default();
         // Without a lock first: most looks find nothing, and none should wait for a writer.
         if self.first_waiting(lane, now).await?.is_none() {
-            return Ok(Vec::new());
+            return Ok(taken);
         }
         let mut tx = self.db.begin().await?;
         let text = format!(
@@ -130,19 +150,21 @@ impl Ledger {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let query = self.db.dialect.query_of(text).bind(lane.name()).bind(now).bind(most);
         let rows = query.fetch_all(&mut *tx).await?;
-        let mut messages = Vec::with_capacity(rows.len());
         let mut turn = 0;
         for row in &rows {
             let (job, message) = match sendable(row) {
                 Ok(sendable) => sendable,
                 Err(why) => {
-                    self.give_up(&mut tx, row, chain(&*why)).await?;
+                    let give_up = self.give_up(&mut tx, row, chain(&*why));
+                    taken.given_up.extend(give_up.instrument(span_of(row)).await?);
                     continue;
                 }
             };
             let change = Change::new(Transition::Dispatch).number("dispatched_ms", now);
             if change.apply(&self.db, &mut tx, &job.id.to_string()).await? {
-                messages.push(message);
+                taken.messages.push(message);
+                // Who was dispatched before has waited for a worker since, not for this.
+                taken.waited_ms.extend(job.dispatched_ms.is_none().then_some(now - job.created_ms));
                 turn = turn.max(job.turn);
             }
         }
@@ -150,26 +172,30 @@ impl Ledger {
         let serving = self.db.query(serving).bind(turn).bind(lane.name()).bind(turn);
         serving.execute(&mut *tx).await?;
         tx.commit().await?;
-        Ok(messages)
+        Ok(taken)
     }
 
     /// Fails a job that no worker can be sent: those behind it would wait for ever.
-    async fn give_up(&self, tx: &mut Tx, row: &AnyRow, why: String) -> Result<(), sqlx::Error> {
+    async fn give_up(
+        &self,
+        tx: &mut Tx,
+        row: &AnyRow,
+        why: String,
+    ) -> Result<Option<Ended>, sqlx::Error> {
         // Only what has to be known: the rest may be what is wrong.
         let (id, user): (String, String) = (row.try_get("id")?, row.try_get("user_id")?);
-        tracing::error!(job = id, error = why, "a job that cannot be dispatched fails");
+        tracing::error!(error = why, "a job that cannot be dispatched fails");
         let failure = defect("dispatch", "this job cannot be given to a worker", why);
         let change = Change::new(Transition::Fail).number("ended_ms", self.db.now_ms());
         let change = change.text("failure", to_json(&failure)?);
         let change = change.text("failure_kind", failure.kind.name().to_owned());
         if !change.apply(&self.db, tx, &id).await? {
-            return Ok(());
+            return Ok(None);
         }
         self.charge(tx, &user, -1, 0).await?;
-        match Job::from_row(row) {
-            Ok(job) => self.owe(tx, &job, News::Failed(&failure)).await,
-            Err(_) => Ok(()),
-        }
+        let Ok(job) = Job::from_row(row) else { return Ok(None) };
+        self.owe(tx, &job, News::Failed(&failure)).await?;
+        Ok(Some(Ended::of(&job, JobState::Failed, Some(failure.kind), self.db.now_ms())))
     }
 
     async fn first_waiting(&self, lane: Lane, now: i64) -> Result<Option<()>, sqlx::Error> {
@@ -183,6 +209,24 @@ impl Ledger {
     async fn dispatcher_woken(&self) {
         self.wake.notified().await;
     }
+}
+
+/// The part of a job's trace in which it is queued.
+fn dispatching(job: &str, traceparent: Option<&str>) -> Span {
+    trace::continued(tracing::info_span!("dispatch", job, trace_id = Empty), traceparent)
+}
+
+/// That of a job of which not much is known.
+fn span_of(row: &AnyRow) -> Span {
+    let text = |column| row.try_get::<Option<String>, _>(column).ok().flatten();
+    dispatching(&text("id").unwrap_or_default(), text("traceparent").as_deref())
+}
+
+/// That of a job that is queued; its attempts follow from there.
+fn continue_trace(message: &mut JobMessage) -> Span {
+    let span = dispatching(&message.job.to_string(), message.traceparent.as_deref());
+    message.traceparent = trace::traceparent_of(&span).or(message.traceparent.take());
+    span
 }
 
 /// A waiting job, and what the workers are sent.

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use sqlx::Row as _;
 use tonemill_job::message::{Failure, FailureKind, Finished, History, Position, What};
 use tonemill_job::{JobEvent, JobId, ObjectKey};
+use tonemill_telemetry::trace;
+use tracing::{Instrument as _, Span};
 
 use crate::Ledger;
 use crate::database::Tx;
@@ -14,7 +16,8 @@ use crate::deliveries::News;
 use crate::error::Result;
 use crate::job::{COLUMNS, Job, signed, to_json};
 use crate::jobs::Owner;
-use crate::state::{Change, Transition};
+use crate::measures::Ended;
+use crate::state::{Change, JobState, Transition};
 
 /// What a batch leads to besides the jobs' own rows.
 #[derive(Default)]
@@ -25,16 +28,20 @@ struct Consequences {
     charges: BTreeMap<String, (i64, i64, u64)>,
     /// Objects that nobody needs any more.
     unneeded: Vec<ObjectKey>,
+    ended: Vec<Ended>,
 }
 
 impl Ledger {
     /// Writes events down; the objects that nobody needs any more.
     pub async fn record(&self, events: &[JobEvent]) -> Result<Vec<ObjectKey>> {
+        let spans: Vec<Span> = events.iter().map(span_of).collect();
+        let spans = &spans;
         let record = || async move {
             let mut tx = self.db.begin().await?;
             let mut consequences = Consequences::default();
-            for event in events {
-                self.apply(&mut tx, event, &mut consequences).await?;
+            for (event, span) in events.iter().zip(spans) {
+                let apply = self.apply(&mut tx, event, &mut consequences);
+                apply.instrument(span.clone()).await?;
             }
             for (user, (unfinished, stored, audio_ms)) in &consequences.charges {
                 self.charge(&mut tx, user, *unfinished, *stored).await?;
@@ -45,7 +52,9 @@ impl Ledger {
             tx.commit().await?;
             Ok(consequences)
         };
-        let Consequences { changed, unneeded, .. } = self.db.run("record events", record).await?;
+        let Consequences { changed, unneeded, ended, .. } =
+            self.db.run("record events", record).await?;
+        ended.into_iter().for_each(Ended::count);
         for job in changed {
             self.tell_changed(job);
         }
@@ -92,6 +101,9 @@ impl Ledger {
                 let change = change.text("failure", to_json(failure)?);
                 let change = change.text("failure_kind", failure.kind.name().to_owned());
                 self.change(tx, &job, change, consequences).await?;
+                let kind = Some(failure.kind);
+                let ended = Ended::of(&job, JobState::Failed, kind, self.db.now_ms());
+                consequences.ended.push(ended);
                 charge(consequences, &job, -1, 0, 0);
                 self.owe(tx, &job, News::Failed(failure)).await?;
                 "failed"
@@ -178,6 +190,8 @@ impl Ledger {
             .text("input_key", None)
             .number("stored_bytes", signed(finished.bytes));
         self.change(tx, job, change, consequences).await?;
+        let ended = Ended::of(job, JobState::Finished, None, self.db.now_ms());
+        consequences.ended.push(ended);
         charge(consequences, job, -1, signed(finished.bytes) - stored, duration_ms);
         consequences.unneeded.extend(job.input.clone());
         self.owe(tx, job, News::Finished(finished)).await
@@ -228,6 +242,17 @@ impl Ledger {
         let update = update.bind(event.job.to_string()).bind(i64::from(event.attempt));
         update.execute(&mut **tx).await.map(drop)
     }
+}
+
+/// The part of a job's trace in which an event about it is written down.
+pub(crate) fn span_of(event: &JobEvent) -> Span {
+    let span = tracing::info_span!(
+        "record",
+        job = %event.job,
+        event = event.what.name(),
+        trace_id = tracing::field::Empty,
+    );
+    trace::continued(span, event.traceparent.as_deref())
 }
 
 fn charge(consequences: &mut Consequences, job: &Job, unfinished: i64, stored: i64, audio: u64) {

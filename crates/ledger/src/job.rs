@@ -93,7 +93,8 @@ pub struct Job {
     pub ended_ms: Option<i64>,
     /// What came out.
     pub output: Option<Output>,
-    traceparent: Option<String>,
+    /// W3C trace context of the request that it came with.
+    pub traceparent: Option<String>,
 }
 
 /// Why a job cannot be sent to any worker.

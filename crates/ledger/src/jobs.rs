@@ -13,6 +13,7 @@ use crate::database::Tx;
 use crate::dialect::marks;
 use crate::error::Result;
 use crate::job::{COLUMNS, Job, JobDetail, readable, to_json, unsigned};
+use crate::measures::Ended;
 use crate::quota::OverQuota;
 use crate::state::{Change, JobState, Transition};
 
@@ -207,6 +208,9 @@ impl Ledger {
         }
         self.charge(&mut tx, &job.user.to_string(), unfinished, stored).await?;
         tx.commit().await?;
+        if transition == Transition::Cancel {
+            Ended::of(&job, JobState::Cancelled, None, now).count();
+        }
         Ok(TransitionOutcome::Done)
     }
 

@@ -17,7 +17,7 @@
 //! 7. [`jobs`], `list`, [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`], [`links`]: what
 //!    the API asks for.
 //!
-//! `database` runs all of it, `clock` tells one time to all replicas.
+//! `database` runs all of it, `clock` tells one time to all replicas, `measures` tells how it goes.
 
 #![forbid(unsafe_code)]
 
@@ -37,6 +37,7 @@ pub mod jobs;
 mod leader;
 pub mod links;
 mod list;
+mod measures;
 mod migrations;
 pub mod quota;
 pub mod reconciler;

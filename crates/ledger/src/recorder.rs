@@ -13,10 +13,13 @@ use tonemill_job::message::What;
 use tonemill_job::objects::ObjectStore;
 use tonemill_job::queue::{EventId, Queue};
 use tonemill_job::{JobEvent, chain};
+use tracing::Instrument as _;
 
 use crate::Ledger;
 use crate::error::{LedgerError, LedgerErrorKind};
-use crate::events::defect;
+use crate::events::{defect, span_of};
+use crate::job::signed;
+use crate::measures::seconds;
 use crate::removal::Removal;
 
 /// Most events in one transaction.
@@ -73,6 +76,7 @@ impl Recorder<'_> {
             let end = events.len().min(at + self.most);
             match self.ledger.record(&events[at..end]).await {
                 Ok(unneeded) => {
+                    events[at..end].iter().for_each(|event| self.count(event));
                     if let Err(error) = self.queue.confirm(&ids[at..end]).await {
                         // They come again, and change nothing.
                         tracing::warn!(error = chain(&error), "recorded events are not confirmed");
@@ -83,7 +87,8 @@ impl Recorder<'_> {
                     at = end;
                 }
                 Err(error) if error.kind == LedgerErrorKind::Invalid && end - at == 1 => {
-                    self.refuse(&ids[at], &events[at], &error).await;
+                    let refuse = self.refuse(&ids[at], &events[at], &error);
+                    refuse.instrument(span_of(&events[at])).await;
                     at = end;
                 }
                 Err(error) => {
@@ -102,20 +107,28 @@ impl Recorder<'_> {
         }
     }
 
+    /// Counts an event that is written down.
+    fn count(&self, event: &JobEvent) {
+        let name = event.what.name();
+        metrics::counter!("tonemill_recorder_events_total", "event" => name).increment(1);
+        let lag_ms = self.ledger.now_ms() - signed(event.at_ms);
+        metrics::histogram!("tonemill_recorder_lag_seconds").record(seconds(lag_ms));
+    }
+
     /// Puts an event aside that cannot be written down. A job that would never end without it fails:
     /// else it would be taken for lost, and done again and again.
     async fn refuse(&self, id: &EventId, event: &JobEvent, why: &LedgerError) {
-        tracing::error!(job = %event.job, error = chain(why), "an event is put aside");
+        tracing::error!(error = chain(why), "an event is put aside");
         if event.what.is_end() {
             let told = "what became of this file could not be written down";
             let failure = Box::new(defect("record", told, chain(why)));
             let failed = JobEvent { what: What::Failed { failure }, ..event.clone() };
             if let Err(error) = self.ledger.record(&[failed]).await {
-                tracing::error!(job = %event.job, error = chain(&error), "nor does its job fail");
+                tracing::error!(error = chain(&error), "nor does its job fail");
             }
         }
         if let Err(error) = self.queue.set_aside(std::slice::from_ref(id)).await {
-            tracing::error!(job = %event.job, error = chain(&error), "it cannot be put aside");
+            tracing::error!(error = chain(&error), "it cannot be put aside");
         }
     }
 }

@@ -34,6 +34,7 @@ impl Ledger {
             Ok(count)
         };
         let count = self.db.run("take jobs back", take_back).await?;
+        metrics::counter!("tonemill_requeued_jobs_total").increment(count as u64);
         for job in jobs {
             self.tell_changed(*job);
         }

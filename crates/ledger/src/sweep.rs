@@ -119,6 +119,7 @@ impl Sweeper {
             retention: self.retention,
             swept: Swept::default(),
             refusals: 0,
+            all_done: true,
         };
         let outcome = sweep.expire().await;
         sweep.end_step(outcome);
@@ -130,6 +131,10 @@ impl Sweeper {
             self.swept = Some(Instant::now());
             self.look_through(&mut sweep).await;
         }
+        if sweep.all_done {
+            let now = ledger.now_ms() as f64 / 1000.0;
+            metrics::gauge!("tonemill_sweep_last_success_timestamp_seconds").set(now);
+        }
         if sweep.swept != Swept::default() {
             tracing::info!(swept = ?sweep.swept, "swept");
         }
@@ -138,6 +143,7 @@ impl Sweeper {
 
     async fn look_through(&mut self, sweep: &mut Sweep<'_>) {
         if let Err(error) = sweep.ledger.bind(sweep.store).await {
+            sweep.all_done = false;
             tracing::error!(error = chain(&error), "the store is not looked through");
             return;
         }
@@ -159,6 +165,8 @@ struct Sweep<'a> {
     swept: Swept,
     /// In a row, by the store.
     refusals: u32,
+    /// Whether nothing that was due is left.
+    all_done: bool,
 }
 
 impl Sweep<'_> {
@@ -281,6 +289,7 @@ impl Sweep<'_> {
     fn end_step(&mut self, outcome: Result<(), Trouble>) {
         self.refusals = 0;
         if let Err(trouble) = outcome {
+            self.all_done = false;
             tracing::warn!(error = chain(&trouble), "not everything can be swept");
         }
     }
@@ -294,6 +303,7 @@ impl Sweep<'_> {
     /// Whether the store did it. One refusal stops nothing; several in a row are the store's.
     fn is_done(&mut self, outcome: Result<(), StoreError>) -> Result<bool, Trouble> {
         let Err(error) = outcome else {
+            metrics::counter!("tonemill_swept_objects_total").increment(1);
             self.refusals = 0;
             return Ok(true);
         };
@@ -301,6 +311,7 @@ impl Sweep<'_> {
         if self.refusals >= REFUSALS {
             return Err(error.into());
         }
+        self.all_done = false;
         tracing::warn!(error = chain(&error), "something that nobody needs stays for now");
         Ok(false)
     }

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod collector;
 pub mod fault_proxy;
 pub mod mail;
 pub mod mariadb;

@@ -5,7 +5,7 @@
 //! lease is settled.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use rayon::ThreadPool;
 use tokio::runtime::Handle;
@@ -22,6 +22,7 @@ use crate::isolate::{self, IsolateError};
 use crate::options::codec_options;
 use crate::output::ObjectSink;
 use crate::range_reader::{Input, RangeReader};
+use crate::stages::tell_codec;
 
 /// Most threads of an attempt alone: their stacks, of 2 MiB each, count as its address space.
 const ALONE_THREADS: usize = 64;
@@ -80,6 +81,7 @@ impl Attempt {
             self.control.clone(),
             self.runtime.clone(),
         );
+        let (began, storing) = ((SystemTime::now(), Instant::now()), sink.storing());
         let converted = if self.alone {
             self.convert_alone(source, sink)
         } else {
@@ -90,6 +92,14 @@ impl Attempt {
             self.verify(&input)?;
             Ok(report)
         });
+        input.fetching().tell("fetch", outcome.is_ok());
+        if let Ok(report) = &outcome {
+            tell_codec(began, &report.timing, self.pool.current_num_threads());
+            let longest = self.config.limits.decoded_seconds as f64;
+            metrics::histogram!("tonemill_job_audio_seconds")
+                .record(report.output.duration_seconds.clamp(0.0, longest));
+        }
+        storing.tell("store", outcome.is_ok());
         let (bytes, requests) = input.fetched();
         tracing::debug!(bytes, requests, object_bytes = info.bytes, "input read");
         match outcome {
@@ -128,7 +138,7 @@ impl Attempt {
             self.control.codec(),
             self.teller(),
         );
-        metrics::histogram!("tonemill_isolated_attempt_seconds").record(started.elapsed());
+        metrics::histogram!("tonemill_isolated_attempt_duration_seconds").record(started.elapsed());
         outcome.map_err(Into::into)
     }
 
@@ -185,15 +195,6 @@ impl Attempt {
 }
 
 fn finished(output: ObjectKey, report: &Report) -> Finished {
-    let timing = report.timing;
-    metrics::counter!("tonemill_audio_milliseconds_total")
-        .increment((report.output.duration_seconds * 1000.0) as u64);
-    let cpu_seconds = timing.decode_cpu_seconds
-        + timing.convert_cpu_seconds
-        + timing.encode_cpu_seconds
-        + timing.write_cpu_seconds;
-    metrics::counter!("tonemill_codec_cpu_milliseconds_total")
-        .increment((cpu_seconds * 1000.0) as u64);
     Finished {
         output,
         bytes: report.output.bytes,

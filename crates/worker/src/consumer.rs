@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tonemill_job::objects::{ObjectStore, StoreError};
 use tonemill_job::queue::{Delivery, Queue};
 use tonemill_job::{JobId, ObjectKey, chain};
+use tonemill_telemetry::trace;
 use tracing::Instrument;
 
 use crate::config::WorkerConfig;
@@ -24,6 +25,7 @@ use crate::control::Stop;
 use crate::job::{After, JobRun};
 use crate::running::Running;
 use crate::shutdown::Shutdown;
+use crate::state::WorkerState;
 
 /// How long one call waits for a job; how soon a drain is noticed by an idle worker.
 const RECEIVE: Duration = Duration::from_secs(1);
@@ -92,6 +94,7 @@ impl Worker {
             queue: Arc::clone(&self.queue),
             store: Arc::clone(&self.store),
             jobs: self.config.jobs,
+            threads: self.config.threads,
             running: self.running.clone(),
             shutdown: self.shutdown.clone(),
         }
@@ -207,11 +210,12 @@ impl Worker {
     ) -> impl Future<Output = After> + Send + use<> {
         let message = &delivery.message;
         let span = tracing::info_span!(
-            "job",
+            "attempt",
             job = %message.job,
             attempt = message.history.attempts + delivery.deliveries,
-            trace_id = message.traceparent.as_deref().and_then(trace_id),
+            trace_id = tracing::field::Empty,
         );
+        let span = trace::continued(span, message.traceparent.as_deref());
         let run = JobRun {
             queue: Arc::clone(&self.queue),
             store: Arc::clone(&self.store),
@@ -302,20 +306,4 @@ fn after(joined: Result<After, tokio::task::JoinError>) -> After {
         tracing::error!(%error, "the handling of a job panicked; its lease will run out");
         After::Settled
     })
-}
-
-/// The trace id in a W3C `traceparent`: `00-{trace id}-{parent id}-{flags}`.
-fn trace_id(traceparent: &str) -> Option<&str> {
-    traceparent.split('-').nth(1).filter(|id| id.len() == 32)
-}
-
-/// What can be told about a worker while it runs.
-#[derive(Debug, Clone)]
-pub struct WorkerState {
-    pub(crate) queue: Arc<dyn Queue>,
-    pub(crate) store: Arc<dyn ObjectStore>,
-    /// How many jobs it runs at most.
-    pub(crate) jobs: usize,
-    pub(crate) running: Running,
-    pub(crate) shutdown: Shutdown,
 }

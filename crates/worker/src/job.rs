@@ -14,6 +14,8 @@ use tonemill_job::message::{
 use tonemill_job::objects::{ObjectStore, StoreErrorKind};
 use tonemill_job::queue::{Delivery, Queue, Settlement};
 use tonemill_job::{JobMessage, ObjectKey, chain};
+use tonemill_telemetry::trace;
+use tracing::{Instrument as _, Span};
 
 use crate::attempt::{Attempt, Failed};
 use crate::config::WorkerConfig;
@@ -97,7 +99,17 @@ impl JobRun {
             Outcome::Stopped(Stop::Hung) => After::Hung,
             _ => After::Settled,
         };
-        self.settle(lease, message, number, alone, outcome, started).await;
+        if let Outcome::Failed(failed) = &outcome {
+            trace::failed(&Span::current(), failed.failure.kind.name());
+        }
+        let span = tracing::info_span!(
+            "settle",
+            job = %message.job,
+            attempt = number,
+            trace_id = tracing::field::Empty,
+        );
+        let settle = self.settle(lease, message, number, alone, outcome, started);
+        settle.instrument(trace::within(span)).await;
         after
     }
 
@@ -120,7 +132,8 @@ impl JobRun {
             attempt,
             worker: self.queue.worker().to_owned(),
             at_ms: now_ms(),
-            traceparent: message.traceparent.clone(),
+            // Whoever writes it down continues from here.
+            traceparent: trace::traceparent().or_else(|| message.traceparent.clone()),
             what,
         }
     }
@@ -145,7 +158,7 @@ impl JobRun {
             runtime: Handle::current(),
             progress,
         };
-        let span = tracing::Span::current();
+        let span = Span::current();
         let mut thread = tokio::task::spawn_blocking(move || span.in_scope(|| attempt.run()));
         let result = tokio::select! {
             result = &mut thread => result,
@@ -214,7 +227,7 @@ impl JobRun {
         let _ = fault::point("settled", &[]);
         let ms = started.elapsed().as_millis() as u64;
         metrics::counter!("tonemill_attempts_total", "outcome" => label).increment(1);
-        metrics::histogram!("tonemill_attempt_seconds", "outcome" => label)
+        metrics::histogram!("tonemill_attempt_duration_seconds", "outcome" => label)
             .record(started.elapsed());
         match (settled, error) {
             (Settled::Done, _) => tracing::info!(outcome = label, ms, "attempt ended"),

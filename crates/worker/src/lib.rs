@@ -10,11 +10,10 @@
 //! 4. `isolate`: the same in a process of its own, for a job under suspicion.
 //! 5. `failure`: what went wrong, and what follows.
 //!
-//! `admin` tells the outside how it goes, `config` how large the worker is.
+//! `state` and `stages` tell the outside how it goes, `config` how large the worker is.
 
 #![forbid(unsafe_code)]
 
-pub mod admin;
 mod attempt;
 mod config;
 mod consumer;
@@ -32,9 +31,12 @@ mod running;
 #[cfg(feature = "faults")]
 mod sabotage;
 mod shutdown;
+mod stages;
+mod state;
 
 pub use config::{Size, WorkerConfig};
-pub use consumer::{Ended, Worker, WorkerState};
+pub use consumer::{Ended, Worker};
 pub use options::codec_options;
 pub use shutdown::Shutdown;
+pub use state::WorkerState;
 pub use tonemill_job::InvalidOption;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -13,6 +13,7 @@ use tonemill_job::objects::{ObjectStore, StoreError, Upload};
 
 use crate::control::Control;
 use crate::fault;
+use crate::stages::Watch;
 
 /// How long giving up an output may take; what stays is swept when it is old.
 const ABORT: Duration = Duration::from_secs(3);
@@ -26,6 +27,7 @@ pub(crate) struct ObjectSink {
     key: ObjectKey,
     control: Control,
     runtime: Handle,
+    storing: Watch,
     upload: Option<Box<dyn Upload>>,
 }
 
@@ -36,7 +38,12 @@ impl ObjectSink {
         control: Control,
         runtime: Handle,
     ) -> Self {
-        Self { store, key, control, runtime, upload: None }
+        Self { store, key, control, runtime, storing: Watch::default(), upload: None }
+    }
+
+    /// The storing of all of it.
+    pub(crate) fn storing(&self) -> Watch {
+        self.storing.clone()
     }
 }
 
@@ -70,15 +77,19 @@ impl Drop for ObjectSink {
 
 impl OutputSink for ObjectSink {
     fn begin(&mut self, head_bytes: usize) -> io::Result<()> {
+        let began = Instant::now();
         let create = self.store.create(&self.key, "audio/mpeg", head_bytes);
         self.upload = Some(wait(&self.runtime, &self.control, create)?);
+        self.storing.worked(began, 0);
         Ok(())
     }
 
     fn write_body(&mut self, bytes: &[u8]) -> io::Result<()> {
         fault::point("store", &[])?;
         let upload = self.upload.as_mut().ok_or_else(not_begun)?;
+        let began = Instant::now();
         wait(&self.runtime, &self.control, upload.write(Bytes::copy_from_slice(bytes)))?;
+        self.storing.worked(began, bytes.len() as u64);
         metrics::counter!("tonemill_store_written_bytes_total").increment(bytes.len() as u64);
         self.control.alive();
         Ok(())
@@ -88,7 +99,8 @@ impl OutputSink for ObjectSink {
         fault::point("store_finish", &[])?;
         let upload = self.upload.take().ok_or_else(not_begun)?;
         let _waiting = self.control.waiting();
-        self.runtime.block_on(async {
+        let began = Instant::now();
+        let finished = self.runtime.block_on(async {
             let stopped = async {
                 self.control.stopped().await;
                 sleep(LAST_CALL).await;
@@ -102,6 +114,8 @@ impl OutputSink for ObjectSink {
                     Err(io::Error::other("the attempt was stopped"))
                 }
             }
-        })
+        });
+        self.storing.worked(began, head.len() as u64);
+        finished
     }
 }

@@ -12,6 +12,7 @@ use serde::Deserialize as _;
 use tonemill_job::{JobId, JobOptions, ObjectKey, chain};
 use tonemill_ledger::accept::KnownRequest;
 use tonemill_ledger::{Acceptance, Idempotency, Job, NewJob, Owner};
+use tonemill_telemetry::trace;
 use tracing::Instrument as _;
 
 use crate::Api;
@@ -102,7 +103,17 @@ impl Api {
         query.retain(|(name, _)| name != "access_token");
         let (api, caller) = (self.clone(), caller.clone());
         // In a task of its own: of a client that goes away in the middle nothing is left.
-        let submitting = async move { api.submit_body(&caller, query, request).await };
+        let submitting = async move {
+            let way = match content_type(request.headers()).as_str() {
+                // It came before, and is counted by what it is.
+                "application/json" => None,
+                "multipart/form-data" => Some("form"),
+                _ => Some("body"),
+            };
+            let submitted = api.submit_body(&caller, query, request).await;
+            way.inspect(|way| count_upload(way, &submitted));
+            submitted
+        };
         let submitted = tokio::spawn(submitting.in_current_span()).await;
         submitted.map_err(|error| Problem::defect(&error))?
     }
@@ -119,8 +130,7 @@ impl Api {
             Some(key) => Some(self.busy_keys.enter(caller.user.id, key)?),
             None => None,
         };
-        let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-        let traceparent = traceparent.filter(|value| value.len() <= 64).map(str::to_owned);
+        let traceparent = trace::traceparent();
         let id = JobId::new();
         let input = ObjectKey::upload(id);
         let (request, taken) = match content_type(headers).as_str() {
@@ -260,6 +270,19 @@ pub(crate) fn of_key(known: &KnownRequest, request_hash: &str) -> Answer<Submitt
     }
     let why = "this Idempotency-Key was used for another file or other options";
     Err(Problem::key_reused(why).field("Idempotency-Key"))
+}
+
+/// Counts what became of an upload that came this `way`.
+pub(crate) fn count_upload(way: &'static str, submitted: &Answer<Submitted>) {
+    let outcome = match submitted {
+        Ok(submitted) if submitted.new.is_some() => "accepted",
+        // It was asked for before, and counted then.
+        Ok(_) => return,
+        Err(problem) if problem.status < 500 => "refused",
+        Err(_) => "failed",
+    };
+    let labels = [("way", way), ("outcome", outcome)];
+    metrics::counter!("tonemill_uploads_total", &labels).increment(1);
 }
 
 fn content_type(headers: &HeaderMap) -> String {

@@ -27,7 +27,12 @@ impl Api {
 
 /// The answer to who has too much already.
 pub(crate) fn over_quota(over: OverQuota) -> Problem {
-    metrics::counter!("tonemill_quota_refusals_total").increment(1);
+    let quota = match over {
+        OverQuota::UnfinishedJobs { .. } => "jobs",
+        OverQuota::StoredBytes { .. } => "bytes",
+        OverQuota::DailyAudio { .. } => "minutes",
+    };
+    metrics::counter!("tonemill_quota_refusals_total", "quota" => quota).increment(1);
     match over {
         OverQuota::UnfinishedJobs { limit } => {
             let why = format!("you may have {limit} unfinished jobs: wait for some to finish");

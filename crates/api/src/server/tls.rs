@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
+
+use super::expiry::not_after;
 
 /// A certificate chain and its key, both PEM, from files.
 ///
@@ -32,6 +35,7 @@ struct Files {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
+    expires: Option<Timestamp>,
     hash: blake3::Hash,
 }
 
@@ -94,11 +98,20 @@ impl TlsFiles {
         Arc::clone(&loaded.config).into()
     }
 
+    fn tell_expiry(&self) {
+        let expires = self.files.loaded.read().unwrap_or_else(PoisonError::into_inner).expires;
+        if let Some(expires) = expires {
+            metrics::gauge!("tonemill_tls_certificate_expiry_timestamp_seconds")
+                .set(expires.as_second() as f64);
+        }
+    }
+
     /// Loads what changes for as long as it is polled. Polls the files: notifications are lost
     /// where they are links to links, as in Kubernetes, or on a network.
     pub(super) async fn watch(&self) -> Infallible {
         let mut failed = None;
         loop {
+            self.tell_expiry();
             sleep(self.check_every).await;
             let files = self.clone();
             let outcome = tokio::task::spawn_blocking(move || files.reload()).await;
@@ -124,6 +137,7 @@ impl Loaded {
         if chain.is_empty() {
             return Err(wrong(certificate)(pem::Error::NoItemsFound));
         }
+        let expires = chain.first().and_then(|certificate| not_after(certificate));
         let private = PrivateKeyDer::from_pem_slice(&pems.1).map_err(wrong(key))?;
         // Named, for another library in the program may bring another provider.
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -131,7 +145,7 @@ impl Loaded {
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private));
         let mut config = config.map_err(TlsError::Pair)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), hash: hash(pems) })
+        Ok(Self { config: Arc::new(config), expires, hash: hash(pems) })
     }
 }
 

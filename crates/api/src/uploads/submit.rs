@@ -8,7 +8,7 @@ use tonemill_ledger::{Job, NewJob};
 
 use crate::Api;
 use crate::auth::Caller;
-use crate::jobs::create::{Submitted, of_key};
+use crate::jobs::create::{Submitted, count_upload, of_key};
 use crate::jobs::idempotency::request_hash;
 use crate::jobs::intake::not_media;
 use crate::jobs::request::{JobRequest, clean_file_name};
@@ -38,6 +38,20 @@ impl Api {
                 };
             }
         };
+        let way = if upload.kind == UploadKind::Direct { "direct" } else { "tus" };
+        let submitted = self.submit_own(upload, caller, &request, key, traceparent).await;
+        count_upload(way, &submitted);
+        submitted
+    }
+
+    async fn submit_own(
+        &self,
+        upload: Upload,
+        caller: &Caller,
+        request: &JobRequest,
+        key: Option<String>,
+        traceparent: Option<String>,
+    ) -> Answer<Submitted> {
         let media = match upload.kind {
             UploadKind::Resumable if upload.finished => upload.media.clone().unwrap_or_default(),
             UploadKind::Resumable => return Err(not_whole(upload.received_bytes, &upload)),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tonemill_api::server::{BodyRate, ServerConfig};
+use tonemill_telemetry::catalogue::Component;
+use tonemill_telemetry::metrics::register;
 
 use crate::client::{Raw, until};
 use crate::host::Host;
@@ -15,6 +17,7 @@ async fn connections_are_counted_by_how_they_end() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     let _ours = metrics::set_default_local_recorder(&recorder);
+    register(&[Component::Api]);
     let says = |line: &str| handle.render().lines().any(|rendered| rendered == line);
     let limit = Duration::from_millis(300);
     let bytes_per_second = NonZeroU32::new(1000).expect("not zero");

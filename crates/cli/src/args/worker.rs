@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
+use reqwest::Url;
 
 use super::backends::BackendArgs;
 use crate::text::{parse_bytes, parse_time};
@@ -32,7 +33,7 @@ pub struct WorkerArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "25",
           env = "TONEMILL_GRACE")]
     pub grace: f64,
-    /// Serve /livez, /readyz and /metrics here, such as 0.0.0.0:9464
+    /// Serve /livez, /readyz, /healthz and /metrics here, such as 0.0.0.0:9464
     #[arg(long, value_name = "ADDRESS", env = "TONEMILL_ADMIN")]
     pub admin: Option<SocketAddr>,
     #[command(flatten)]
@@ -41,7 +42,7 @@ pub struct WorkerArgs {
 
 /// What a process that runs for long says about itself.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Log")]
+#[command(next_help_heading = "Log and traces")]
 pub struct LogArgs {
     /// How the log looks [default: text on a terminal, else json]
     #[arg(long, value_enum, env = "TONEMILL_LOG_FORMAT")]
@@ -49,6 +50,25 @@ pub struct LogArgs {
     /// What is logged, such as "info" or "warn,tonemill=debug"
     #[arg(long, value_name = "FILTER", default_value = "info", env = "TONEMILL_LOG")]
     pub log: String,
+    /// Send traces to this collector, by OTLP over HTTP, such as <http://localhost:4318>
+    /// [default: what OpenTelemetry's own variables say]
+    #[arg(long, value_name = "URL", value_parser = parse_collector, env = "TONEMILL_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// How many of the traces that begin here are sent, of 1 [default: what OpenTelemetry's own
+    /// variables say, else all]
+    #[arg(long, value_name = "RATIO", value_parser = parse_ratio, env = "TONEMILL_TRACE_RATIO")]
+    pub trace_ratio: Option<f64>,
+}
+
+fn parse_collector(text: &str) -> Result<String, String> {
+    let is_http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    let url = Url::parse(text).ok().filter(is_http);
+    url.map(|_| text.to_owned()).ok_or_else(|| "must start with http:// or https://".to_owned())
+}
+
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "must be 0 to 1".to_owned())
 }
 
 /// What is too much for everyone.
@@ -111,4 +131,24 @@ fn parse_between(text: &str, low: f64, high: f64, valid: &str) -> Result<f64, St
 pub enum LogFormat {
     Json,
     Text,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_has_an_address_and_a_ratio_is_a_part() {
+        for good in ["http://localhost:4318", "https://otel.example.org/otlp/"] {
+            assert_eq!(parse_collector(good).as_deref(), Ok(good));
+        }
+        for bad in ["localhost:4318", "otel", "ftp://localhost", "http://", "grpc://localhost:4317"]
+        {
+            assert!(parse_collector(bad).is_err(), "{bad}");
+        }
+        assert_eq!(["0", "0.25", "1"].map(parse_ratio), [Ok(0.0), Ok(0.25), Ok(1.0)]);
+        for bad in ["-0.1", "1.01", "nan", "all"] {
+            assert!(parse_ratio(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -23,11 +22,14 @@ use tonemill_ledger::sweep::Retention;
 use tonemill_ledger::users::{NewUser, Role};
 use tonemill_ledger::{Ledger, reconciler, recorder, sweep};
 use tonemill_notifier::Courier;
-use tonemill_worker::Shutdown;
+use tonemill_telemetry::Metrics;
+use tonemill_worker::{Shutdown, WorkerState};
 
+use super::measures::Measures;
 use super::parts::Parts;
 use crate::args::notifier::NotifyArgs;
 use crate::args::serve::{ApiArgs, HttpArgs, LedgerArgs};
+use crate::disks::Disks;
 use crate::failure::Failure;
 use crate::json::print_line;
 use crate::notifier::work;
@@ -50,18 +52,27 @@ pub(super) struct Service {
     queue: Arc<dyn Queue>,
 }
 
+/// What is told of a service, besides what it counts itself.
+pub(super) struct Watching {
+    pub(super) metrics: Metrics,
+    pub(super) disks: Disks,
+    /// Workers in this process.
+    pub(super) worker: Option<WorkerState>,
+}
+
 impl Service {
     pub(super) async fn start(
         args: &ApiArgs,
         max_input: Option<u64>,
         parts: Parts,
+        watching: Watching,
         notify: Option<(&NotifyArgs, PathBuf)>,
         shutdown: &Shutdown,
     ) -> Result<Self, Failure> {
         let Parts { ledger, queue, store, .. } = parts;
         // Before anything is made or told: it may be wrong.
         let server = args.http.server_config()?;
-        let metrics = start_metrics()?;
+        let Watching { metrics, disks, worker } = watching;
         let (answering, close_books) = (CancellationToken::new(), CancellationToken::new());
         let api = Api::new(
             Arc::clone(&ledger),
@@ -79,17 +90,7 @@ impl Service {
             Failure::fault(format!("cannot listen on {address}: {error}"), advice)
         })?;
         let url = args.http.url(&listener);
-        let courier = match notify {
-            Some((notify, folder)) => {
-                let own =
-                    url.parse().map_err(|error| Failure::cannot("name the service", error))?;
-                let public = notify.public_url.clone().unwrap_or(own);
-                let config = notify.config(public, Some(folder))?;
-                let courier = Courier::new(Arc::clone(&ledger), config).await?;
-                Some((courier, notify.thresholds()))
-            }
-            None => None,
-        };
+        let notifying = notifying(notify, &url, &ledger).await?;
         let password = first_administrator(&api, &ledger, &args.ledger).await?;
         greet(&url, password.as_deref());
 
@@ -109,9 +110,11 @@ impl Service {
             shutdown.draining().await;
             answering.cancel();
         });
+        let (l, q) = (Arc::clone(&ledger), Arc::clone(&queue));
+        let measures = Measures { ledger: l, queue: q, disks, worker };
         let books = JoinSet::new();
         let mut service = Self { http, books, close_books, vital, ledger, queue };
-        service.open_books(store, args.ledger.retention(), courier);
+        service.open_books(store, args.ledger.retention(), measures, notifying);
         Ok(service)
     }
 
@@ -120,7 +123,8 @@ impl Service {
         &mut self,
         store: Arc<dyn ObjectStore>,
         retention: Retention,
-        courier: Option<(Courier, Thresholds)>,
+        measures: Measures,
+        notifying: Option<(Courier, Thresholds)>,
     ) {
         let Self { books, close_books, vital, ledger, queue, .. } = self;
         let (l, q, end) = (Arc::clone(ledger), Arc::clone(queue), close_books.clone());
@@ -132,9 +136,10 @@ impl Service {
         let (l, end) = (Arc::clone(ledger), close_books.clone());
         let sweep = async move { sweep::run(&l, &*store, retention, &end).await };
         books.spawn(vital.part("sweeper", sweep));
+        books.spawn(vital.part("measuring", measures.run(close_books.clone())));
         let (l, q, end) = (Arc::clone(ledger), Arc::clone(queue), close_books.clone());
         books.spawn(vital.part("reconciler", async move { reconciler::run(&l, &*q, &end).await }));
-        if let Some((courier, thresholds)) = courier {
+        if let Some((courier, thresholds)) = notifying {
             let (l, end) = (Arc::clone(ledger), close_books.clone());
             let notify = async move { work(&l, courier, thresholds, &end, LAST_CALLS).await };
             books.spawn(vital.part("notifier", notify));
@@ -205,18 +210,18 @@ impl Drop for Part {
     }
 }
 
-fn start_metrics() -> Result<PrometheusHandle, Failure> {
-    let handle = PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(|error| Failure::cannot("keep metrics", error))?;
-    let upkeep = handle.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            upkeep.run_upkeep();
-        }
-    });
-    Ok(handle)
+/// What tells users, if this process does; they reach the API at `url` unless another was said.
+async fn notifying(
+    notify: Option<(&NotifyArgs, PathBuf)>,
+    url: &str,
+    ledger: &Arc<Ledger>,
+) -> Result<Option<(Courier, Thresholds)>, Failure> {
+    let Some((notify, folder)) = notify else { return Ok(None) };
+    let own = url.parse().map_err(|error| Failure::cannot("name the service", error))?;
+    let public = notify.public_url.clone().unwrap_or(own);
+    let config = notify.config(public, Some(folder))?;
+    let courier = Courier::new(Arc::clone(ledger), config).await?;
+    Ok(Some((courier, notify.thresholds())))
 }
 
 /// Makes the first administrator where there is nobody; its password, if it was made up here.

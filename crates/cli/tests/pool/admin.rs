@@ -65,18 +65,26 @@ async fn probes_follow_redis_and_metrics_count() {
         }
     }
     for name in [
-        "tonemill_redis_seconds",
-        "tonemill_s3_seconds",
+        "tonemill_redis_call_duration_seconds",
+        "tonemill_redis_memory_used_bytes",
+        "tonemill_s3_call_duration_seconds",
         "tonemill_store_read_bytes_total",
         "tonemill_store_written_bytes_total",
-        "tonemill_audio_milliseconds_total",
-        "tonemill_codec_cpu_milliseconds_total",
+        "tonemill_job_audio_seconds_sum",
+        "tonemill_job_cpu_seconds_sum",
         "process_resident_memory_bytes",
     ] {
         assert!(metrics.contains(name), "{name} is missing in:\n{metrics}");
     }
+    let (status, health) = get(&address, "/healthz").await;
+    let health: serde_json::Value = serde_json::from_str(&health).unwrap();
+    assert_eq!((status, &health["status"]), (200, &"ok".into()), "{health}");
+    assert!(health["queue"]["latency_ms"].is_number() && health["store"]["status"] == "ok");
     arena.redis.kill();
     wait_for(&address, "/readyz", 503).await;
+    let (status, health) = get(&address, "/healthz").await;
+    let health: serde_json::Value = serde_json::from_str(&health).unwrap();
+    assert_eq!((status, &health["queue"]["status"]), (503, &"unavailable".into()), "{health}");
     assert_eq!(get(&address, "/livez").await.0, 200);
     arena.redis.restart();
     wait_for(&address, "/readyz", 200).await;
@@ -120,6 +128,7 @@ async fn log_lines_name_job_attempt_and_trace() {
     let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let spans: Vec<_> = lines.filter_map(|line| line.get("span").cloned()).collect();
     assert!(spans.len() >= 2, "{log}");
+    assert!(spans.iter().any(|span| span["name"] == "settle"), "{log}");
     for span in spans {
         assert_eq!((&span["job"], &span["trace_id"]), (&job.clone().into(), &trace.into()));
         assert_eq!(span["attempt"], 1);

@@ -11,6 +11,7 @@
 //! All positions are samples per channel from the start of the audio.
 
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use crate::cpu_clock::CpuClock;
 use crate::error::{CodecError, Result};
@@ -195,6 +196,8 @@ pub(crate) struct Encoded {
     pub(crate) lowpass_hz: u32,
     /// CPU time it took.
     pub(crate) cpu_seconds: f64,
+    pub(crate) began: Instant,
+    pub(crate) ended: Instant,
 }
 
 impl Segment {
@@ -203,7 +206,7 @@ impl Segment {
         /// Samples between two looks at the cancel flag: 0.1 s at 44.1 kHz.
         const STEP: usize = 4 * 1152;
 
-        let mut clock = CpuClock::start();
+        let (began, mut clock) = (Instant::now(), CpuClock::start());
         let grid = FrameGrid::of(format)?;
         let mut lame = Lame::new(format).map_err(encoder_bug)?;
         let lowpass_hz = lame.lowpass_hz();
@@ -234,7 +237,8 @@ impl Segment {
         if self.last { lame.finish(&mut out) } else { lame.flush_reservoir(&mut out) }
             .map_err(encoder_bug)?;
         expect_frames(&out, self.frames)?;
-        Ok(Encoded { frames: out, lowpass_hz, cpu_seconds: clock.lap() })
+        let (cpu_seconds, ended) = (clock.lap(), Instant::now());
+        Ok(Encoded { frames: out, lowpass_hz, cpu_seconds, began, ended })
     }
 }
 

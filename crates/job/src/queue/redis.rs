@@ -36,12 +36,12 @@ pub use self::address::AddressError;
 pub use self::config::RedisConfig;
 use self::link::{Link, Request};
 use self::receive::Receiving;
-use self::reply::{Streams, last_entry, sorted};
+use self::reply::{Streams, last_entry, memory_in, sorted};
 use self::scripts::{Keys, Scripts};
 use self::settle::Settle;
 use super::{
-    Delivery, Depth, EventId, Hold, LaneDepth, LeaseToken, Queue, QueueError, QueueErrorKind,
-    Result, Settlement,
+    Delivery, Depth, EventId, Hold, LaneDepth, LeaseToken, Memory, Queue, QueueError,
+    QueueErrorKind, Result, Settlement,
 };
 use crate::id::JobId;
 use crate::message::{JobEvent, JobMessage, Lane, Progress};
@@ -340,6 +340,17 @@ impl Queue for RedisQueue {
 
     async fn check(&self) -> Result<()> {
         self.commands.send_once("answer", Request::Command(&cmd("PING"))).await
+    }
+
+    async fn memory(&self) -> Result<Option<Memory>> {
+        if self.commands.is_to_cluster() {
+            return Ok(None);
+        }
+        let mut info = cmd("INFO");
+        info.arg("memory");
+        let request = Request::Command(&info);
+        let told: String = self.commands.send_once("tell its memory", request).await?;
+        Ok(memory_in(&told))
     }
 }
 

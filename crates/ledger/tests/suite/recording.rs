@@ -17,7 +17,7 @@ pub async fn a_job_lives(bed: Bed) {
         options,
         label: "Wöche".to_owned(),
         file_name: "a 🎬 \u{1}?.mp4".to_owned(),
-        traceparent: Some("00-a-b-01".to_owned()),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         input_blake3: Some("cd".repeat(32)),
         lane: Lane::High,
         ..new_job(&user)

@@ -47,8 +47,8 @@ impl Intercept for Latency {
         let answered = answer.response().is_some_and(|answer| answer.status().is_success());
         if let (Some(Started(at)), Some(operation)) = (state.load::<Started>(), operation) {
             let outcome = if answered { "ok" } else { "error" };
-            metrics::histogram!("tonemill_s3_seconds", "operation" => operation, "outcome" => outcome)
-                .record(at.elapsed());
+            let labels = [("operation", operation), ("outcome", outcome.to_owned())];
+            metrics::histogram!("tonemill_s3_call_duration_seconds", &labels).record(at.elapsed());
         }
         Ok(())
     }

@@ -115,10 +115,15 @@ impl Link {
         let started = Instant::now();
         let answer = answer.await;
         if !matches!(request, Request::Wait(..)) {
-            metrics::histogram!("tonemill_redis_seconds", "operation" => operation)
-                .record(started.elapsed());
+            let name = "tonemill_redis_call_duration_seconds";
+            metrics::histogram!(name, "operation" => operation).record(started.elapsed());
         }
         self.judge(operation, since, answer).await
+    }
+
+    /// Whether it leads to several servers.
+    pub(super) fn is_to_cluster(&self) -> bool {
+        matches!(self.address, Address::Cluster(_))
     }
 
     /// For how long the connection has been up.

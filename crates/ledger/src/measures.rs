@@ -1,0 +1,138 @@
+//! What the ledger tells of itself as metrics: what has ended, counted where it is written down, and
+//! what there is, looked up now and then.
+
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+use tonemill_job::Lane;
+use tonemill_job::message::FailureKind;
+
+use crate::Ledger;
+use crate::dialect::marks;
+use crate::error::Result;
+use crate::job::{Job, unsigned};
+use crate::state::JobState;
+
+/// The end of a job, to be counted when it is written down.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    state: JobState,
+    failure: Option<FailureKind>,
+    lane: Lane,
+    after_ms: i64,
+}
+
+impl Ended {
+    /// The end of `job` at `now_ms`.
+    pub(crate) fn of(
+        job: &Job,
+        state: JobState,
+        failure: Option<FailureKind>,
+        now_ms: i64,
+    ) -> Self {
+        Self { state, failure, lane: job.lane, after_ms: now_ms - job.created_ms }
+    }
+
+    pub(crate) fn count(self) {
+        let lane = self.lane.name();
+        let failure = self.failure.map_or("none", FailureKind::name);
+        let labels = [("state", self.state.name()), ("failure", failure), ("lane", lane)];
+        metrics::counter!("tonemill_jobs_ended_total", &labels).increment(1);
+        metrics::histogram!("tonemill_job_duration_seconds", "lane" => lane)
+            .record(seconds(self.after_ms));
+    }
+}
+
+/// Seconds between two looks at clocks that may differ.
+pub(crate) fn seconds(ms: i64) -> f64 {
+    ms.max(0) as f64 / 1000.0
+}
+
+/// Unfinished jobs of a lane, in one state.
+struct Unfinished {
+    state: String,
+    lane: String,
+    jobs: u64,
+    /// The name of the oldest: names begin with their time.
+    oldest: String,
+}
+
+impl Ledger {
+    /// Looks up what there is. It costs little, however many jobs are over.
+    pub async fn measure(&self) -> Result<()> {
+        let unfinished = self.unfinished().await?;
+        for state in JobState::UNFINISHED {
+            for lane in Lane::ALL {
+                let (state, lane) = (state.name(), lane.name());
+                let found = unfinished.iter().find(|row| row.state == state && row.lane == lane);
+                let jobs = found.map_or(0, |row| row.jobs);
+                metrics::gauge!("tonemill_jobs", "state" => state, "lane" => lane).set(jobs as f64);
+                if state != JobState::Waiting.name() {
+                    continue;
+                }
+                let age = match found {
+                    Some(row) => self.age_of(&row.oldest).await?,
+                    None => 0.0,
+                };
+                metrics::gauge!("tonemill_jobs_oldest_waiting_seconds", "lane" => lane).set(age);
+            }
+        }
+        let (waiting, stored) = self.users_in_sum().await?;
+        metrics::gauge!("tonemill_users_waiting").set(waiting as f64);
+        metrics::gauge!("tonemill_stored_bytes").set(stored as f64);
+        Ok(())
+    }
+
+    /// Reads the index by state alone, and of that only what is unfinished.
+    async fn unfinished(&self) -> Result<Vec<Unfinished>> {
+        let look = || async move {
+            let text = format!(
+                "SELECT state, lane, COUNT(*) AS jobs, MIN(id) AS oldest FROM jobs \
+                 WHERE state IN ({}) GROUP BY state, lane",
+                marks(JobState::UNFINISHED.len())
+            );
+            let mut query = self.db.dialect.query_of(text);
+            for state in JobState::UNFINISHED {
+                query = query.bind(state.name());
+            }
+            let rows = query.fetch_all(&self.db.read).await?;
+            let read = |row: &AnyRow| {
+                Ok(Unfinished {
+                    state: row.try_get("state")?,
+                    lane: row.try_get("lane")?,
+                    jobs: unsigned(row, "jobs")?,
+                    oldest: row.try_get("oldest")?,
+                })
+            };
+            rows.iter().map(read).collect()
+        };
+        self.db.run("count unfinished jobs", look).await
+    }
+
+    /// How long ago a job was accepted, in seconds.
+    async fn age_of(&self, job: &str) -> Result<f64> {
+        let look = || async move {
+            let query = self.db.query("SELECT created_ms FROM jobs WHERE id = ?");
+            let row = query.bind(job.to_owned()).fetch_optional(&self.db.read).await?;
+            let created: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
+            Ok(created.map_or(0.0, |created| seconds(self.db.now_ms() - created)))
+        };
+        self.db.run("tell a job's age", look).await
+    }
+
+    /// Users with waiting jobs, and what all of them have stored. Of jobs it reads those of users alone
+    /// who have unfinished ones.
+    async fn users_in_sum(&self) -> Result<(u64, u64)> {
+        let look = || async move {
+            let waiting = "SELECT COUNT(*) AS users FROM users WHERE unfinished_jobs > 0 AND EXISTS \
+                           (SELECT 1 FROM jobs WHERE jobs.user_id = users.id AND state = 'waiting')";
+            let waiting = self.db.query(waiting).fetch_one(&self.db.read).await?;
+            let stored = format!(
+                "SELECT CAST(COALESCE(SUM(stored_bytes), 0) AS {}) AS stored FROM users",
+                self.db.dialect.whole_number()
+            );
+            let stored = self.db.dialect.query_of(stored).fetch_one(&self.db.read).await?;
+            Ok((unsigned(&waiting, "users")?, unsigned(&stored, "stored")?))
+        };
+        self.db.run("sum users up", look).await
+    }
+}
