@@ -4,20 +4,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonemill_ledger::Ledger;
 use tonemill_ledger::alerts::{self, Thresholds};
 use tonemill_notifier::mail::{MailConfig, Outbox};
 use tonemill_notifier::schedule::Schedule;
 use tonemill_notifier::webhook::WebhookConfig;
-use tonemill_notifier::{Courier, NotifierConfig};
-use tonemill_worker::Ended;
+use tonemill_notifier::{Courier, Health, NotifierConfig};
+use tonemill_telemetry::Part;
+use tonemill_telemetry::admin::{self, Watched};
+use tonemill_telemetry::catalogue::Component;
+use tonemill_worker::{Ended, Shutdown};
 use url::Url;
 
 use crate::args::notifier::{NotifierArgs, NotifyArgs};
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::runtime::{run_until_told, told_by_signals};
+use crate::runtime::{run_until_told, start_metrics, told_by_signals};
 use crate::text::seconds;
 
 /// Sends until it is told to end.
@@ -32,6 +37,14 @@ pub fn run(args: &NotifierArgs) -> Outcome {
         let ledger = Arc::new(Ledger::open(config).await?);
         let courier = Courier::new(Arc::clone(&ledger), notify).await?;
         let shutdown = told_by_signals()?;
+        if let Some(address) = args.admin {
+            let listener = TcpListener::bind(address).await;
+            let listener =
+                listener.map_err(|error| Failure::cannot(format!("listen on {address}"), error))?;
+            let metrics = start_metrics(&[Component::Notifier])?;
+            let process = NotifierProcess { health: courier.health(), shutdown: shutdown.clone() };
+            tokio::spawn(admin::serve(listener, process, metrics));
+        }
         let end = CancellationToken::new();
         let told = async {
             shutdown.draining().await;
@@ -45,6 +58,25 @@ pub fn run(args: &NotifierArgs) -> Outcome {
         ledger.close().await;
         Ok(Ended::Done)
     })
+}
+
+struct NotifierProcess {
+    health: Health,
+    shutdown: Shutdown,
+}
+
+#[async_trait]
+impl Watched for NotifierProcess {
+    fn is_draining(&self) -> bool {
+        self.shutdown.is_draining()
+    }
+
+    async fn parts(&self) -> Vec<Part> {
+        self.health.parts().await
+    }
+
+    /// What is owed, the APIs tell.
+    async fn measure(&self) {}
 }
 
 /// Sends, and looks for trouble, until `end`.

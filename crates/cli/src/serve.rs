@@ -36,6 +36,7 @@ pub fn serve(args: &ServeArgs) -> Outcome {
             Component::Books,
             Component::Backends,
             Component::Worker,
+            Component::Notifier,
         ])?;
         let data = DataFolder::lock(&args.data)?;
         let parts = Parts::embedded(&args.api, &data, seconds(args.lease)).await?;

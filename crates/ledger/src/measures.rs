@@ -76,6 +76,7 @@ impl Ledger {
                 metrics::gauge!("tonemill_jobs_oldest_waiting_seconds", "lane" => lane).set(age);
             }
         }
+        self.measure_deliveries().await?;
         let (waiting, stored) = self.users_in_sum().await?;
         metrics::gauge!("tonemill_users_waiting").set(waiting as f64);
         metrics::gauge!("tonemill_stored_bytes").set(stored as f64);
@@ -106,6 +107,30 @@ impl Ledger {
             rows.iter().map(read).collect()
         };
         self.db.run("count unfinished jobs", look).await
+    }
+
+    /// Reads the index by state and time, and of that only what is owed.
+    async fn measure_deliveries(&self) -> Result<()> {
+        let look = || async move {
+            let text = "SELECT COUNT(webhook_id) AS webhooks, COUNT(*) AS all_channels, \
+                        MIN(CASE WHEN webhook_id IS NULL THEN created_ms END) AS oldest_mail, \
+                        MIN(CASE WHEN webhook_id IS NULL THEN NULL ELSE created_ms END) \
+                        AS oldest_webhook FROM deliveries WHERE state = 'owed'";
+            let row = self.db.query(text).fetch_one(&self.db.read).await?;
+            let (webhooks, all) = (unsigned(&row, "webhooks")?, unsigned(&row, "all_channels")?);
+            Ok([
+                ("mail", all.saturating_sub(webhooks), row.try_get("oldest_mail")?),
+                ("webhook", webhooks, row.try_get("oldest_webhook")?),
+            ])
+        };
+        let owed: [(&str, u64, Option<i64>); 2] = self.db.run("count deliveries", look).await?;
+        for (channel, count, oldest) in owed {
+            let age = oldest.map_or(0.0, |created| seconds(self.db.now_ms() - created));
+            metrics::gauge!("tonemill_deliveries_owed", "channel" => channel).set(count as f64);
+            metrics::gauge!("tonemill_deliveries_oldest_owed_seconds", "channel" => channel)
+                .set(age);
+        }
+        Ok(())
     }
 
     /// How long ago a job was accepted, in seconds.

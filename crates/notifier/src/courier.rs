@@ -13,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tonemill_job::chain;
 use tonemill_ledger::Ledger;
 use tonemill_ledger::deliveries::claim::{AttemptOutcome, Claimed, Recipient, Room};
-use tracing::Instrument as _;
+use tonemill_telemetry::trace::{continued, failed};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use crate::schedule::Schedule;
-use crate::{Answer, Channels, Verdict};
+use crate::{Answer, Channels, Health, Verdict};
 
 /// How often is looked for what is due.
 const LOOK: Duration = Duration::from_millis(500);
@@ -70,6 +72,12 @@ impl Courier {
         }
     }
 
+    /// Asks, for as long as anybody wants to know, what this one needs.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health { ledger: Arc::clone(&self.ledger), channels: Arc::clone(&self.channels) }
+    }
+
     /// Works until it is told to end, and then for `grace` at most on what is under way. What is not done
     /// by then is claimed by another when its claim runs out.
     pub async fn run(mut self, shutdown: &CancellationToken, grace: Duration) {
@@ -116,7 +124,9 @@ impl Courier {
             }
             let (ledger, channels, schedule) =
                 (Arc::clone(&self.ledger), Arc::clone(&self.channels), self.schedule);
-            let span = tracing::info_span!("deliver", delivery = %one.id, event = one.event);
+            let span = tracing::info_span!("notify", delivery = %one.id, event = one.event,
+                trace_id = Empty);
+            let span = continued(span, one.traceparent.as_deref());
             let attempt = async move { attempt(&ledger, &channels, schedule, &one).await };
             let task = self.under_way.spawn(attempt.instrument(span));
             self.to.insert(task.id(), to);
@@ -170,12 +180,12 @@ async fn attempt(
     let start = Instant::now();
     let (channel, answer) = match &one.to {
         Some(Recipient::Mail { name, address }) => {
-            ("mail", channels.mail.send(one, name, address, ledger.now_ms()).await)
+            (Some("mail"), channels.mail.send(one, name, address, ledger.now_ms()).await)
         }
         Some(Recipient::Webhook { url, secrets, .. }) => {
-            ("webhook", channels.webhooks.call(one, url, secrets).await)
+            (Some("webhook"), channels.webhooks.call(one, url, secrets).await)
         }
-        None => ("none", Answer::new(Verdict::Refused, "nobody is to be told any more")),
+        None => (None, Answer::new(Verdict::Refused, "nobody is to be told any more")),
     };
     let now = ledger.now_ms();
     let age = Duration::from_millis(u64::try_from(now - one.since_ms).unwrap_or_default());
@@ -191,16 +201,22 @@ async fn attempt(
             None => AttemptOutcome::Dead,
         },
     };
-    let name = match outcome {
+    let outcome_name = match outcome {
         AttemptOutcome::Delivered => "delivered",
         AttemptOutcome::Retry { .. } => "failed",
         AttemptOutcome::Dead | AttemptOutcome::Gone => "dead",
     };
-    metrics::counter!("tonemill_deliveries_total", "channel" => channel, "outcome" => name)
-        .increment(1);
-    metrics::histogram!("tonemill_delivery_duration_seconds", "channel" => channel)
-        .record(start.elapsed());
-    tracing::info!(channel, attempt = one.attempt, outcome = name, answer = answer.text, "tried");
+    if let Some(channel) = channel {
+        let labels = [("channel", channel), ("outcome", outcome_name)];
+        metrics::counter!("tonemill_delivery_attempts_total", &labels).increment(1);
+        metrics::histogram!("tonemill_delivery_duration_seconds", "channel" => channel)
+            .record(start.elapsed());
+    }
+    let (attempt, answered) = (one.attempt, &answer.text);
+    tracing::info!(channel, attempt, outcome = outcome_name, answer = answered, "notified");
+    if answer.verdict != Verdict::Delivered {
+        failed(&Span::current(), outcome_name);
+    }
     settle(ledger, one, &outcome, &answer.text).await;
     answer.verdict
 }

@@ -8,6 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `courier` | the loop: claim, try, settle |
+//! | `health` | what it needs, and whether that answers |
 //! | `schedule` | when a delivery is tried again, and when it is given up |
 //! | `mail` | one mail: its text from templates, its way by SMTP or into a folder |
 //! | `webhook` | one call of a webhook: signed, guarded, and what its answer means |
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod courier;
+mod health;
 pub mod mail;
 pub mod schedule;
 pub mod webhook;
@@ -25,6 +27,7 @@ use std::time::Duration;
 use tonemill_ledger::Ledger;
 
 pub use courier::Courier;
+pub use health::Health;
 use mail::{MailConfig, Mailer};
 use schedule::Schedule;
 use webhook::{WebhookConfig, Webhooks};

@@ -75,6 +75,14 @@ impl Mailer {
         Ok(Self { writer, way })
     }
 
+    /// Whether the mail server answers, if there is one.
+    pub(crate) async fn check(&self) -> Result<(), lettre::transport::smtp::Error> {
+        match &self.way {
+            Way::Smtp(smtp) => smtp.check().await,
+            Way::Folder(_) => Ok(()),
+        }
+    }
+
     /// Sends what is owed to a user. It is `now_ms`, by the ledger's clock.
     pub(crate) async fn send(
         &self,

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, redirect};
 use tonemill_ledger::deliveries::claim::Claimed;
+use tonemill_telemetry::trace::traceparent;
 use url::Url;
 
 use crate::{Answer, NotifierError, Verdict};
@@ -119,8 +120,8 @@ fn headers(one: &Claimed, body: &str, secrets: &[String]) -> Option<HeaderMap> {
     ] {
         headers.insert(name, HeaderValue::from_str(&value).ok()?);
     }
-    if let Some(trace) = &one.traceparent
-        && let Ok(value) = HeaderValue::from_str(trace)
+    if let Some(trace) = traceparent()
+        && let Ok(value) = HeaderValue::from_str(&trace)
     {
         headers.insert("traceparent", value);
     }

@@ -19,6 +19,8 @@ pub enum Component {
     Backends,
     /// A worker.
     Worker,
+    /// What sends notifications.
+    Notifier,
 }
 
 /// What kind of number it is.
@@ -73,6 +75,7 @@ const fn label(name: &'static str, values: &'static [&'static str]) -> LabelName
 }
 
 const LANE: LabelNames = label("lane", &["high", "normal", "low"]);
+const CHANNEL: LabelNames = label("channel", &["mail", "webhook"]);
 const OPERATION: LabelNames = label("operation", &[]);
 const ROUTE: LabelNames = label("route", &[]);
 /// How an attempt ended.
@@ -173,6 +176,9 @@ families! {
             = "Events of workers that were recorded";
         work "tonemill_recorder_lag_seconds"
             = "From an event to its record, by the clocks of both";
+        gauge "tonemill_deliveries_owed" [CHANNEL] = "Notifications that are owed, by the ledger";
+        gauge "tonemill_deliveries_oldest_owed_seconds" [CHANNEL]
+            = "Age of the notification that is owed for the longest time";
         counter "tonemill_requeued_jobs_total" = "Jobs that the queue had lost";
         counter "tonemill_swept_objects_total" = "Objects that were removed from the store";
         gauge "tonemill_sweep_last_success_timestamp_seconds"
@@ -213,6 +219,13 @@ families! {
         counter "tonemill_store_written_bytes_total" = "Bytes of outputs that were written";
         lengths "tonemill_job_audio_seconds" = "Audio of finished jobs";
         work "tonemill_job_cpu_seconds" = "CPU time that the codec took for finished jobs";
+    }
+    Notifier {
+        counter "tonemill_delivery_attempts_total" [
+            CHANNEL, label("outcome", &["delivered", "failed", "dead"])]
+            = "Attempts to notify somebody: failed ones are made again, dead ones were the last";
+        work "tonemill_delivery_duration_seconds" [CHANNEL]
+            = "How long an attempt to notify somebody took";
     }
 }
 

@@ -79,6 +79,11 @@ impl Smtp {
         Ok(Self(builder.build()))
     }
 
+    /// Whether the server answers us, and lets us in.
+    pub(super) async fn check(&self) -> Result<(), lettre::transport::smtp::Error> {
+        self.0.test_connection().await.map(drop)
+    }
+
     pub(super) async fn send(&self, letter: Message) -> Answer {
         match tokio::time::timeout(ALL, self.0.send(letter)).await {
             Ok(Ok(response)) => Answer::new(Verdict::Delivered, format!("{}", response.code())),
