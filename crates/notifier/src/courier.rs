@@ -125,7 +125,7 @@ impl Courier {
             let (ledger, channels, schedule) =
                 (Arc::clone(&self.ledger), Arc::clone(&self.channels), self.schedule);
             let span = tracing::info_span!("notify", delivery = %one.id, event = one.event,
-                trace_id = Empty);
+                job = one.job.map(display), trace_id = Empty);
             let span = continued(span, one.traceparent.as_deref());
             let attempt = async move { attempt(&ledger, &channels, schedule, &one).await };
             let task = self.under_way.spawn(attempt.instrument(span));

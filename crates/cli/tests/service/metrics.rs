@@ -202,6 +202,28 @@ async fn every_process_follows_the_conventions() {
     }
 }
 
+/// A notifier that cannot reach its mail server says so, and what it has tried.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notifier_follows_the_conventions() {
+    let (mut all, mails) = (Separate::start(None, 1, 0), tempfile::tempdir().unwrap());
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("smtp://{}?tls=none", nobody.local_addr().unwrap());
+    drop(nobody);
+    let admin = ("TONEMILL_ADMIN", "127.0.0.1:0");
+    let folder = ("TONEMILL_MAIL_FOLDER", mails.path().to_str().unwrap());
+    for (mail, status) in [(folder, 200), (("TONEMILL_SMTP_URL", nowhere.as_str()), 503)] {
+        let notifier = all.notifier(&[admin, mail]);
+        let address = admin_port(&notifier).await;
+        let health = Client::new(address).get("/healthz").send().await.expect(status).json();
+        assert_eq!(health["ledger"]["status"], "ok", "{health}");
+        let is_well = if status == 200 { "ok" } else { "unavailable" };
+        assert_eq!(health["mail"]["status"], is_well, "{health}");
+        let page = Page::of(address).await;
+        page.assert_conventional();
+        assert!(page.types.contains_key("tonemill_delivery_attempts_total"));
+    }
+}
+
 /// Whatever is asked for, the number of series is that of routes, methods and statuses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_requests_make_no_new_series() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tonemill_testbed::collector::{Collector, Span};
 
@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::jobs::{clip, id_of};
 use crate::separate::Separate;
 use crate::service::{PASSWORD, Service};
+use crate::sink::Sink;
 
 /// What a client says that has a trace already.
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -103,19 +104,32 @@ fn assert_log_names(log: &str, job: &str, trace: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_job_is_one_trace_through_api_and_worker() {
-    let collector = Collector::start().await;
+async fn one_job_is_one_trace_through_api_worker_and_notifier() {
+    let (collector, sink) = (Collector::start().await, Sink::start().await);
     let mut all = Separate::without_processes(None);
     all.variables.extend(variables(&collector.endpoint));
     all.add_api(&[]);
     all.add_worker(&[]);
+    let mails = tempfile::tempdir().unwrap();
+    let _notifier = all.notifier(&[
+        ("TONEMILL_WEBHOOK_INTERNAL_HOSTS", "localhost"),
+        ("TONEMILL_MAIL_FOLDER", mails.path().to_str().unwrap()),
+    ]);
     let client = all.nobody(0).log_in("admin", PASSWORD).await;
+    let hook = json!({"url": sink.url("/ok")});
+    client.post("/v1/webhooks").json(&hook).send().await.expect(201);
     let job = submit(&client, &format!("00-{TRACE}-{PARENT}-01")).await;
     client.finished(&job).await;
-    let names = [&["request", "dispatch", "attempt", "settle", "record"][..], &STAGES].concat();
+    let parts = ["request", "dispatch", "attempt", "settle", "record", "notify"];
+    let names = [&parts[..], &STAGES].concat();
     let spans = spans_of(&collector, |span| span.trace == TRACE, &names).await;
     assert_is_whole(&spans, ["tonemill-api", "tonemill-worker"]);
-    assert_eq!(only(&spans, "request").parent, PARENT);
+    let (request, notify) = (only(&spans, "request"), only(&spans, "notify"));
+    assert_eq!(request.parent, PARENT);
+    assert_eq!((&notify.parent, notify.service.as_str()), (&request.id, "tonemill-notifier"));
+    // And whoever is told can go on with it.
+    let told = &sink.calls("/ok")[0].headers["traceparent"];
+    assert_eq!(*told, format!("00-{TRACE}-{}-01", notify.id));
     assert_log_names(&all.log(), &job, TRACE);
 }
 

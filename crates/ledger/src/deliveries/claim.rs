@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use tonemill_job::chain;
+use tonemill_job::{JobId, chain};
 use uuid::Uuid;
 
 use super::{ALERT_EVENT, DeliveryState};
@@ -65,6 +65,8 @@ pub struct Claimed {
     claim: Uuid,
     /// Whose it is.
     pub user: Uuid,
+    /// What it is about; `None` if that is no job.
+    pub job: Option<JobId>,
     /// What it tells.
     pub event: String,
     /// Names the change that it tells of: the same at every attempt, and for all who are told.
@@ -136,7 +138,7 @@ impl Ledger {
         let ids: Vec<String> = due.into_iter().map(|(id, _)| id).collect();
         let mut tx = self.db.begin().await?;
         let text = format!(
-            "SELECT id, user_id, webhook_id, event, event_id, payload, traceparent, attempts, \
+            "SELECT id, user_id, job_id, webhook_id, event, event_id, payload, traceparent, attempts, \
              created_ms, replayed_ms FROM deliveries WHERE id IN ({}) AND state = 'owed' AND \
              next_ms <= ? ORDER BY next_ms, id{}",
             marks(ids.len()),
@@ -312,6 +314,7 @@ fn claimed(row: &AnyRow, claim: Uuid) -> Result<(Claimed, Option<Uuid>), sqlx::E
         id: parsed(row, "id")?,
         claim,
         user: parsed(row, "user_id")?,
+        job: optional(row, "job_id")?,
         event: row.try_get("event")?,
         event_id: parsed(row, "event_id")?,
         payload: json(row, "payload")?,
