@@ -7,11 +7,10 @@ use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Row as _, SqlSafeStr as _};
 
 use crate::dialect::Dialect;
 
-const ALL: [(i64, &str, &str); 4] = [
+const ALL: [(i64, &str, &str); 3] = [
     (1, "first", include_str!("migrations/0001_first.sql")),
     (2, "store", include_str!("migrations/0002_store.sql")),
     (3, "notifications", include_str!("migrations/0003_notifications.sql")),
-    (4, "webhooks", include_str!("migrations/0004_webhooks.sql")),
 ];
 
 /// Applies what is missing. Replicas that start together wait for each other.

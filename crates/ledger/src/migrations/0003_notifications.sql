@@ -3,6 +3,8 @@ ALTER TABLE users ADD COLUMN mail_events VARCHAR(190);
 
 -- The job that a webhook is for; NULL: all of its user's.
 ALTER TABLE webhooks ADD COLUMN job_id VARCHAR(36);
+-- Why it is told nothing, if it is not.
+ALTER TABLE webhooks ADD COLUMN disabled_why VARCHAR(255);
 CREATE INDEX webhooks_by_job ON webhooks (job_id);
 
 -- Deliveries are about jobs or about nothing in particular. An older program still adds to them.
