@@ -1,6 +1,7 @@
 //! `tonemill admin`: looks after a service, on its ledger.
 
 mod deliveries;
+mod doctor;
 mod jobs;
 mod users;
 mod webhooks;
@@ -30,6 +31,7 @@ pub fn run(command: &AdminCommand) -> Outcome {
             AdminCommand::Deliveries(command) => deliveries::run(command).await,
             AdminCommand::Webhooks(command) => webhooks::run(command).await,
             AdminCommand::Reconcile(args) => reconcile(&args.at).await,
+            AdminCommand::Doctor(args) => doctor::run(args).await,
         }
     })
 }

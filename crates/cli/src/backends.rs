@@ -30,26 +30,33 @@ impl BackendArgs {
 
     /// The queue, if it was said where it is.
     pub fn queue(&self, lease: Option<Duration>) -> Result<Option<Arc<dyn Queue>>, Failure> {
+        Ok(self.redis(lease)?.map(|queue| Arc::new(queue) as Arc<dyn Queue>))
+    }
+
+    /// The same, as what it is.
+    pub fn redis(&self, lease: Option<Duration>) -> Result<Option<RedisQueue>, Failure> {
         let Some(url) = &self.redis_url else { return Ok(None) };
         let mut redis = RedisConfig::new(url.as_str());
         redis.namespace.clone_from(&self.redis_namespace);
         redis.lease = lease.unwrap_or(redis.lease);
         let queue = RedisQueue::new(redis);
         let queue = queue.map_err(|error| Failure::usage("--redis-url", chain(&error)))?;
-        Ok(Some(Arc::new(queue)))
+        Ok(Some(queue))
     }
 
     /// The store, if it was said where it is.
     pub async fn store(&self) -> Result<Option<Arc<dyn ObjectStore>>, Failure> {
-        Ok(match (&self.folder, &self.s3_bucket) {
-            (Some(folder), _) => Some(Arc::new(FolderStore::new(folder))),
-            (None, Some(bucket)) => {
-                let config = self.s3(bucket)?;
-                let store = S3Store::new(config).await;
-                Some(Arc::new(store.map_err(|error| Failure::usage(chain(&error), ""))?))
-            }
-            (None, None) => None,
+        Ok(match &self.folder {
+            Some(folder) => Some(Arc::new(FolderStore::new(folder))),
+            None => self.bucket().await?.map(|store| Arc::new(store) as Arc<dyn ObjectStore>),
         })
+    }
+
+    /// The bucket, if one was said.
+    pub async fn bucket(&self) -> Result<Option<S3Store>, Failure> {
+        let Some(bucket) = &self.s3_bucket else { return Ok(None) };
+        let store = S3Store::new(self.s3(bucket)?).await;
+        store.map(Some).map_err(|error| Failure::usage(chain(&error), ""))
     }
 
     fn s3(&self, bucket: &str) -> Result<S3Config, Failure> {

@@ -23,6 +23,7 @@ mod decode;
 mod envelope;
 mod error;
 mod ffi;
+pub mod ffmpeg;
 mod isobmff;
 mod job;
 mod language;

@@ -18,7 +18,10 @@ use bytes::Bytes;
 
 pub use self::folder::FolderStore;
 pub use self::resumable::{InvalidName, MAX_PARTS, PART_BYTES, PartTag, PartsId};
-pub use self::s3::{S3Checksums, S3Config, S3Credentials, S3Deadlines, S3Retries, S3Store};
+pub use self::s3::{
+    Lifecycle, S3Checksums, S3Config, S3Credentials, S3Deadlines, S3Retries, S3Store,
+};
+use crate::id::JobId;
 use crate::object_key::ObjectKey;
 
 /// Longest range that [`ObjectStore::get`] takes, in bytes.
@@ -26,6 +29,9 @@ pub const MAX_RANGE_BYTES: u64 = 16 << 20;
 
 /// No object is longer. Some stores misread numbers beyond it.
 const MAX_OBJECT_BYTES: u64 = i64::MAX as u64;
+
+/// What a store is tried out with.
+const TRIAL_BYTES: usize = 64 << 10;
 
 /// A place for objects. Every call ends within the deadlines of its implementation, after trying
 /// again what may pass.
@@ -126,6 +132,17 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
 
     /// Whether the store answers and lets us in.
     async fn check(&self) -> Result<()>;
+}
+
+/// Whether the store answers, and takes an object and gives it up: a full disk or a key that may
+/// not write looks well to who only asks.
+pub async fn try_out(store: &dyn ObjectStore) -> Result<()> {
+    store.check().await?;
+    let key = ObjectKey::output(JobId::new(), 0);
+    let mut upload = store.create(&key, "application/octet-stream", 0).await?;
+    upload.write(Bytes::from(vec![0; TRIAL_BYTES])).await?;
+    upload.finish(Bytes::new()).await?;
+    store.delete(&key).await
 }
 
 /// An object on its way in. One that is dropped stays invisible; what it has stored is freed soon

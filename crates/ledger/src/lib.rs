@@ -25,6 +25,7 @@ pub mod accept;
 pub mod alerts;
 mod bond;
 mod clock;
+mod condition;
 pub mod credentials;
 mod database;
 pub mod deliveries;
@@ -59,6 +60,7 @@ use uuid::Uuid;
 
 pub use accept::{Acceptance, Idempotency};
 pub use bond::BondError;
+pub use condition::Condition;
 pub use error::{LedgerError, LedgerErrorKind, Result};
 pub use job::{Job, JobDetail, NewJob, Output, Unsendable};
 pub use jobs::{Attempt, Owner, TransitionOutcome};

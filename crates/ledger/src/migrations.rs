@@ -13,6 +13,11 @@ const ALL: [(i64, &str, &str); 3] = [
     (3, "notifications", include_str!("migrations/0003_notifications.sql")),
 ];
 
+/// The number of the last.
+pub(crate) fn last() -> i64 {
+    ALL.map(|(version, ..)| version).into_iter().max().unwrap_or_default()
+}
+
 /// Applies what is missing. Replicas that start together wait for each other.
 pub(crate) async fn run(dialect: Dialect, pool: &AnyPool) -> Result<(), MigrateError> {
     let migration = |(version, name, text): (i64, &'static str, &str)| {

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use rayon::ThreadPool;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tonemill_job::objects::{ObjectStore, StoreError};
+use tonemill_job::chain;
+use tonemill_job::objects::{ObjectStore, try_out};
 use tonemill_job::queue::{Delivery, Queue};
-use tonemill_job::{JobId, ObjectKey, chain};
 use tonemill_telemetry::trace;
 use tracing::Instrument;
 
@@ -29,8 +28,6 @@ use crate::state::WorkerState;
 
 /// How long one call waits for a job; how soon a drain is noticed by an idle worker.
 const RECEIVE: Duration = Duration::from_secs(1);
-/// The object that a store is tried out with.
-const TRIAL_BYTES: usize = 64 << 10;
 /// Pauses after errors start here and double, with jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -278,17 +275,6 @@ impl Worker {
         }
         ended
     }
-}
-
-/// Whether the store answers, and takes an object and gives it up: a full disk or a key that may
-/// not write looks well to who only asks.
-async fn try_out(store: &dyn ObjectStore) -> Result<(), StoreError> {
-    store.check().await?;
-    let key = ObjectKey::output(JobId::new(), 0);
-    let mut upload = store.create(&key, "application/octet-stream", 0).await?;
-    upload.write(Bytes::from(vec![0; TRIAL_BYTES])).await?;
-    upload.finish(Bytes::new()).await?;
-    store.delete(&key).await
 }
 
 /// Waits for the end of all jobs, or for the first that hangs.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::backends::BackendArgs;
 use super::job_state;
+use super::notifier::NotifyArgs;
 use crate::text::parse_bytes;
 
 /// What can be looked after.
@@ -36,6 +37,20 @@ pub enum AdminCommand {
     Webhooks(WebhooksCommand),
     /// Bring queue and store in line with the ledger, now
     Reconcile(ReconcileArgs),
+    /// Check all that the service needs, and say what to do about what is not as it should be
+    Doctor(Box<DoctorArgs>),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Takes the settings of the service. Exit codes: 0 all is well, or well enough; 1 \
+    something has to be done; 2 wrong usage; 3 it could not look."
+)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub at: WhereArgs,
+    #[command(flatten)]
+    pub notify: NotifyArgs,
 }
 
 /// Where the ledger is.

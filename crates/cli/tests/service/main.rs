@@ -27,6 +27,7 @@ mod crash;
 mod crowd;
 mod deaths;
 mod deliveries;
+mod doctor;
 mod ends;
 mod fairness;
 mod forgery;

@@ -37,7 +37,7 @@ const FORMATS: &str = "mov,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg,wav,w64,aif
 
 /// Audio decoders, by FFmpeg's names. Video decoders are left out, so that looking for stream
 /// parameters cannot reach one.
-const CODECS: &str = "aac,aac_latm,ac3,eac3,alac,amrnb,amrwb,ape,atrac3,atrac3p,cook,dca,flac,gsm,\
+pub(crate) const CODECS: &str = "aac,aac_latm,ac3,eac3,alac,amrnb,amrwb,ape,atrac3,atrac3p,cook,dca,flac,gsm,\
     gsm_ms,ilbc,mlp,mp1,mp1float,mp2,mp2float,mp3,mp3float,mp3adu,mp3adufloat,mpc7,mpc8,nellymoser,\
     opus,ra_144,ra_288,sipr,speex,tak,truehd,tta,vorbis,wavpack,wmalossless,wmapro,wmav1,wmav2,\
     wmavoice,dsd_lsbf,dsd_lsbf_planar,dsd_msbf,dsd_msbf_planar,\

@@ -24,6 +24,7 @@ mod client;
 mod config;
 mod error;
 mod latency;
+mod lifecycle;
 mod multipart;
 mod parts;
 mod presign;
@@ -43,6 +44,7 @@ use url::Url;
 
 pub use self::config::{S3Checksums, S3Config, S3Credentials, S3Deadlines, S3Retries};
 use self::error::{is_not_found, store_error};
+pub use self::lifecycle::Lifecycle;
 use self::upload::S3Upload;
 use super::{
     ListedObject, ObjectInfo, ObjectStore, PartTag, PartsId, Result, StoreError, StoreErrorKind,

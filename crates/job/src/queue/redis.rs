@@ -18,6 +18,7 @@ mod link;
 mod receive;
 mod reply;
 mod scripts;
+mod settings;
 mod settle;
 
 use std::collections::HashSet;
@@ -38,6 +39,7 @@ use self::link::{Link, Request};
 use self::receive::Receiving;
 use self::reply::{Streams, last_entry, memory_in, sorted};
 use self::scripts::{Keys, Scripts};
+pub use self::settings::RedisSettings;
 use self::settle::Settle;
 use super::{
     Delivery, Depth, EventId, Hold, LaneDepth, LeaseToken, Memory, Queue, QueueError,
