@@ -80,11 +80,13 @@ setup_debian() {
         # tests and demo
         ffmpeg lame mp3val mediainfo strace sox espeak-ng
     )
-    # The queue, the databases, wrong clocks and a mail server. Debian starts a redis-server and a PostgreSQL of its
-    # own, which nothing here uses. MariaDB's core packages hold the programs alone.
+    # The queue, the databases, wrong clocks, a mail server, and promtool, which reads the alert rules. Debian starts
+    # a redis-server, a PostgreSQL and a Prometheus of its own, which nothing here uses. MariaDB's core packages hold
+    # the programs alone.
     if [ $want_test = yes ]; then
         packages+=(
             redis-server mariadb-server-core mariadb-client-core postgresql faketime python3-aiosmtpd
+            prometheus
         )
     fi
     # The music of a game: long, varied, and freely licensed.
@@ -114,7 +116,7 @@ setup_debian() {
 setup_macos() {
     local missing=() formula
     for formula in llvm pkgconf ffmpeg lame mp3val media-info sox espeak-ng redis \
-        mariadb postgresql@17; do
+        mariadb postgresql@17 prometheus; do
         brew list --versions "$formula" >/dev/null || missing+=("$formula")
     done
     if [ ${#missing[@]} -eq 0 ]; then return; fi

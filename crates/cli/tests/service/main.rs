@@ -2,8 +2,9 @@
 //! HTTP as they ask it, with real videos, a real Redis, S3 server and databases, and `kill -9`.
 //!
 //! `service` starts it whole, `separate` in parts; `client` and `events` speak to it; `jobs` is what every
-//! test does with a job. The quick tier runs small versions; with `TONEMILL_CHAOS=1` they run at full
-//! size. `TONEMILL_SEED` repeats a run as far as chance is ours.
+//! test does with a job, `exposition` and `promql` are what Prometheus makes of metrics. The quick tier runs
+//! small versions; with `TONEMILL_CHAOS=1` they run at full size. `TONEMILL_SEED` repeats a run as far as
+//! chance is ours.
 
 #[allow(dead_code, reason = "the tests of the pool use the rest")]
 #[path = "../pool/clips.rs"]
@@ -13,8 +14,10 @@ mod support;
 
 mod client;
 mod events;
+mod exposition;
 mod jobs;
 mod ledger;
+mod promql;
 #[allow(dead_code, reason = "the tests of the whole system use the rest")]
 mod separate;
 mod service;
@@ -49,6 +52,7 @@ mod steps;
 mod strangers;
 mod traces;
 mod uploads;
+mod watching;
 mod ways;
 mod webhooks;
 

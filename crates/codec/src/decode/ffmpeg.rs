@@ -37,15 +37,15 @@ const FORMATS: &str = "mov,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg,wav,w64,aif
 
 /// Audio decoders, by FFmpeg's names. Video decoders are left out, so that looking for stream
 /// parameters cannot reach one.
-pub(crate) const CODECS: &str = "aac,aac_latm,ac3,eac3,alac,amrnb,amrwb,ape,atrac3,atrac3p,cook,dca,flac,gsm,\
+pub(crate) const CODECS: &str = "aac,aac_latm,ac3,eac3,alac,amrnb,amrwb,ape,atrac3,atrac3plus,cook,dca,flac,gsm,\
     gsm_ms,ilbc,mlp,mp1,mp1float,mp2,mp2float,mp3,mp3float,mp3adu,mp3adufloat,mpc7,mpc8,nellymoser,\
-    opus,ra_144,ra_288,sipr,speex,tak,truehd,tta,vorbis,wavpack,wmalossless,wmapro,wmav1,wmav2,\
+    opus,real_144,real_288,sipr,speex,tak,truehd,tta,vorbis,wavpack,wmalossless,wmapro,wmav1,wmav2,\
     wmavoice,dsd_lsbf,dsd_lsbf_planar,dsd_msbf,dsd_msbf_planar,\
     pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_lxf,pcm_s8,\
     pcm_s8_planar,pcm_s16be,pcm_s16be_planar,pcm_s16le,pcm_s16le_planar,pcm_s24be,pcm_s24le,\
     pcm_s24le_planar,pcm_s32be,pcm_s32le,pcm_s32le_planar,pcm_u8,pcm_u16be,pcm_u16le,pcm_u24be,\
     pcm_u24le,pcm_u32be,pcm_u32le,\
-    adpcm_g722,adpcm_g726,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_swf,adpcm_yamaha";
+    g722,g726,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_swf,adpcm_yamaha";
 
 /// Bytes per read of the source. Demuxers skip video within a buffer without a seek.
 const READ_BYTES: usize = 64 << 10;
