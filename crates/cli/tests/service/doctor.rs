@@ -85,8 +85,8 @@ async fn what_is_not_well_is_found() {
         ["--appendonly", "no", "--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"];
     all.redis = RedisServer::start_with(&forgetful);
     let (code, findings) = ask(&all, &[]).await;
-    let redis = ["redis: bad", "redis: warning"].map(str::to_owned);
-    assert_eq!((code, troubles(&findings)), (1, [&redis[..], &[no_mail.clone()]].concat()));
+    let due = vec!["redis: bad".to_owned(), "redis: warning".to_owned(), no_mail];
+    assert_eq!((code, troubles(&findings)), (1, due));
 
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("redis://{nobody}");

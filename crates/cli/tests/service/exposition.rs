@@ -25,7 +25,7 @@ pub struct Sample {
 impl Page {
     pub async fn of(address: SocketAddr) -> Self {
         let reply = Client::new(address).get("/metrics").send().await.expect(200);
-        Self::parse(&String::from_utf8(reply.body.to_vec()).expect("text"))
+        Self::parse(std::str::from_utf8(&reply.body).expect("text"))
     }
 
     pub fn parse(text: &str) -> Self {

@@ -1,5 +1,5 @@
-//! Which metrics a text mentions, a PromQL expression or not, and whether the catalogue has them so. promtool knows
-//! the grammar; what our processes tell, only the catalogue does.
+//! Which metrics a text mentions, be it an expression of Prometheus' language or not, and whether the
+//! catalogue has them so. promtool knows the grammar; what our processes tell, only the catalogue does.
 
 use std::collections::BTreeSet;
 

@@ -65,8 +65,8 @@ pub(super) async fn store(
         return Ok(vec![Finding::bad("store", chain(&error), advice)]);
     }
     let mut findings = Vec::new();
-    match ledger.map(|ledger| ledger.bind(&*store)) {
-        Some(bound) => match bound.await {
+    if let Some(ledger) = ledger {
+        match ledger.bind(&*store).await {
             Ok(()) => {}
             Err(BondError::Ledger(_) | BondError::Store(_)) => {
                 findings.push(Finding::warning(
@@ -79,8 +79,7 @@ pub(super) async fn store(
                 let advice = "name the right one: what a ledger does not know is removed";
                 findings.push(Finding::bad("store", error.to_string(), advice));
             }
-        },
-        None => {}
+        }
     }
     if let Some(bucket) = at.backends.bucket().await?
         && at.backends.folder.is_none()
