@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tonemill_ledger::LedgerError;
 use tonemill_ledger::credentials::{
     ApiKey, ApiKeyMade, MAX_API_KEYS, Refreshed, Session, Token, TokenKind,
@@ -90,19 +91,25 @@ pub async fn no_log_in_outlives_its_password(bed: Bed) {
     let (mut hash, mut made) = (PASSWORD_HASH.to_owned(), 0);
     for round in 0..20 {
         let (ledger, old) = (Arc::clone(&bed.ledger), hash);
+        let begun = Arc::new(Notify::new());
+        let has_begun = Arc::clone(&begun);
         let log_ins = tokio::spawn(async move {
             let mut sessions = Vec::new();
             // Until it is refused, and for a while after that.
             let mut refused = 0;
             while refused < 3 {
                 match ledger.log_in(user.id, &old, HOUR_MS).await.unwrap() {
-                    Some(session) => sessions.push(session),
+                    Some(session) => {
+                        sessions.push(session);
+                        begun.notify_one();
+                    }
                     None => refused += 1,
                 }
             }
             sessions
         });
         hash = round.to_string();
+        has_begun.notified().await;
         let password_hash = Some(hash.clone());
         let change = UserChange { password_hash, ..UserChange::default() };
         assert!(bed.ledger.change_user(user.id, &change).await.unwrap());
