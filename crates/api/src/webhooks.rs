@@ -8,6 +8,7 @@ use axum::http::{HeaderName, StatusCode, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tonemill_job::JobId;
+use tonemill_ledger::deliveries::default_events;
 use tonemill_ledger::webhooks::{MAX_WEBHOOKS, Webhook, WebhookChange};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -20,9 +21,7 @@ use crate::extract::Id;
 use crate::jobs::view::time;
 use crate::names::EventName;
 use crate::problem::{Answer, Problem};
-use crate::webhooks::target::{
-    check_some_events, check_url, default_events, new_secret, new_webhook,
-};
+use crate::webhooks::target::{check_some_events, check_url, new_secret, new_webhook};
 
 /// A webhook to be.
 #[derive(Deserialize, ToSchema)]

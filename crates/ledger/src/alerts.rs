@@ -13,6 +13,7 @@ use tonemill_job::chain;
 
 use crate::Ledger;
 use crate::error::Result;
+use crate::measures::WAITS_SINCE_MS;
 
 /// How often is looked.
 const LOOK: Duration = Duration::from_secs(30);
@@ -61,9 +62,9 @@ impl Ledger {
     pub async fn look_for_trouble(&self, thresholds: Thresholds) -> Result<()> {
         let now = self.db.now_ms();
         let waiting = self
-            .number(
-                "SELECT MIN(created_ms) FROM jobs WHERE state IN ('waiting', 'queued') AND \
-                 not_before_ms <= ?",
+            .number(&format!(
+                "SELECT MIN({WAITS_SINCE_MS}) FROM jobs WHERE state IN ('waiting', 'queued') AND \
+                 not_before_ms <= ?"),
                 now,
             )
             .await?
@@ -82,7 +83,8 @@ impl Ledger {
         self.alert("quarantine", quarantined > thresholds.quarantined, data).await?;
         let dead = self
             .number(
-                "SELECT COUNT(*) FROM deliveries WHERE state = 'dead' AND ended_ms >= ?",
+                // Of one that is over this is when it ended, and in the index.
+                "SELECT COUNT(*) FROM deliveries WHERE state = 'dead' AND next_ms >= ?",
                 now - RECENT_MS,
             )
             .await?
@@ -90,9 +92,10 @@ impl Ledger {
         self.alert("deliveries", dead > thresholds.dead_deliveries, json!({ "count": dead })).await
     }
 
-    async fn number(&self, text: &'static str, value: i64) -> Result<Option<i64>> {
+    async fn number(&self, text: &str, value: i64) -> Result<Option<i64>> {
         let look = || async move {
-            self.db.query(text).bind(value).fetch_one(&self.db.read).await?.try_get(0)
+            let query = self.db.dialect.query_of(text.to_owned()).bind(value);
+            query.fetch_one(&self.db.read).await?.try_get(0)
         };
         self.db.run("look for trouble", look).await
     }
@@ -112,7 +115,7 @@ impl Ledger {
             let insert = self.db.dialect.query_of(self.db.dialect.insert_ignore(text));
             let insert = insert.bind(kind).bind(self.db.now_ms());
             if insert.execute(&mut *tx).await?.rows_affected() == 1 {
-                self.owe_alert(&mut tx, data).await?;
+                self.owe_alert(&mut tx, data.clone()).await?;
             }
             tx.commit().await
         };

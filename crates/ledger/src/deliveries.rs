@@ -28,6 +28,12 @@ pub const TEST_EVENT: &str = "webhook.test";
 /// What administrators are told by mail: the system needs them.
 pub const ALERT_EVENT: &str = "system.alert";
 
+/// What a webhook or a mail tells of that nobody has chosen anything for: how jobs end.
+#[must_use]
+pub fn default_events() -> Vec<String> {
+    JOB_EVENTS[1..].iter().map(ToString::to_string).collect()
+}
+
 /// For how long a delivery can be owed at most: 30 days.
 pub const MAX_OWED_MS: i64 = 30 * 86_400_000;
 
@@ -187,23 +193,18 @@ impl Ledger {
     /// Owes a delivery that is over once more, with the event id that it had; false if there is none
     /// that is over.
     pub async fn replay_delivery(&self, owner: Owner, id: Uuid) -> Result<bool> {
-        let replay = || async move {
+        let user = if let Owner::User(user) = owner { Some(user.to_string()) } else { None };
+        let replay = || {
             let now = self.db.now_ms();
-            let mut tx = self.db.begin().await?;
-            let text = "SELECT user_id FROM deliveries WHERE id = ? AND state <> 'owed'";
-            let row = self.db.query(text).bind(id.to_string()).fetch_optional(&mut *tx).await?;
-            let Some(row) = row else { return Ok(false) };
-            if !owner.owns(parsed(&row, "user_id")?) {
-                return Ok(false);
-            }
-            let text = "UPDATE deliveries SET state = 'owed', next_ms = ?, replayed_ms = ?, \
-                        ended_ms = NULL WHERE id = ? AND state <> 'owed'";
-            let update = self.db.query(text).bind(now).bind(now).bind(id.to_string());
-            let is_owed = update.execute(&mut *tx).await?.rows_affected() == 1;
-            tx.commit().await?;
-            Ok(is_owed)
+            let whose = if user.is_some() { " AND user_id = ?" } else { "" };
+            let text = format!(
+                "UPDATE deliveries SET state = 'owed', next_ms = ?, replayed_ms = ?, \
+                 ended_ms = NULL WHERE id = ? AND state <> 'owed'{whose}"
+            );
+            let query = self.db.dialect.query_of(text).bind(now).bind(now).bind(id.to_string());
+            user.iter().fold(query, |query, user| query.bind(user.clone()))
         };
-        let is_owed = self.db.run("replay a delivery", replay).await?;
+        let is_owed = self.db.write("replay a delivery", replay).await? == 1;
         if is_owed {
             self.wake_notifier();
         }

@@ -141,12 +141,6 @@ pub(crate) const COLUMNS: &str = "id, user_id, state, version, lane, turn, label
     duration_ms, audio_blake3, truncated";
 
 impl Job {
-    /// W3C trace context of the request that it came with.
-    #[must_use]
-    pub fn traceparent(&self) -> Option<&str> {
-        self.traceparent.as_deref()
-    }
-
     /// What the workers are sent.
     pub fn message(&self) -> Result<JobMessage, Unsendable> {
         let input = self.input.clone().ok_or(Unsendable::NoInput)?;

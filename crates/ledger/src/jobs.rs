@@ -224,7 +224,8 @@ impl Ledger {
         // Attempts go on counting, so that no event of an old one is taken for a new one's.
         let attempts = job.attempts;
         let history = History { attempts, forgiven: attempts, ..History::default() };
-        let change = change.number("turn", turn).number("not_before_ms", 0);
+        // From now it waits again.
+        let change = change.number("turn", turn).number("not_before_ms", self.db.now_ms());
         let change = change.text("history", to_json(&history)?);
         Ok(change.number("ended_ms", None).text("failure", None))
     }

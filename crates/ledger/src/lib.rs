@@ -46,6 +46,7 @@ pub mod recorder;
 mod removal;
 mod requeue;
 mod secrets;
+mod sets;
 pub mod signing_keys;
 pub mod state;
 pub mod sweep;
@@ -69,7 +70,7 @@ pub use quota::{OverQuota, Quotas, Usage};
 pub use state::{JobState, Transition};
 
 use crate::database::Database;
-use crate::deliveries::JOB_EVENTS;
+use crate::deliveries::default_events;
 
 /// Changes of jobs that a listener may be behind by.
 const CHANGES: usize = 1024;
@@ -92,8 +93,12 @@ impl LedgerConfig {
     /// The ledger at `url`, without quotas.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        let mail_events = JOB_EVENTS[1..].iter().map(ToString::to_string).collect();
-        Self { url: url.into(), connections: 10, quotas: Quotas::default(), mail_events }
+        Self {
+            url: url.into(),
+            connections: 10,
+            quotas: Quotas::default(),
+            mail_events: default_events(),
+        }
     }
 }
 

@@ -47,13 +47,17 @@ pub(crate) fn seconds(ms: i64) -> f64 {
     ms.max(0) as f64 / 1000.0
 }
 
+/// Since when a job has been free to be converted: it may have been tried or given up before.
+pub(crate) const WAITS_SINCE_MS: &str =
+    "CASE WHEN not_before_ms > created_ms THEN not_before_ms ELSE created_ms END";
+
 /// Unfinished jobs of a lane, in one state.
 struct Unfinished {
     state: String,
     lane: String,
     jobs: u64,
-    /// The name of the oldest: names begin with their time.
-    oldest: String,
+    /// Since when the first of them waits.
+    since_ms: i64,
 }
 
 impl Ledger {
@@ -69,10 +73,7 @@ impl Ledger {
                 if state != JobState::Waiting.name() {
                     continue;
                 }
-                let age = match found {
-                    Some(row) => self.age_of(&row.oldest).await?,
-                    None => 0.0,
-                };
+                let age = found.map_or(0.0, |row| seconds(self.db.now_ms() - row.since_ms));
                 metrics::gauge!("tonemill_jobs_oldest_waiting_seconds", "lane" => lane).set(age);
             }
         }
@@ -83,12 +84,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reads the index by state alone, and of that only what is unfinished.
+    /// Reads what is unfinished alone.
     async fn unfinished(&self) -> Result<Vec<Unfinished>> {
         let look = || async move {
             let text = format!(
-                "SELECT state, lane, COUNT(*) AS jobs, MIN(id) AS oldest FROM jobs \
-                 WHERE state IN ({}) GROUP BY state, lane",
+                "SELECT state, lane, COUNT(*) AS jobs, MIN({WAITS_SINCE_MS}) AS since_ms \
+                 FROM jobs WHERE state IN ({}) GROUP BY state, lane",
                 marks(JobState::UNFINISHED.len())
             );
             let mut query = self.db.dialect.query_of(text);
@@ -101,7 +102,7 @@ impl Ledger {
                     state: row.try_get("state")?,
                     lane: row.try_get("lane")?,
                     jobs: unsigned(row, "jobs")?,
-                    oldest: row.try_get("oldest")?,
+                    since_ms: row.try_get("since_ms")?,
                 })
             };
             rows.iter().map(read).collect()
@@ -131,17 +132,6 @@ impl Ledger {
                 .set(age);
         }
         Ok(())
-    }
-
-    /// How long ago a job was accepted, in seconds.
-    async fn age_of(&self, job: &str) -> Result<f64> {
-        let look = || async move {
-            let query = self.db.query("SELECT created_ms FROM jobs WHERE id = ?");
-            let row = query.bind(job.to_owned()).fetch_optional(&self.db.read).await?;
-            let created: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
-            Ok(created.map_or(0.0, |created| seconds(self.db.now_ms() - created)))
-        };
-        self.db.run("tell a job's age", look).await
     }
 
     /// Users with waiting jobs, and what all of them have stored. Of jobs it reads those of users alone

@@ -17,6 +17,7 @@
 
 use crate::database::{Database, Tx};
 use crate::dialect::marks;
+use crate::sets::Sets;
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -150,28 +151,21 @@ impl Transition {
 #[derive(Debug)]
 pub(crate) struct Change {
     transition: Transition,
-    columns: Vec<(&'static str, Value)>,
-}
-
-/// What a column is set to.
-#[derive(Debug)]
-enum Value {
-    Text(Option<String>),
-    Number(Option<i64>),
+    sets: Sets,
 }
 
 impl Change {
     pub(crate) fn new(transition: Transition) -> Self {
-        Self { transition, columns: Vec::new() }
+        Self { transition, sets: Sets::default() }
     }
 
     pub(crate) fn text(mut self, column: &'static str, text: impl Into<Option<String>>) -> Self {
-        self.columns.push((column, Value::Text(text.into())));
+        self.sets.text(format!("{column} = ?"), text);
         self
     }
 
     pub(crate) fn number(mut self, column: &'static str, number: impl Into<Option<i64>>) -> Self {
-        self.columns.push((column, Value::Number(number.into())));
+        self.sets.number(format!("{column} = ?"), number);
         self
     }
 
@@ -183,24 +177,13 @@ impl Change {
         job: &str,
     ) -> Result<bool, sqlx::Error> {
         let from = self.transition.from();
-        let mut sets = String::new();
-        for (column, _) in &self.columns {
-            sets.push_str(", ");
-            sets.push_str(column);
-            sets.push_str(" = ?");
-        }
         let text = format!(
-            "UPDATE jobs SET state = ?, version = version + 1{sets} WHERE id = ? AND state IN ({})",
+            "UPDATE jobs SET {} WHERE id = ? AND state IN ({})",
+            self.sets.after("state = ?, version = version + 1"),
             marks(from.len())
         );
-        let mut query = database.dialect.query_of(text).bind(self.transition.to().name());
-        for (_, value) in self.columns {
-            query = match value {
-                Value::Text(text) => query.bind(text),
-                Value::Number(number) => query.bind(number),
-            };
-        }
-        query = query.bind(job.to_owned());
+        let query = database.dialect.query_of(text).bind(self.transition.to().name());
+        let mut query = self.sets.bind(query).bind(job.to_owned());
         for state in from {
             query = query.bind(state.name());
         }

@@ -85,6 +85,8 @@ pub async fn run(
 pub struct Sweeper {
     retention: Retention,
     swept: Option<Instant>,
+    /// Whether the store was looked through to its end then.
+    is_looked_through: bool,
     /// What nobody named when the store was looked through last.
     nameless: HashSet<ObjectKey>,
 }
@@ -108,7 +110,7 @@ impl Sweeper {
     /// One that looks through the store at its first chance.
     #[must_use]
     pub fn new(retention: Retention) -> Self {
-        Self { retention, swept: None, nameless: HashSet::new() }
+        Self { retention, swept: None, is_looked_through: false, nameless: HashSet::new() }
     }
 
     /// Sweeps what is due.
@@ -129,9 +131,11 @@ impl Sweeper {
         sweep.end_step(outcome);
         if self.swept.is_none_or(|at| at.elapsed() >= self.retention.sweep_every) {
             self.swept = Some(Instant::now());
+            let before = std::mem::replace(&mut sweep.all_done, true);
             self.look_through(&mut sweep).await;
+            self.is_looked_through = std::mem::replace(&mut sweep.all_done, before);
         }
-        if sweep.all_done {
+        if sweep.all_done && self.is_looked_through {
             let now = ledger.now_ms() as f64 / 1000.0;
             metrics::gauge!("tonemill_sweep_last_success_timestamp_seconds").set(now);
         }

@@ -11,6 +11,7 @@ use crate::database::{Tx, is_taken};
 use crate::error::Result;
 use crate::job::{parsed, signed, strange};
 use crate::quota::Quotas;
+use crate::sets::Sets;
 
 /// Longest name, in bytes.
 pub const MAX_NAME_BYTES: usize = 190;
@@ -188,38 +189,31 @@ impl Ledger {
         if change.if_password_hash.as_ref().is_some_and(|expected| *expected != current) {
             return Ok(false);
         }
-        let id = id.to_string();
-        let mut set = Vec::new();
+        let mut sets = Sets::default();
         if let Some(role) = change.role {
-            set.push(("role", Some(role.name().to_owned())));
+            sets.text("role = ?", role.name().to_owned());
         }
         if let Some(hash) = &change.password_hash {
-            set.push(("password_hash", Some(hash.clone())));
+            sets.text("password_hash = ?", hash.clone());
         }
         if let Some(email) = &change.email {
-            set.push(("email", email.clone()));
+            sets.text("email = ?", email.clone());
         }
         if let Some(events) = &change.mail_events {
-            set.push(("mail_events", events.as_ref().map(|events| events.join(" "))));
-        }
-        for (column, text) in set {
-            let update = format!("UPDATE users SET {column} = ? WHERE id = ?");
-            let update = self.db.dialect.query_of(update).bind(text).bind(id.clone());
-            update.execute(&mut *tx).await?;
+            sets.text("mail_events = ?", events.as_ref().map(|events| events.join(" ")));
         }
         if let Some(quotas) = change.quotas {
-            let text = "UPDATE users SET max_unfinished_jobs = ?, max_stored_bytes = ?, \
-                        max_daily_audio_ms = ? WHERE id = ?";
-            let update = self.db.query(text).bind(quotas.unfinished_jobs.map(signed));
-            let update = update.bind(quotas.stored_bytes.map(signed));
-            let update = update.bind(quotas.daily_audio_ms.map(signed)).bind(id.clone());
-            update.execute(&mut *tx).await?;
+            sets.number("max_unfinished_jobs = ?", quotas.unfinished_jobs.map(signed));
+            sets.number("max_stored_bytes = ?", quotas.stored_bytes.map(signed));
+            sets.number("max_daily_audio_ms = ?", quotas.daily_audio_ms.map(signed));
         }
         if let Some(disabled) = change.disabled {
-            let text = "UPDATE users SET disabled_ms = ? WHERE id = ?";
-            let update = self.db.query(text).bind(disabled.then_some(now)).bind(id.clone());
-            update.execute(&mut *tx).await?;
+            sets.number("disabled_ms = ?", disabled.then_some(now));
         }
+        let id = id.to_string();
+        let text = format!("UPDATE users SET {} WHERE id = ?", sets.after("id = id"));
+        let update = sets.bind(self.db.dialect.query_of(text)).bind(id.clone());
+        update.execute(&mut *tx).await?;
         if change.disabled == Some(true) {
             self.revoke_all(&mut tx, &id, None).await?;
         } else if change.password_hash.is_some() {

@@ -10,6 +10,7 @@ use crate::Ledger;
 use crate::database::Tx;
 use crate::error::Result;
 use crate::job::{optional, parsed};
+use crate::sets::Sets;
 
 /// Most webhooks of a user.
 pub const MAX_WEBHOOKS: i64 = 20;
@@ -144,58 +145,40 @@ impl Ledger {
         change: &WebhookChange,
     ) -> Result<bool> {
         let now = self.db.now_ms();
-        let mut texts = Vec::new();
+        let mut sets = Sets::default();
         if let Some(secret) = &change.secret {
-            texts.push(("old_secret = secret, secret = ?", Some(secret.clone())));
+            // In one clause: MySQL sets from left to right, the others all at once.
+            sets.text("old_secret = secret, secret = ?", secret.clone());
+            sets.number("old_secret_until_ms = ?", now + ROTATION_MS);
         }
         if let Some(url) = &change.url {
-            texts.push(("url = ?", Some(url.clone())));
+            sets.text("url = ?", url.clone());
         }
         if let Some(events) = &change.events {
-            texts.push(("events = ?", Some(events.join(" "))));
+            sets.text("events = ?", events.join(" "));
         }
-        let mut numbers = Vec::new();
         match change.disabled {
             // One that is disabled already stays so, for the same reason.
             Some(true) => {
-                let why = "its user disabled it".to_owned();
-                texts.push(("disabled_why = COALESCE(disabled_why, ?)", Some(why)));
-                numbers.push(("disabled_ms = COALESCE(disabled_ms, ?)", Some(now)));
+                sets.text(
+                    "disabled_why = COALESCE(disabled_why, ?)",
+                    "its user disabled it".to_owned(),
+                );
+                sets.number("disabled_ms = COALESCE(disabled_ms, ?)", now);
             }
             Some(false) => {
-                texts.push(("disabled_why = ?", None));
-                numbers.push(("disabled_ms = ?", None));
+                sets.text("disabled_why = ?", None);
+                sets.number("disabled_ms = ?", None);
             }
             None => {}
         }
-        if change.secret.is_some() {
-            numbers.push(("old_secret_until_ms = ?", Some(now + ROTATION_MS)));
-        }
-        let (texts, numbers) = (&texts, &numbers);
-        let update = || async move {
-            let mut tx = self.db.begin().await?;
-            let text = format!(
-                "SELECT id FROM webhooks WHERE id = ? AND user_id = ?{}",
-                self.db.dialect.for_update()
-            );
-            let query = self.db.dialect.query_of(text).bind(webhook.to_string());
-            if query.bind(user.to_string()).fetch_optional(&mut *tx).await?.is_none() {
-                return Ok(false);
-            }
-            for (set, value) in texts {
-                let text = format!("UPDATE webhooks SET {set} WHERE id = ?");
-                let update = self.db.dialect.query_of(text).bind(value.clone());
-                update.bind(webhook.to_string()).execute(&mut *tx).await?;
-            }
-            for (set, value) in numbers {
-                let text = format!("UPDATE webhooks SET {set} WHERE id = ?");
-                let update = self.db.dialect.query_of(text).bind(*value);
-                update.bind(webhook.to_string()).execute(&mut *tx).await?;
-            }
-            tx.commit().await?;
-            Ok(true)
+        let text =
+            format!("UPDATE webhooks SET {} WHERE id = ? AND user_id = ?", sets.after("id = id"));
+        let update = || {
+            let update = sets.bind(self.db.dialect.query_of(text.clone()));
+            update.bind(webhook.to_string()).bind(user.to_string())
         };
-        self.db.run("change a webhook", update).await
+        Ok(self.db.write("change a webhook", update).await? == 1)
     }
 
     /// Has a webhook of anybody's told again, for operators; false if there is none.
@@ -217,9 +200,10 @@ impl Ledger {
                     disabled_ms IS NULL";
         let update = self.db.query(text).bind(now).bind(why.to_owned()).bind(webhook.to_string());
         update.execute(&mut **tx).await?;
-        let text = "UPDATE deliveries SET state = 'dead', claim = NULL, ended_ms = ?, \
-                    answer = 'the webhook is disabled' WHERE webhook_id = ? AND state = 'owed'";
-        let update = self.db.query(text).bind(now).bind(webhook.to_string());
+        let text = "UPDATE deliveries SET state = 'dead', claim = NULL, next_ms = ?, \
+                    ended_ms = ?, answer = 'the webhook is disabled' \
+                    WHERE webhook_id = ? AND state = 'owed'";
+        let update = self.db.query(text).bind(now).bind(now).bind(webhook.to_string());
         update.execute(&mut **tx).await.map(drop)
     }
 

@@ -76,10 +76,10 @@ impl Drop for Busy<'_> {
 #[cfg(test)]
 mod tests {
     use tonemill_job::{JobId, JobOptions, Lane, ObjectKey};
-    use tonemill_ledger::deliveries::JOB_EVENTS;
+    use tonemill_ledger::deliveries::{JOB_EVENTS, default_events};
 
     use super::*;
-    use crate::webhooks::target::{default_events, new_webhook};
+    use crate::webhooks::target::new_webhook;
 
     #[test]
     fn the_same_bytes_or_the_same_upload_are_the_same() {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tonemill_job::options::{ChannelOption, DecoderOption};
 use tonemill_job::{JobOptions, Lane, is_deceptive};
+use tonemill_ledger::deliveries::default_events;
 use tonemill_ledger::job::{MAX_FILE_NAME_BYTES, MAX_LABEL_BYTES};
 use tonemill_ledger::webhooks::NewWebhook;
 use utoipa::{IntoParams, ToSchema};
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::body::{parse_json, whole};
 use crate::names::{self, ChannelsName, DecoderName, EventName, LaneName};
 use crate::problem::{Answer, Problem};
-use crate::webhooks::target::{check_some_events, check_url, default_events, new_webhook};
+use crate::webhooks::target::{check_some_events, check_url, new_webhook};
 
 /// What to make of an upload. Everything is optional.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema, IntoParams)]

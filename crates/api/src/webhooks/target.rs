@@ -20,11 +20,6 @@ pub(crate) fn new_secret() -> String {
     format!("whsec_{}", BASE64_STANDARD.encode(random_bytes()))
 }
 
-/// What a webhook or a mail tells of that nobody has chosen anything for: how jobs end.
-pub(crate) fn default_events() -> Vec<String> {
-    JOB_EVENTS[1..].iter().map(ToString::to_string).collect()
-}
-
 /// Whether this is where a webhook can be.
 pub fn check_url(field: &'static str, url: &str) -> Answer<()> {
     check_text(field, url, MAX_URL_BYTES)?;

@@ -37,7 +37,7 @@ pub use self::address::AddressError;
 pub use self::config::RedisConfig;
 use self::link::{Link, Request};
 use self::receive::Receiving;
-use self::reply::{Streams, last_entry, memory_in, sorted};
+use self::reply::{Streams, last_entry, sorted};
 use self::scripts::{Keys, Scripts};
 pub use self::settings::RedisSettings;
 use self::settle::Settle;
@@ -345,14 +345,7 @@ impl Queue for RedisQueue {
     }
 
     async fn memory(&self) -> Result<Option<Memory>> {
-        if self.commands.is_to_cluster() {
-            return Ok(None);
-        }
-        let mut info = cmd("INFO");
-        info.arg("memory");
-        let request = Request::Command(&info);
-        let told: String = self.commands.send_once("tell its memory", request).await?;
-        Ok(memory_in(&told))
+        Ok(self.settings().await?.map(|settings| settings.memory))
     }
 }
 

@@ -175,8 +175,9 @@ impl Ledger {
     ) -> Result<(), sqlx::Error> {
         let id: String = row.try_get("id")?;
         tracing::error!(id, error = chain(error), "a delivery cannot be read");
-        let text = "UPDATE deliveries SET state = 'dead', answer = ?, ended_ms = ? WHERE id = ?";
-        let update = self.db.query(text).bind("it cannot be read").bind(now).bind(id);
+        let text = "UPDATE deliveries SET state = 'dead', answer = 'it cannot be read', \
+                    next_ms = ?, ended_ms = ? WHERE id = ?";
+        let update = self.db.query(text).bind(now).bind(now).bind(id);
         update.execute(&mut **tx).await.map(drop)
     }
 

@@ -68,14 +68,19 @@ impl News<'_> {
 }
 
 /// Something to tell, to some.
-struct Owed<'a> {
-    user: &'a str,
+struct Owed {
     job: Option<String>,
     event: &'static str,
     data: Value,
     traceparent: Option<String>,
-    /// Webhooks; `None` is by mail.
-    to: Vec<Option<String>>,
+    to: Vec<To>,
+}
+
+/// Whom to tell.
+struct To {
+    user: String,
+    /// `None` is by mail.
+    webhook: Option<String>,
 }
 
 impl Ledger {
@@ -99,23 +104,23 @@ impl Ledger {
         for row in query.fetch_all(&mut **tx).await? {
             let events: String = row.try_get("events")?;
             if events.split(' ').any(|wanted| wanted == event) {
-                to.push(row.try_get::<Option<String>, _>("webhook_id")?);
+                to.push(To { user: user.clone(), webhook: row.try_get("webhook_id")? });
             }
         }
-        let traceparent = job.traceparent().map(str::to_owned);
-        let (job, data) = (Some(job.id.to_string()), news.data(job));
-        self.write_down(tx, Owed { user: &user, job, event, data, traceparent, to }).await?;
+        let (traceparent, data) = (job.traceparent.clone(), news.data(job));
+        let job = Some(job.id.to_string());
+        self.write_down(tx, Owed { job, event, data, traceparent, to }).await?;
         Ok(())
     }
 
     /// Tells a webhook of its user's that it works; the delivery.
     pub async fn try_webhook_out(&self, user: Uuid, webhook: &Webhook) -> Result<Uuid> {
-        let user = &user.to_string();
         let owe = || async move {
             let mut tx = self.db.begin().await?;
             let data = json!({ "webhook": { "id": webhook.id, "url": webhook.url } });
-            let to = vec![Some(webhook.id.to_string())];
-            let owed = Owed { user, job: None, event: TEST_EVENT, data, traceparent: None, to };
+            let to = To { user: user.to_string(), webhook: Some(webhook.id.to_string()) };
+            let to = vec![to];
+            let owed = Owed { job: None, event: TEST_EVENT, data, traceparent: None, to };
             let ids = self.write_down(&mut tx, owed).await?;
             tx.commit().await?;
             ids.first().copied().ok_or(sqlx::Error::RowNotFound)
@@ -126,20 +131,18 @@ impl Ledger {
     }
 
     /// Owes every administrator who has an address a mail about what is wrong.
-    pub(crate) async fn owe_alert(&self, tx: &mut Tx, data: &Value) -> Result<(), sqlx::Error> {
+    pub(crate) async fn owe_alert(&self, tx: &mut Tx, data: Value) -> Result<(), sqlx::Error> {
         let text = "SELECT id FROM users WHERE role = 'admin' AND email IS NOT NULL AND \
                     disabled_ms IS NULL";
-        for row in self.db.query(text).fetch_all(&mut **tx).await? {
-            let (user, data) = (&row.try_get::<String, _>("id")?, data.clone());
-            let (event, to) = (ALERT_EVENT, vec![None]);
-            self.write_down(tx, Owed { user, job: None, event, data, traceparent: None, to })
-                .await?;
-        }
-        Ok(())
+        let rows = self.db.query(text).fetch_all(&mut **tx).await?;
+        let to = rows.iter().map(|row| Ok(To { user: row.try_get("id")?, webhook: None }));
+        let to = to.collect::<Result<_, sqlx::Error>>()?;
+        let owed = Owed { job: None, event: ALERT_EVENT, data, traceparent: None, to };
+        self.write_down(tx, owed).await.map(drop)
     }
 
-    async fn write_down(&self, tx: &mut Tx, owed: Owed<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
-        let Owed { user, job, event, data, traceparent, to } = owed;
+    async fn write_down(&self, tx: &mut Tx, owed: Owed) -> Result<Vec<Uuid>, sqlx::Error> {
+        let Owed { job, event, data, traceparent, to } = owed;
         if to.is_empty() {
             return Ok(Vec::new());
         }
@@ -154,8 +157,8 @@ impl Ledger {
              traceparent, state, attempts, next_ms, created_ms) VALUES {rows}"
         );
         let mut insert = self.db.dialect.query_of(text);
-        for (id, webhook) in ids.iter().zip(to) {
-            insert = insert.bind(id.to_string()).bind(user.to_owned());
+        for (id, To { user, webhook }) in ids.iter().zip(to) {
+            insert = insert.bind(id.to_string()).bind(user);
             insert = insert.bind(job.clone()).bind(webhook).bind(event).bind(event_id.clone());
             insert = insert.bind(payload.clone()).bind(traceparent.clone()).bind(now).bind(now);
         }

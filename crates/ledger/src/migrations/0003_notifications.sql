@@ -7,7 +7,8 @@ ALTER TABLE webhooks ADD COLUMN job_id VARCHAR(36);
 ALTER TABLE webhooks ADD COLUMN disabled_why VARCHAR(255);
 CREATE INDEX webhooks_by_job ON webhooks (job_id);
 
--- Deliveries are about jobs or about nothing in particular. An older program still adds to them.
+-- Deliveries are about jobs or about nothing in particular. Nothing was ever sent of the
+-- old ones: no program read them. An older program still adds to them.
 DROP TABLE deliveries;
 CREATE TABLE deliveries (
     id VARCHAR(36) NOT NULL PRIMARY KEY,

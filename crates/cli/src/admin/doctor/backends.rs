@@ -2,6 +2,7 @@
 
 use tonemill_job::chain;
 use tonemill_job::objects::try_out;
+use tonemill_job::queue::Memory;
 use tonemill_ledger::{BondError, Ledger};
 
 use super::Finding;
@@ -44,8 +45,9 @@ pub(super) async fn redis(args: &BackendArgs) -> Result<Vec<Finding>, Failure> {
         let says = "its last write to the append-only file failed";
         findings.push(Finding::bad("redis", says, "make room on its disk"));
     }
-    let full = 100.0 * settings.used_bytes as f64 / settings.limit_bytes.max(1) as f64;
-    if settings.limit_bytes > 0 && full > FULL {
+    let Memory { used_bytes, limit_bytes } = settings.memory;
+    let full = 100.0 * used_bytes as f64 / limit_bytes.max(1) as f64;
+    if limit_bytes > 0 && full > FULL {
         let says = format!("{full:.0} % of maxmemory are in use");
         findings.push(Finding::warning("redis", says, "raise maxmemory"));
     }

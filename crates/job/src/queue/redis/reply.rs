@@ -1,7 +1,7 @@
 //! What streams answer.
 
 use crate::message::{JobEvent, VERSION};
-use crate::queue::{EventId, Memory};
+use crate::queue::EventId;
 
 /// An entry's name, and its fields and values in turn.
 pub(super) type Entry = (String, Vec<Vec<u8>>);
@@ -48,13 +48,4 @@ pub(super) fn sorted(read: Streams) -> Sorted {
         }
     }
     sorted
-}
-
-/// The memory of a server, in its answer to `INFO memory`.
-pub(super) fn memory_in(info: &str) -> Option<Memory> {
-    let number = |name: &str| {
-        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        line.trim().parse().ok()
-    };
-    Some(Memory { used_bytes: number("used_memory")?, limit_bytes: number("maxmemory")? })
 }

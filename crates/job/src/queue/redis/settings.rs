@@ -4,6 +4,7 @@ use redis::cmd;
 
 use super::link::Request;
 use super::{RedisQueue, Result};
+use crate::queue::Memory;
 
 /// What a Redis server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,10 +17,8 @@ pub struct RedisSettings {
     pub appends_well: bool,
     /// What goes when memory runs out (`maxmemory-policy`); `noeviction` is nothing.
     pub eviction: String,
-    /// What it has in memory, in bytes.
-    pub used_bytes: u64,
-    /// What it may have; 0 is without a limit.
-    pub limit_bytes: u64,
+    /// What it has in memory.
+    pub memory: Memory,
 }
 
 impl RedisQueue {
@@ -30,7 +29,7 @@ impl RedisQueue {
         }
         let request = cmd("INFO");
         let info: String =
-            self.commands.send("tell its settings", Request::Command(&request)).await?;
+            self.commands.send_once("tell its settings", Request::Command(&request)).await?;
         Ok(Some(read(&info)))
     }
 }
@@ -46,8 +45,7 @@ fn read(info: &str) -> RedisSettings {
         appends: text("aof_enabled") == "1",
         appends_well: text("aof_last_write_status") != "err",
         eviction: text("maxmemory_policy"),
-        used_bytes: number("used_memory"),
-        limit_bytes: number("maxmemory"),
+        memory: Memory { used_bytes: number("used_memory"), limit_bytes: number("maxmemory") },
     }
 }
 
@@ -64,8 +62,7 @@ mod tests {
             appends: true,
             appends_well: true,
             eviction: "noeviction".to_owned(),
-            used_bytes: 1024,
-            limit_bytes: 0,
+            memory: Memory { used_bytes: 1024, limit_bytes: 0 },
         };
         assert_eq!(read(info), due);
     }
