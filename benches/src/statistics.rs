@@ -30,9 +30,36 @@ impl Spread {
     }
 }
 
+/// Between which values the median of such measurements lies with a probability of about 95 %, whatever
+/// their distribution: each is below it as often as above (Conover, Practical Nonparametric
+/// Statistics, section 3.2). `None` of fewer than six.
+#[must_use]
+pub fn interval_of_median(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let count = values.len();
+    if count < 6 {
+        return None;
+    }
+    // The binomial distribution by the normal one.
+    let rank = ((count as f64 - 1.96 * (count as f64).sqrt()) / 2.0).round();
+    let below = (rank as usize).max(1) - 1;
+    Some((values[below], values[count - 1 - below]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interval_of_the_median_of_few_and_many() {
+        let up_to = |count: u32| interval_of_median((1..=count).map(f64::from));
+        assert_eq!(up_to(5), None);
+        // As tables of the binomial distribution have it: 0.969, 0.979 and 0.965.
+        assert_eq!(up_to(6), Some((1.0, 6.0)));
+        assert_eq!(up_to(10), Some((2.0, 9.0)));
+        assert_eq!(up_to(100), Some((40.0, 61.0)));
+    }
 
     #[test]
     fn median_of_odd_even_and_none() {

@@ -50,8 +50,9 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
          same server, after {FEW} and after {} finished jobs, all of the user who asks; {rounds}\n\
          rounds, each of which finishes one more. `dispatch` is from the dispatcher's look at the\n\
          queue to the job in the hands of a worker, with a queue in memory; `started` and `finished`\n\
-         record one event each; `measure` is what is looked up for the metrics; lists are pages of {PAGE}, of all jobs, of those that are waiting,\n\
-         queued or running (one), finished, and failed (none). The databases keep nothing safe from a\n\
+         record one event each; `measure` is what is looked up for the metrics; lists are pages of\n\
+         {PAGE}, of all jobs, of those that are waiting, queued or running (one), finished, and failed\n\
+         (none). The databases keep nothing safe from a\n\
          loss of power, as in the tests; SQLite does. Medians and p95 in µs.\n\n| database | jobs |",
         options.ledger_jobs
     );

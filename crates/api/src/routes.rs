@@ -102,8 +102,8 @@ async fn not_for_this(method: Method) -> Problem {
         license(name = "MIT"),
     ),
     components(schemas(
-        Problem, ChannelsName, DecoderName, DeliveryStateName, EventName, FailureName, LaneName, RoleName, ScopeName,
-        StateName,
+        Problem, ChannelsName, DecoderName, DeliveryStateName, EventName, FailureName, LaneName,
+        RoleName, ScopeName, StateName,
     )),
     modifiers(&Security),
     security(("bearer" = [])),

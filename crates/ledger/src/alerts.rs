@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonemill_job::chain;
 
 use crate::Ledger;
+use crate::deliveries::{DISABLED, NOBODY};
 use crate::error::Result;
 use crate::measures::WAITS_SINCE_MS;
 
@@ -28,7 +29,7 @@ pub struct Thresholds {
     pub waiting: Duration,
     /// How many jobs may crash the decoder, or meet a defect, in an hour. Default: none.
     pub quarantined: i64,
-    /// How many deliveries may be given up in an hour. Default: 10.
+    /// How many deliveries may be given up in an hour that somebody still wanted. Default: 10.
     pub dead_deliveries: i64,
 }
 
@@ -60,35 +61,27 @@ pub async fn run(ledger: &Ledger, thresholds: Thresholds, shutdown: &Cancellatio
 impl Ledger {
     /// Tells of what is wrong and was not before.
     pub async fn look_for_trouble(&self, thresholds: Thresholds) -> Result<()> {
-        let now = self.db.now_ms();
-        let waiting = self
-            .number(&format!(
-                "SELECT MIN({WAITS_SINCE_MS}) FROM jobs WHERE state IN ('waiting', 'queued') AND \
-                 not_before_ms <= ?"),
-                now,
-            )
-            .await?
-            .map_or(0, |oldest| now - oldest);
+        let (now, recent) = (self.db.now_ms(), self.db.now_ms() - RECENT_MS);
+        let waiting = format!(
+            "SELECT MIN({WAITS_SINCE_MS}) FROM jobs WHERE state IN ('waiting', 'queued') AND \
+             not_before_ms <= ?"
+        );
+        let waiting = self.number(&waiting, now).await?.map_or(0, |since| now - since);
         let most = i64::try_from(thresholds.waiting.as_millis()).unwrap_or(i64::MAX);
         self.alert("waiting", waiting > most, json!({ "seconds": waiting / 1000 })).await?;
-        let quarantined = self
-            .number(
-                "SELECT COUNT(*) FROM jobs WHERE state = 'failed' AND ended_ms >= ? AND \
-                 failure_kind IN ('crash', 'bug')",
-                now - RECENT_MS,
-            )
-            .await?
-            .unwrap_or_default();
-        let data = json!({ "count": quarantined });
-        self.alert("quarantine", quarantined > thresholds.quarantined, data).await?;
-        let dead = self
-            .number(
-                // Of one that is over this is when it ended, and in the index.
-                "SELECT COUNT(*) FROM deliveries WHERE state = 'dead' AND next_ms >= ?",
-                now - RECENT_MS,
-            )
-            .await?
-            .unwrap_or_default();
+
+        let quarantined = "SELECT COUNT(*) FROM jobs WHERE state = 'failed' AND ended_ms >= ? AND \
+                           failure_kind IN ('crash', 'bug')";
+        let quarantined = self.number(quarantined, recent).await?.unwrap_or_default();
+        let is_wrong = quarantined > thresholds.quarantined;
+        self.alert("quarantine", is_wrong, json!({ "count": quarantined })).await?;
+
+        // Of a delivery that is over `next_ms` is when it ended, and in the index.
+        let dead = format!(
+            "SELECT COUNT(*) FROM deliveries WHERE state = 'dead' AND next_ms >= ? AND \
+             answer NOT IN ('{DISABLED}', '{NOBODY}')"
+        );
+        let dead = self.number(&dead, recent).await?.unwrap_or_default();
         self.alert("deliveries", dead > thresholds.dead_deliveries, json!({ "count": dead })).await
     }
 

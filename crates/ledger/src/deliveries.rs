@@ -34,6 +34,11 @@ pub fn default_events() -> Vec<String> {
     JOB_EVENTS[1..].iter().map(ToString::to_string).collect()
 }
 
+/// The answer of what is given up because its webhook was disabled.
+pub(crate) const DISABLED: &str = "the webhook is disabled";
+/// The answer of what is given up because whoever was to be told wants no more of it, or is gone.
+pub const NOBODY: &str = "nobody is to be told any more";
+
 /// For how long a delivery can be owed at most: 30 days.
 pub const MAX_OWED_MS: i64 = 30 * 86_400_000;
 

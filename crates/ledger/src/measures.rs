@@ -60,28 +60,69 @@ struct Unfinished {
     since_ms: i64,
 }
 
+/// What there is.
+struct Measures {
+    unfinished: Vec<Unfinished>,
+    /// By mail, and to webhooks.
+    owed: [Owed; 2],
+    /// Who have waiting jobs.
+    users_waiting: u64,
+    stored_bytes: u64,
+}
+
+impl Measures {
+    fn jobs(&self, state: &str, lane: &str) -> Option<&Unfinished> {
+        self.unfinished.iter().find(|row| row.state == state && row.lane == lane)
+    }
+}
+
+/// Notifications of a channel that are owed.
+#[derive(Clone, Copy)]
+struct Owed {
+    count: u64,
+    /// Since when the first of them is.
+    since_ms: Option<i64>,
+}
+
 impl Ledger {
-    /// Looks up what there is. It costs little, however many jobs are over.
+    /// Looks up what there is. It costs little, however many jobs are over. What cannot be looked up is
+    /// NaN: of several replicas that tell a number, the one without its ledger counts for nothing.
     pub async fn measure(&self) -> Result<()> {
+        let measures = self.look_at_all().await;
+        self.tell(measures.as_ref().ok());
+        measures.map(drop)
+    }
+
+    async fn look_at_all(&self) -> Result<Measures> {
         let unfinished = self.unfinished().await?;
+        let owed = self.owed_deliveries().await?;
+        let (users_waiting, stored_bytes) = self.users_in_sum().await?;
+        Ok(Measures { unfinished, owed, users_waiting, stored_bytes })
+    }
+
+    fn tell(&self, measures: Option<&Measures>) {
+        let told = |number: &dyn Fn(&Measures) -> f64| measures.map_or(f64::NAN, number);
+        let age = |since_ms: Option<i64>| since_ms.map_or(0.0, |ms| seconds(self.db.now_ms() - ms));
         for state in JobState::UNFINISHED {
             for lane in Lane::ALL {
                 let (state, lane) = (state.name(), lane.name());
-                let found = unfinished.iter().find(|row| row.state == state && row.lane == lane);
-                let jobs = found.map_or(0, |row| row.jobs);
-                metrics::gauge!("tonemill_jobs", "state" => state, "lane" => lane).set(jobs as f64);
-                if state != JobState::Waiting.name() {
-                    continue;
-                }
-                let age = found.map_or(0.0, |row| seconds(self.db.now_ms() - row.since_ms));
-                metrics::gauge!("tonemill_jobs_oldest_waiting_seconds", "lane" => lane).set(age);
+                let jobs = told(&|all| all.jobs(state, lane).map_or(0, |row| row.jobs) as f64);
+                metrics::gauge!("tonemill_jobs", "state" => state, "lane" => lane).set(jobs);
             }
         }
-        self.measure_deliveries().await?;
-        let (waiting, stored) = self.users_in_sum().await?;
-        metrics::gauge!("tonemill_users_waiting").set(waiting as f64);
-        metrics::gauge!("tonemill_stored_bytes").set(stored as f64);
-        Ok(())
+        for lane in Lane::ALL.map(Lane::name) {
+            let waiting = JobState::Waiting.name();
+            let oldest = told(&|all| age(all.jobs(waiting, lane).map(|row| row.since_ms)));
+            metrics::gauge!("tonemill_jobs_oldest_waiting_seconds", "lane" => lane).set(oldest);
+        }
+        for (index, channel) in ["mail", "webhook"].into_iter().enumerate() {
+            metrics::gauge!("tonemill_deliveries_owed", "channel" => channel)
+                .set(told(&|all| all.owed[index].count as f64));
+            metrics::gauge!("tonemill_deliveries_oldest_owed_seconds", "channel" => channel)
+                .set(told(&|all| age(all.owed[index].since_ms)));
+        }
+        metrics::gauge!("tonemill_users_waiting").set(told(&|all| all.users_waiting as f64));
+        metrics::gauge!("tonemill_stored_bytes").set(told(&|all| all.stored_bytes as f64));
     }
 
     /// Reads what is unfinished alone.
@@ -111,27 +152,22 @@ impl Ledger {
     }
 
     /// Reads the index by state and time, and of that only what is owed.
-    async fn measure_deliveries(&self) -> Result<()> {
+    async fn owed_deliveries(&self) -> Result<[Owed; 2]> {
         let look = || async move {
             let text = "SELECT COUNT(webhook_id) AS webhooks, COUNT(*) AS all_channels, \
-                        MIN(CASE WHEN webhook_id IS NULL THEN created_ms END) AS oldest_mail, \
-                        MIN(CASE WHEN webhook_id IS NULL THEN NULL ELSE created_ms END) \
-                        AS oldest_webhook FROM deliveries WHERE state = 'owed'";
+                        MIN(CASE WHEN webhook_id IS NULL THEN COALESCE(replayed_ms, created_ms) \
+                        END) AS mail_since_ms, MIN(CASE WHEN webhook_id IS NOT NULL THEN \
+                        COALESCE(replayed_ms, created_ms) END) AS webhook_since_ms \
+                        FROM deliveries WHERE state = 'owed'";
             let row = self.db.query(text).fetch_one(&self.db.read).await?;
             let (webhooks, all) = (unsigned(&row, "webhooks")?, unsigned(&row, "all_channels")?);
+            let mails = all.saturating_sub(webhooks);
             Ok([
-                ("mail", all.saturating_sub(webhooks), row.try_get("oldest_mail")?),
-                ("webhook", webhooks, row.try_get("oldest_webhook")?),
+                Owed { count: mails, since_ms: row.try_get("mail_since_ms")? },
+                Owed { count: webhooks, since_ms: row.try_get("webhook_since_ms")? },
             ])
         };
-        let owed: [(&str, u64, Option<i64>); 2] = self.db.run("count deliveries", look).await?;
-        for (channel, count, oldest) in owed {
-            let age = oldest.map_or(0.0, |created| seconds(self.db.now_ms() - created));
-            metrics::gauge!("tonemill_deliveries_owed", "channel" => channel).set(count as f64);
-            metrics::gauge!("tonemill_deliveries_oldest_owed_seconds", "channel" => channel)
-                .set(age);
-        }
-        Ok(())
+        self.db.run("count deliveries", look).await
     }
 
     /// Users with waiting jobs, and what all of them have stored. Of jobs it reads those of users alone

@@ -8,6 +8,7 @@ use tonemill_job::JobId;
 
 use crate::Ledger;
 use crate::database::Tx;
+use crate::deliveries::DISABLED;
 use crate::error::Result;
 use crate::job::{optional, parsed};
 use crate::sets::Sets;
@@ -201,9 +202,9 @@ impl Ledger {
         let update = self.db.query(text).bind(now).bind(why.to_owned()).bind(webhook.to_string());
         update.execute(&mut **tx).await?;
         let text = "UPDATE deliveries SET state = 'dead', claim = NULL, next_ms = ?, \
-                    ended_ms = ?, answer = 'the webhook is disabled' \
-                    WHERE webhook_id = ? AND state = 'owed'";
-        let update = self.db.query(text).bind(now).bind(now).bind(webhook.to_string());
+                    ended_ms = ?, answer = ? WHERE webhook_id = ? AND state = 'owed'";
+        let update =
+            self.db.query(text).bind(now).bind(now).bind(DISABLED).bind(webhook.to_string());
         update.execute(&mut **tx).await.map(drop)
     }
 

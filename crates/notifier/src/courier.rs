@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonemill_job::chain;
 use tonemill_ledger::Ledger;
+use tonemill_ledger::deliveries::NOBODY;
 use tonemill_ledger::deliveries::claim::{AttemptOutcome, Claimed, Recipient, Room};
 use tonemill_telemetry::trace::{continued, failed};
 use tracing::field::Empty;
@@ -185,7 +186,7 @@ async fn attempt(
         Some(Recipient::Webhook { url, secrets, .. }) => {
             (Some("webhook"), channels.webhooks.call(one, url, secrets).await)
         }
-        None => (None, Answer::new(Verdict::Refused, "nobody is to be told any more")),
+        None => (None, Answer::new(Verdict::Refused, NOBODY)),
     };
     let now = ledger.now_ms();
     let age = Duration::from_millis(u64::try_from(now - one.since_ms).unwrap_or_default());

@@ -161,7 +161,7 @@ families! {
         gauge "tonemill_jobs" [label("state", &["waiting", "queued", "running"]), LANE]
             = "Unfinished jobs, by the ledger";
         gauge "tonemill_jobs_oldest_waiting_seconds" [LANE]
-            = "Age of the oldest job that waits to be dispatched";
+            = "How long the first of the jobs that wait to be dispatched has waited";
         gauge "tonemill_users_waiting" = "Users with jobs that wait to be dispatched";
         gauge "tonemill_stored_bytes" = "Uploads and outputs of all users, by the ledger";
         counter "tonemill_jobs_dispatched_total" [LANE] = "Jobs that were put into the queue";

@@ -79,8 +79,9 @@ impl OutputSink for ObjectSink {
     fn begin(&mut self, head_bytes: usize) -> io::Result<()> {
         let began = Instant::now();
         let create = self.store.create(&self.key, "audio/mpeg", head_bytes);
-        self.upload = Some(wait(&self.runtime, &self.control, create)?);
+        let created = wait(&self.runtime, &self.control, create);
         self.storing.worked(began, 0);
+        self.upload = Some(created?);
         Ok(())
     }
 
@@ -88,8 +89,10 @@ impl OutputSink for ObjectSink {
         fault::point("store", &[])?;
         let upload = self.upload.as_mut().ok_or_else(not_begun)?;
         let began = Instant::now();
-        wait(&self.runtime, &self.control, upload.write(Bytes::copy_from_slice(bytes)))?;
-        self.storing.worked(began, bytes.len() as u64);
+        let write = upload.write(Bytes::copy_from_slice(bytes));
+        let written = wait(&self.runtime, &self.control, write);
+        self.storing.worked(began, if written.is_ok() { bytes.len() as u64 } else { 0 });
+        written?;
         metrics::counter!("tonemill_store_written_bytes_total").increment(bytes.len() as u64);
         self.control.alive();
         Ok(())

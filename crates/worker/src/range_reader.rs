@@ -144,8 +144,9 @@ impl Input {
         let input = Arc::clone(self);
         self.runtime.spawn(async move {
             let began = Instant::now();
-            let bytes = input.store.get(&input.key, range.clone()).await?;
-            input.fetching.worked(began, bytes.len() as u64);
+            let fetched = input.store.get(&input.key, range.clone()).await;
+            input.fetching.worked(began, fetched.as_ref().map_or(0, Bytes::len) as u64);
+            let bytes = fetched?;
             let mut seen = input.seen();
             seen.coverage.add(range.start, &bytes);
             seen.bytes += bytes.len() as u64;

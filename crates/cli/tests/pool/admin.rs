@@ -86,6 +86,11 @@ async fn probes_follow_redis_and_metrics_count() {
     let health: serde_json::Value = serde_json::from_str(&health).unwrap();
     assert_eq!((status, &health["queue"]["status"]), (503, &"unavailable".into()), "{health}");
     assert_eq!(get(&address, "/livez").await.0, 200);
+    // What it saw last would be told for ever.
+    let (_, metrics) = get(&address, "/metrics").await;
+    for unknown in ["tonemill_queue_waiting{lane=\"normal\"} NaN", "tonemill_queue_workers NaN"] {
+        assert!(metrics.contains(unknown), "{unknown} is missing in:\n{metrics}");
+    }
     arena.redis.restart();
     wait_for(&address, "/readyz", 200).await;
     arena.check(1).await.assert_sound(&arena);

@@ -2,29 +2,43 @@
 
 use crate::chain;
 use crate::message::Lane;
-use crate::queue::{Depth, Queue};
+use crate::queue::{Depth, LaneDepth, Queue};
 
-/// Looks at the queue once. What it does not tell stays as it was told last.
+/// Looks at the queue once. What it does not tell is NaN: who has lost Redis would go on telling of
+/// jobs that others have done since.
 pub async fn measure(queue: &dyn Queue) {
-    match queue.depth().await {
-        Ok(depth) => tell(&depth),
-        Err(error) => tracing::debug!(error = chain(&error), "the queue is not measured"),
+    let depth = queue.depth().await;
+    if let Err(error) = &depth {
+        tracing::debug!(error = chain(error), "the queue is not measured");
     }
-    if let Ok(Some(memory)) = queue.memory().await {
-        metrics::gauge!("tonemill_redis_memory_used_bytes").set(memory.used_bytes as f64);
-        metrics::gauge!("tonemill_redis_memory_limit_bytes").set(memory.limit_bytes as f64);
+    tell_depth(depth.ok().as_ref());
+    match queue.memory().await {
+        Ok(Some(memory)) => tell_memory(memory.used_bytes as f64, memory.limit_bytes as f64),
+        Ok(None) => {}
+        Err(_) => tell_memory(f64::NAN, f64::NAN),
     }
 }
 
-fn tell(depth: &Depth) {
-    for (lane, depth) in Lane::ALL.iter().zip(depth.lanes) {
+fn tell_depth(depth: Option<&Depth>) {
+    let told = |number: fn(&Depth) -> u64| depth.map_or(f64::NAN, |depth| number(depth) as f64);
+    for (index, lane) in Lane::ALL.iter().enumerate() {
         let name = lane.name();
-        metrics::gauge!("tonemill_queue_waiting", "lane" => name).set(depth.waiting as f64);
-        metrics::gauge!("tonemill_queue_running", "lane" => name).set(depth.running as f64);
+        let told = |number: fn(&LaneDepth) -> f64| {
+            depth.map_or(f64::NAN, |depth| number(&depth.lanes[index]))
+        };
+        metrics::gauge!("tonemill_queue_waiting", "lane" => name)
+            .set(told(|lane| lane.waiting as f64));
+        metrics::gauge!("tonemill_queue_running", "lane" => name)
+            .set(told(|lane| lane.running as f64));
         metrics::gauge!("tonemill_queue_oldest_seconds", "lane" => name)
-            .set(depth.oldest.as_secs_f64());
+            .set(told(|lane| lane.oldest.as_secs_f64()));
     }
-    metrics::gauge!("tonemill_queue_delayed").set(depth.delayed as f64);
-    metrics::gauge!("tonemill_queue_events").set(depth.events as f64);
-    metrics::gauge!("tonemill_queue_workers").set(depth.workers as f64);
+    metrics::gauge!("tonemill_queue_delayed").set(told(|depth| depth.delayed));
+    metrics::gauge!("tonemill_queue_events").set(told(|depth| depth.events));
+    metrics::gauge!("tonemill_queue_workers").set(told(|depth| depth.workers));
+}
+
+fn tell_memory(used_bytes: f64, limit_bytes: f64) {
+    metrics::gauge!("tonemill_redis_memory_used_bytes").set(used_bytes);
+    metrics::gauge!("tonemill_redis_memory_limit_bytes").set(limit_bytes);
 }

@@ -86,6 +86,14 @@ impl Bed {
         self.ledger.add_user(&new).await.unwrap().expect("the name is free")
     }
 
+    /// Somebody who has an address.
+    pub async fn with_mail(&self, name: &str, role: Role) -> User {
+        let email = Some(format!("{name}@example.org"));
+        let password_hash = PASSWORD_HASH.to_owned();
+        let new = NewUser { name: name.to_owned(), role, password_hash, email };
+        self.ledger.add_user(&new).await.unwrap().expect("the name is free")
+    }
+
     /// Accepts a job of `user`, without an upload in the store.
     pub async fn accept(&self, user: &User, lane: Lane) -> JobId {
         let job = NewJob { lane, ..new_job(user) };

@@ -1,19 +1,17 @@
 //! What is owed, to whom, and what becomes of it.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use tonemill_job::message::{FailureKind, What};
 use tonemill_job::{JobId, Lane};
-use tonemill_ledger::alerts::Thresholds;
 use tonemill_ledger::deliveries::claim::{AttemptOutcome, CLAIM_MS, Claimed, Recipient, Room};
 use tonemill_ledger::deliveries::{DeliveryFilter, DeliveryState, JOB_EVENTS, TEST_EVENT};
 use tonemill_ledger::links::Link;
-use tonemill_ledger::users::{NewUser, Role, User, UserChange};
+use tonemill_ledger::users::{Role, User, UserChange};
 use tonemill_ledger::webhooks::{MAX_WEBHOOKS, ROTATION_MS, WebhookChange};
 use tonemill_ledger::{Acceptance, NewJob, Owner, Quotas};
 
-use crate::bed::{Bed, PASSWORD_HASH, event, failure, finished, hook, new_job};
+use crate::bed::{Bed, event, failure, finished, hook, new_job};
 
 fn room(all: usize) -> Room {
     Room { all, mails: all, per_webhook: all, webhooks: HashMap::new() }
@@ -36,13 +34,6 @@ async fn a_job_that_ends(bed: &Bed, user: &User) -> JobId {
     let job = bed.accept(user, Lane::Normal).await;
     bed.record(job, 1, finished(job, 1)).await;
     job
-}
-
-async fn with_mail(bed: &Bed, name: &str, role: Role) -> User {
-    let email = Some(format!("{name}@example.org"));
-    let password_hash = PASSWORD_HASH.to_owned();
-    let new = NewUser { name: name.to_owned(), role, password_hash, email };
-    bed.ledger.add_user(&new).await.unwrap().unwrap()
 }
 
 pub async fn webhooks_are_owed_once(bed: Bed) {
@@ -96,7 +87,7 @@ pub async fn a_job_has_a_webhook_of_its_own(bed: Bed) {
 
 pub async fn mails_are_owed_to_who_wants_them(bed: Bed) {
     let nobody = bed.user("nobody").await;
-    let user = with_mail(&bed, "user", Role::User).await;
+    let user = bed.with_mail("user", Role::User).await;
     let job = a_job_that_ends(&bed, &nobody).await;
     assert_eq!(bed.owed(job).await, []);
     // As for everybody: ends, not starts.
@@ -202,7 +193,7 @@ pub async fn what_is_said_too_late_changes_nothing(bed: Bed) {
 }
 
 pub async fn one_webhook_takes_nobody_elses_place(bed: Bed) {
-    let (slow, other) = (bed.user("slow").await, with_mail(&bed, "other", Role::User).await);
+    let (slow, other) = (bed.user("slow").await, bed.with_mail("other", Role::User).await);
     let full = bed.ledger.add_webhook(slow.id, &hook(&["job.finished"])).await.unwrap().unwrap();
     for _ in 0..20 {
         a_job_that_ends(&bed, &slow).await;
@@ -310,30 +301,6 @@ pub async fn a_delivery_that_makes_no_sense_stops_no_other(bed: Bed) {
     assert_eq!(claimed[0].payload["data"]["job"]["id"], whole.to_string());
     assert_eq!(claimed.len(), 1);
     assert_eq!(bed.owed(broken).await[0].state, DeliveryState::Dead);
-}
-
-pub async fn administrators_are_told_once_of_trouble(bed: Bed) {
-    let user = with_mail(&bed, "user", Role::User).await;
-    let admin = with_mail(&bed, "admin", Role::Admin).await;
-    let thresholds = Thresholds { waiting: Duration::from_mins(1), ..Thresholds::default() };
-    let alerts = async || {
-        bed.ledger.look_for_trouble(thresholds).await.unwrap();
-        let all = DeliveryFilter::default();
-        let mut owed = bed.ledger.list_deliveries(Owner::Anyone, &all, 100).await.unwrap();
-        owed.retain(|owed| owed.job.is_none());
-        assert!(owed.iter().all(|owed| owed.user == admin.id && owed.webhook.is_none()));
-        owed.len()
-    };
-    let job = bed.accept(&user, Lane::Normal).await;
-    assert_eq!(alerts().await, 0);
-    bed.sql("UPDATE jobs SET created_ms = created_ms - 61000").await;
-    assert_eq!(alerts().await, 1);
-    assert_eq!(alerts().await, 1, "it is known");
-    bed.record(job, 1, What::Failed { failure: failure(FailureKind::Crash) }).await;
-    assert_eq!(alerts().await, 2, "it waits no more, but has crashed");
-    let job = bed.accept(&user, Lane::Normal).await;
-    bed.sql(&format!("UPDATE jobs SET created_ms = created_ms - 61000 WHERE id = '{job}'")).await;
-    assert_eq!(alerts().await, 3, "it was all right meanwhile");
 }
 
 pub async fn secrets_are_the_same_for_all(bed: Bed) {

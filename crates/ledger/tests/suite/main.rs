@@ -1,5 +1,6 @@
 //! One suite for all databases: what the ledger promises, on SQLite, MariaDB and PostgreSQL.
 
+mod alerts;
 mod bed;
 mod bonds;
 mod credentials;
@@ -41,6 +42,9 @@ macro_rules! on_every_database {
 }
 
 on_every_database! {
+    alerts: administrators_are_told_once_of_trouble all_administrators_are_told_of_one_event
+        a_job_that_is_replayed_has_not_waited_since_it_was_accepted
+        what_a_webhook_that_is_gone_was_owed_is_no_trouble;
     bonds: a_store_has_one_ledger a_ledger_has_one_store;
     credentials: log_ins_are_renewed_and_end no_log_in_outlives_its_password
         reuse_ends_the_family who_logs_out_meets_every_refresh a_made_up_token_waits_for_no_writer
@@ -52,8 +56,7 @@ on_every_database! {
         mails_are_owed_to_who_wants_them a_delivery_is_claimed_by_one
         what_is_said_too_late_changes_nothing one_webhook_takes_nobody_elses_place
         webhooks_change_and_end a_disabled_webhook_says_why
-        a_delivery_that_makes_no_sense_stops_no_other
-        administrators_are_told_once_of_trouble secrets_are_the_same_for_all;
+        a_delivery_that_makes_no_sense_stops_no_other secrets_are_the_same_for_all;
     fairness: who_has_much_waits_for_nobody_and_nobody_for_him replicas_take_each_job_once
         quotas_hold quotas_hold_for_replays requests_are_known_again;
     recording: a_job_lives everything_may_come_twice late_events_change_nothing
