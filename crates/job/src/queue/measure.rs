@@ -1,21 +1,26 @@
 //! What waits and what runs in a queue, as metrics.
 
-use crate::chain;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::message::Lane;
 use crate::queue::{Depth, LaneDepth, Queue};
+
+/// For how long the queue is asked. Less than a page of metrics waits for its measures: else it would
+/// have what was seen last.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Looks at the queue once. What it does not tell is NaN: who has lost Redis would go on telling of
 /// jobs that others have done since.
 pub async fn measure(queue: &dyn Queue) {
-    let depth = queue.depth().await;
-    if let Err(error) = &depth {
-        tracing::debug!(error = chain(error), "the queue is not measured");
-    }
-    tell_depth(depth.ok().as_ref());
-    match queue.memory().await {
-        Ok(Some(memory)) => tell_memory(memory.used_bytes as f64, memory.limit_bytes as f64),
-        Ok(None) => {}
-        Err(_) => tell_memory(f64::NAN, f64::NAN),
+    let (depth, memory) =
+        tokio::join!(timeout(PATIENCE, queue.depth()), timeout(PATIENCE, queue.memory()));
+    tell_depth(depth.ok().and_then(Result::ok).as_ref());
+    match memory {
+        Ok(Ok(Some(memory))) => tell_memory(memory.used_bytes as f64, memory.limit_bytes as f64),
+        Ok(Ok(None)) => {}
+        Ok(Err(_)) | Err(_) => tell_memory(f64::NAN, f64::NAN),
     }
 }
 
