@@ -136,10 +136,8 @@ async fn all_arrived(worker: Process, collector: &Collector, due: usize) -> Resu
 /// Where a worker's admin port is, by its log.
 fn admin_port(log: &Path) -> Result<SocketAddr, BenchError> {
     let text = std::fs::read_to_string(log).map_err(file("read", log))?;
-    let line = text.lines().find(|line| line.contains("admin port open"));
-    let line = line.and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let address = line.and_then(|line| line["address"].as_str()?.parse().ok());
-    address.ok_or_else(|| BenchError::work(format!("no admin port: {text}")))
+    tonemill_testbed::admin_port(&text)
+        .ok_or_else(|| BenchError::work(format!("no admin port: {text}")))
 }
 
 /// Fetches metrics for as long as it is polled, or until there are none.

@@ -66,3 +66,19 @@ async fn a_user_who_may_not_all_is_found_out() {
     }
     assert_eq!(keys(&mut direct, &config).await, Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_needs_no_more_than_docs_workers_md_says() {
+    let (_, config, mut direct) = queue().await;
+    let may = "+@stream +@sortedset +@scripting +@connection +set +get +mget +del +pexpire +time \
+               +ping +info";
+    let keys_of = format!("~{}:*", config.namespace);
+    let user = ["ACL", "SETUSER", "modest", "on", ">secret", "resetkeys", &keys_of];
+    let user: Vec<&str> = user.into_iter().chain(may.split(' ')).collect();
+    run(&mut direct, &user).await;
+    let url = config.url.replace("redis://", "redis://modest:secret@");
+    let queue = RedisQueue::new(RedisConfig { url, ..config.clone() }).unwrap();
+    queue.try_out().await.unwrap();
+    let settings = queue.settings().await.unwrap().expect("it is one server");
+    assert_eq!((settings.is_replica, settings.appends, settings.syncs), (false, true, None));
+}

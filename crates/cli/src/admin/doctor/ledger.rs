@@ -79,7 +79,10 @@ fn of_tables(condition: &Condition) -> Vec<Finding> {
         let advice = "go back to the backup from before it: the service does not start like this";
         findings.push(Finding::bad(ABOUT, says, advice));
     } else if condition.missing_migrations > 0 {
-        let says = format!("{} changes of its tables are missing", condition.missing_migrations);
+        let says = match condition.missing_migrations {
+            1 => "a change of its tables is missing".to_owned(),
+            missing => format!("{missing} changes of its tables are missing"),
+        };
         let advice = "start the service, which makes them, or run the program that it is of";
         findings.push(Finding::warning(ABOUT, says, advice));
     } else if !condition.has_users {
