@@ -39,7 +39,7 @@ async fn a_cluster_is_tried_out_where_the_keys_are() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_that_answer_and_take_nothing_are_found_out() {
-    let full = RedisServer::start_with(&["--maxmemory", "1mb"]);
+    let full = RedisServer::start_with(&["--maxmemory", "200kb"]);
     assert_eq!(try_out(full.url()).await, Err(QueueErrorKind::Full));
     let port = full.port().to_string();
     let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]);

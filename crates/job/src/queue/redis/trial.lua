@@ -32,6 +32,8 @@ end
 
 local done, why = pcall(try)
 local removed = redis.pcall('DEL', stream, set, value)
-if not done then return why end
+-- Redis 7 makes words of the error that it catches, which alone would look like an answer.
+if type(why) == 'table' then return why end
+if not done then return redis.error_reply(why) end
 if type(removed) == 'table' then return removed end
 return 1
