@@ -15,8 +15,8 @@ use utoipa::ToSchema;
 use crate::Api;
 use crate::problem::{AWAY, Answer, Problem};
 
-/// The last looks at what requests need, and at what is done for them later: they are apart, as nobody
-/// is to wait for a mail server who asks whether requests can be answered.
+/// The last looks at what requests need, and at what is needed later. They are apart: who asks whether
+/// requests can be answered is not to wait for a mail server.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     needed: LastLook<Needed>,
@@ -40,7 +40,7 @@ pub struct HealthView {
     ledger: PartView,
     queue: PartView,
     store: PartView,
-    /// The mail server, where this process sends mails by one. Requests need it not.
+    /// The mail server, where this process sends mails by one. No request needs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     mail: Option<PartView>,
@@ -160,5 +160,19 @@ impl Api {
 impl From<Part> for PartView {
     fn from(part: Part) -> Self {
         Self { status: part.status(), latency_ms: part.latency_ms() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn the_document_has_a_mail_server_that_may_be_left_out() {
+        let document = serde_json::to_value(crate::routes::document()).unwrap();
+        let view = &document["components"]["schemas"]["HealthView"];
+        assert_eq!(view["required"], json!(["status", "ledger", "queue", "store"]));
+        let mail = view["properties"]["mail"].to_string();
+        assert!(mail.contains("PartView") && !mail.contains("null"), "{mail}");
     }
 }

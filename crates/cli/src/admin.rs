@@ -42,7 +42,8 @@ impl WhereArgs {
         Ok(Arc::new(Ledger::open(self.ledger_config()?).await?))
     }
 
-    /// Where the ledger is. One in a file must be there: an empty one would answer everything wrongly.
+    /// Where the ledger is. One in a file must be there: an empty one would answer everything
+    /// wrongly.
     fn ledger_config(&self) -> Result<LedgerConfig, Failure> {
         let url = match &self.database_url {
             Some(url) => url.clone(),
