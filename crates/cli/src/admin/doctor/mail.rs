@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tonemill_job::chain;
 use tonemill_ledger::{Ledger, LedgerConfig};
 use tonemill_notifier::Courier;
-use tonemill_notifier::mail::SmtpConfig;
 use url::Url;
 
 use super::Finding;
@@ -20,7 +19,7 @@ pub(super) async fn look(args: &NotifyArgs) -> Finding {
         return Finding::warning(ABOUT, says, "set --smtp-url");
     };
     match ask(args).await {
-        Ok(trouble) => verdict(server, trouble, args.public_url.is_some()),
+        Ok(trouble) => verdict(&server.host, trouble, args.public_url.is_some()),
         Err(failure) => Finding::bad(ABOUT, failure.to_string(), "look at the settings of mails"),
     }
 }
@@ -42,7 +41,7 @@ async fn ask(args: &NotifyArgs) -> Result<Option<String>, Failure> {
     Ok(parts.into_iter().find(|part| part.name == "mail").and_then(|part| part.trouble))
 }
 
-fn verdict(server: &SmtpConfig, trouble: Option<String>, is_public: bool) -> Finding {
+fn verdict(host: &str, trouble: Option<String>, is_public: bool) -> Finding {
     match trouble {
         Some(trouble) => {
             let advice = "look at --smtp-url, its name, password and certificate";
@@ -52,29 +51,24 @@ fn verdict(server: &SmtpConfig, trouble: Option<String>, is_public: bool) -> Fin
             let says = "links in mails lead to where the service listens";
             Finding::warning(ABOUT, says, "set --public-url")
         }
-        None => Finding::ok(ABOUT, format!("{} answers and lets us in", server.host)),
+        None => Finding::ok(ABOUT, format!("{host} answers and lets us in")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tonemill_notifier::mail::SmtpSecurity;
-
     use super::super::tests::verdicts_of;
     use super::*;
 
     #[test]
     fn a_mail_server_that_is_away_counts_more_than_links() {
-        let host = "mail.example.org".to_owned();
-        let security = SmtpSecurity::Tls;
-        let server = SmtpConfig { host, port: 465, security, credentials: None, ca_file: None };
         for (trouble, is_public, due) in [
             (None, true, "ok"),
             (None, false, "warning"),
             (Some("away"), true, "bad"),
             (Some("away"), false, "bad"),
         ] {
-            let finding = verdict(&server, trouble.map(str::to_owned), is_public);
+            let finding = verdict("mail.example.org", trouble.map(str::to_owned), is_public);
             assert_eq!(verdicts_of(&[finding]), [due], "{trouble:?} {is_public}");
         }
     }
