@@ -168,9 +168,7 @@ async fn admin_port(log: &Path) -> Result<SocketAddr, BenchError> {
     let patience = Instant::now() + PATIENCE;
     loop {
         let text = std::fs::read_to_string(log).map_err(file("read", log))?;
-        let line = text.lines().find(|line| line.contains("admin port open"));
-        let line = line.and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        if let Some(address) = line.and_then(|line| line["address"].as_str()?.parse().ok()) {
+        if let Some(address) = tonemill_testbed::admin_port(&text) {
             return Ok(address);
         }
         if Instant::now() > patience {

@@ -1,26 +1,36 @@
 //! Is the process alive, can it work, what is it, what has it done.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
-use tokio::sync::Mutex;
 use tonemill_telemetry::Part;
+use tonemill_telemetry::health::{LastLook, Probe};
 use tonemill_telemetry::metrics::CONTENT_TYPE;
 use utoipa::ToSchema;
 
 use crate::Api;
 use crate::problem::{AWAY, Answer, Problem};
 
-/// How long an answer counts: probes come often, from many sides.
-const FRESH: Duration = Duration::from_secs(2);
-
-/// The last look at the parts.
+/// The last looks at what requests need, and at what is needed later. They are apart: who asks whether
+/// requests can be answered is not to wait for a mail server.
 #[derive(Debug, Default)]
-pub(crate) struct Health(Mutex<Option<(Instant, HealthView)>>);
+pub(crate) struct Health {
+    needed: LastLook<Needed>,
+    mail: Option<Arc<dyn Probe>>,
+    last_mail: LastLook<Part>,
+}
+
+/// What every request needs.
+#[derive(Debug, Clone)]
+struct Needed {
+    ledger: Part,
+    queue: Part,
+    store: Part,
+}
 
 /// How each part is.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -30,6 +40,10 @@ pub struct HealthView {
     ledger: PartView,
     queue: PartView,
     store: PartView,
+    /// The mail server, where this process sends mails by one. No request needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    mail: Option<PartView>,
 }
 
 /// How a part is.
@@ -58,13 +72,11 @@ pub async fn ready(State(api): State<Api>) -> Answer<&'static str> {
     if api.shutdown.is_cancelled() {
         return Err(Problem::unavailable("this process is about to end"));
     }
-    match api.look_at_parts().await.status {
-        "ok" => Ok("ready\n"),
-        _ => {
-            let why = "a part of the service does not answer: see /healthz";
-            Err(Problem::unavailable(why).retry_after(AWAY))
-        }
+    if api.needed().await.is_well() {
+        return Ok("ready\n");
     }
+    let why = "a part of the service does not answer: see /healthz";
+    Err(Problem::unavailable(why).retry_after(AWAY))
 }
 
 /// Each part, and how long it took to answer.
@@ -73,9 +85,17 @@ pub async fn ready(State(api): State<Api>) -> Answer<&'static str> {
     (status = 503, description = "Something is away", body = HealthView),
 ))]
 pub async fn health(State(api): State<Api>) -> (StatusCode, Json<HealthView>) {
-    let view = api.look_at_parts().await;
-    let is_ok = view.status == "ok";
-    (if is_ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(view))
+    let (needed, mail) = tokio::join!(api.needed(), api.mail());
+    let is_well = needed.is_well() && mail.as_ref().is_none_or(Part::is_well);
+    let Needed { ledger, queue, store } = needed;
+    let view = HealthView {
+        status: if is_well { "ok" } else { "unavailable" },
+        ledger: ledger.into(),
+        queue: queue.into(),
+        store: store.into(),
+        mail: mail.map(PartView::from),
+    };
+    (if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(view))
 }
 
 /// What runs here.
@@ -105,30 +125,54 @@ pub async fn metrics(State(api): State<Api>) -> Answer<impl IntoResponse> {
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.render()))
 }
 
+impl Health {
+    /// With how to ask for the mail server, if there is one.
+    pub(crate) fn new(mail: Option<Arc<dyn Probe>>) -> Self {
+        Self { mail, ..Self::default() }
+    }
+}
+
+impl Needed {
+    fn is_well(&self) -> bool {
+        [&self.ledger, &self.queue, &self.store].into_iter().all(Part::is_well)
+    }
+}
+
 impl Api {
-    async fn look_at_parts(&self) -> HealthView {
-        let mut last = self.health.0.lock().await;
-        if let Some((at, view)) = &*last
-            && at.elapsed() < FRESH
-        {
-            return view.clone();
-        }
-        let (ledger, queue, store) = tokio::join!(
-            Part::ask("ledger", self.ledger.check()),
-            Part::ask("queue", self.queue.check()),
-            Part::ask("store", self.store.check()),
-        );
-        let all_ok = [&ledger, &queue, &store].iter().all(|part| part.trouble.is_none());
-        let status = if all_ok { "ok" } else { "unavailable" };
-        let (ledger, queue, store) = (ledger.into(), queue.into(), store.into());
-        let view = HealthView { status, ledger, queue, store };
-        *last = Some((Instant::now(), view.clone()));
-        view
+    async fn needed(&self) -> Needed {
+        let look = async {
+            let (ledger, queue, store) = tokio::join!(
+                Part::ask("ledger", self.ledger.check()),
+                Part::ask("queue", self.queue.check()),
+                Part::ask("store", self.store.check()),
+            );
+            Needed { ledger, queue, store }
+        };
+        self.health.needed.or(look).await
+    }
+
+    async fn mail(&self) -> Option<Part> {
+        let mail = self.health.mail.as_ref()?;
+        Some(self.health.last_mail.or(mail.ask()).await)
     }
 }
 
 impl From<Part> for PartView {
     fn from(part: Part) -> Self {
         Self { status: part.status(), latency_ms: part.latency_ms() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn the_document_has_a_mail_server_that_may_be_left_out() {
+        let document = serde_json::to_value(crate::routes::document()).unwrap();
+        let view = &document["components"]["schemas"]["HealthView"];
+        assert_eq!(view["required"], json!(["status", "ledger", "queue", "store"]));
+        let mail = view["properties"]["mail"].to_string();
+        assert!(mail.contains("PartView") && !mail.contains("null"), "{mail}");
     }
 }

@@ -48,6 +48,7 @@ use tonemill_job::queue::Queue;
 use tonemill_ledger::Ledger;
 use tonemill_ledger::links::LinkKey;
 use tonemill_telemetry::Metrics;
+use tonemill_telemetry::health::Probe;
 use uuid::Uuid;
 
 use crate::auth::password::Passwords;
@@ -137,13 +138,14 @@ impl Deref for Api {
 
 impl Api {
     /// An API over a ledger, a queue and a store. Reads the keys that it signs with, or makes
-    /// the first.
+    /// the first. `mail` asks the mail server, if this process has one.
     pub async fn new(
         ledger: Arc<Ledger>,
         queue: Arc<dyn Queue>,
         store: Arc<dyn ObjectStore>,
         config: ApiConfig,
         metrics: Option<Metrics>,
+        mail: Option<Arc<dyn Probe>>,
         shutdown: CancellationToken,
     ) -> Answer<Self> {
         Ok(Self(Arc::new(Shared {
@@ -156,7 +158,7 @@ impl Api {
             busy_keys: BusyKeys::default(),
             upload_memory: UploadMemory::new(config.upload_memory_bytes),
             watch: Watch::default(),
-            health: Health::default(),
+            health: Health::new(mail),
             ledger,
             queue,
             store,

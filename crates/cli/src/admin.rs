@@ -37,8 +37,14 @@ pub fn run(command: &AdminCommand) -> Outcome {
 }
 
 impl WhereArgs {
-    /// The ledger. One in a file must be there: an empty one would answer everything wrongly.
+    /// The ledger.
     async fn ledger(&self) -> Result<Arc<Ledger>, Failure> {
+        Ok(Arc::new(Ledger::open(self.ledger_config()?).await?))
+    }
+
+    /// Where the ledger is. One in a file must be there: an empty one would answer everything
+    /// wrongly.
+    fn ledger_config(&self) -> Result<LedgerConfig, Failure> {
         let url = match &self.database_url {
             Some(url) => url.clone(),
             None => {
@@ -51,8 +57,7 @@ impl WhereArgs {
                 format!("sqlite://{}", file.display())
             }
         };
-        let ledger = Ledger::open(LedgerConfig { connections: 2, ..LedgerConfig::new(url) });
-        Ok(Arc::new(ledger.await?))
+        Ok(LedgerConfig { connections: 2, ..LedgerConfig::new(url) })
     }
 
     /// The queue, unless it is in the memory of another process.

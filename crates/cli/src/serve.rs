@@ -2,11 +2,13 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `mail_probe` | how `/healthz` asks the mail server |
 //! | `measures` | what is looked up now and then, for the metrics |
 //! | `parts` | ledger, queue and store: where they were said to be, or in the data folder |
 //! | `running` | the service apart from its workers: how it starts and how it ends |
 //! | `settings` | what was said on the command line, as the API and the ledger take it |
 
+mod mail_probe;
 mod measures;
 mod parts;
 mod running;
@@ -48,10 +50,7 @@ pub fn serve(args: &ServeArgs) -> Outcome {
         let max_input = args.size.limits.max_input;
         let mails = args.notify.mail_folder.clone().unwrap_or_else(|| args.data.join("mail"));
         let notify = Some((&args.notify, mails));
-        let disks = Disks {
-            data: Some(args.data.clone()),
-            store: Some(args.api.backends.folder.clone().unwrap_or_else(|| args.data.clone())),
-        };
+        let disks = Disks::of(Some(&args.data), &args.api.backends);
         let watching = Watching { metrics, disks, worker: Some(worker.state()) };
         let starting = Service::start(&args.api, max_input, parts, watching, notify, &shutdown);
         let service = starting.await?;
@@ -72,7 +71,7 @@ pub fn api(args: &ApiCommandArgs) -> Outcome {
         let metrics = start_metrics(&[Component::Api, Component::Books, Component::Backends])?;
         let parts = Parts::elsewhere(&args.api).await?;
         let shutdown = told_by_signals()?;
-        let disks = Disks { data: None, store: args.api.backends.folder.clone() };
+        let disks = Disks::of(None, &args.api.backends);
         let watching = Watching { metrics, disks, worker: None };
         let max_input = args.limits.max_input;
         let starting = Service::start(&args.api, max_input, parts, watching, None, &shutdown);

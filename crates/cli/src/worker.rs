@@ -31,7 +31,7 @@ async fn work(args: &WorkerArgs) -> Result<Ended, Failure> {
         let listener =
             listener.map_err(|error| Failure::cannot(format!("listen on {address}"), error))?;
         let metrics = start_metrics(&[Component::Backends, Component::Worker])?;
-        let disks = Disks { data: None, store: args.backends.folder.clone() };
+        let disks = Disks::of(None, &args.backends);
         let process = WorkerProcess { worker: worker.state(), disks };
         tokio::spawn(admin::serve(listener, process, metrics));
     }

@@ -17,6 +17,21 @@ use crate::error::{LedgerError, Result};
 const SAMPLE: usize = 500;
 const CONTENT_TYPE: &str = "text/plain";
 
+/// How far a store is the ledger's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bond {
+    /// They have the same mark.
+    Whole,
+    /// The ledger has a mark, and the store is to get it: whoever began to [bind](Ledger::bind) them was
+    /// interrupted, or somebody removed the store's.
+    Half {
+        /// The ledger's.
+        mark: String,
+    },
+    /// Neither has a mark yet.
+    None,
+}
+
 /// Why a store is not taken for the ledger's.
 #[derive(Debug, thiserror::Error)]
 pub enum BondError {
@@ -41,21 +56,28 @@ impl Ledger {
     /// Makes sure that `store` is this ledger's: it is if both have the same mark. If neither has one,
     /// both get one. Can end between any two steps, and be done by several replicas at once.
     pub async fn bind(&self, store: &dyn ObjectStore) -> Result<(), BondError> {
+        let mark = match self.bond(store).await? {
+            Bond::Whole => return Ok(()),
+            Bond::Half { mark } => mark,
+            Bond::None => self.set_mark(Uuid::new_v4()).await?,
+        };
+        write_mark(store, &mark).await
+    }
+
+    /// Looks whether `store` is this ledger's, or can become it, and changes neither.
+    pub async fn bond(&self, store: &dyn ObjectStore) -> Result<Bond, BondError> {
         // First: a store that is marked by now has a ledger that was marked before it.
         let theirs = mark_of(store).await?;
         match (self.mark().await?, theirs) {
-            (Some(ours), Some(theirs)) if ours == theirs => Ok(()),
+            (Some(ours), Some(theirs)) if ours == theirs => Ok(Bond::Whole),
             (_, Some(_)) => Err(BondError::OtherLedger),
             (Some(mark), None) => {
                 if self.is_new().await? || self.knows(store).await? {
-                    return write_mark(store, &mark).await;
+                    return Ok(Bond::Half { mark });
                 }
                 Err(BondError::OtherStore { mark })
             }
-            (None, None) => {
-                let mark = self.set_mark(Uuid::new_v4()).await?;
-                write_mark(store, &mark).await
-            }
+            (None, None) => Ok(Bond::None),
         }
     }
 

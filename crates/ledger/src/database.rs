@@ -16,6 +16,8 @@ use crate::dialect::Dialect;
 use crate::error::{Cause, LedgerError, LedgerErrorKind, Result, cause};
 use crate::migrations;
 
+/// What fails where there are no connections yet.
+const OPENED: &str = "be opened";
 /// Longest time that a call may take, tries included.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a call waits for a connection.
@@ -47,30 +49,44 @@ impl fmt::Debug for Database {
 impl Database {
     /// Connects and brings the tables up to date.
     pub(crate) async fn open(url: &str, connections: u32) -> Result<Self> {
-        const OPERATION: &str = "be opened";
-        sqlx::any::install_default_drivers();
-        let refused = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError {
-            kind: LedgerErrorKind::Refused,
-            operation: OPERATION,
-            source,
-        };
-        let dialect = Dialect::of(url).ok_or_else(|| {
-            refused("its URL starts with none of sqlite:, mysql:, mariadb:, postgres:".into())
-        })?;
+        let dialect = dialect_of(url)?;
+        let database = Self::connect(url, connections, dialect, dialect.greeting()).await?;
+        let migrated = migrations::run(dialect, &database.write).await;
+        migrated.map_err(|error| refused(Box::new(error)))?;
+        database.set_clock().await?;
+        Ok(database)
+    }
+
+    /// Connects, and lets nobody change anything: neither we nor the database make what is missing.
+    pub(crate) async fn open_to_look(url: &str, connections: u32) -> Result<Self> {
+        let dialect = dialect_of(url)?;
+        let url = dialect.existing(url);
+        let database = Self::connect(&url, connections, dialect, dialect.timid_greeting()).await?;
+        database.set_clock().await?;
+        Ok(database)
+    }
+
+    /// Connects; what a connection is told first is `greeting`.
+    async fn connect(
+        url: &str,
+        connections: u32,
+        dialect: Dialect,
+        greeting: &'static str,
+    ) -> Result<Self> {
         let pool = |most: u32| {
             let options = AnyPoolOptions::new().max_connections(most).acquire_timeout(ACQUIRE);
             let options = options.after_connect(move |connection, _| {
-                Box::pin(async move { connection.execute(dialect.greeting()).await.map(drop) })
+                Box::pin(async move { connection.execute(greeting).await.map(drop) })
             });
             options.after_release(|connection, _| Box::pin(is_usable(connection)))
         };
-        let failed = |error| during(OPERATION, error);
+        let failed = |error| during(OPENED, error);
         // A pool would try for a while and then say that it had no time.
-        timeout(ACQUIRE, first_greeting(url, dialect))
+        timeout(ACQUIRE, first_greeting(url, dialect, greeting))
             .await
             .map_err(|_| {
                 let source = "the server does not answer".into();
-                LedgerError { kind: LedgerErrorKind::Unavailable, operation: OPERATION, source }
+                LedgerError { kind: LedgerErrorKind::Unavailable, operation: OPENED, source }
             })?
             .map_err(failed)?;
         let (read, write) = if dialect == Dialect::Sqlite {
@@ -80,10 +96,7 @@ impl Database {
             let both = pool(connections).connect(url).await.map_err(failed)?;
             (both.clone(), both)
         };
-        migrations::run(dialect, &write).await.map_err(|error| refused(Box::new(error)))?;
-        let database = Self { dialect, clock: Clock::default(), read, write };
-        database.set_clock().await?;
-        Ok(database)
+        Ok(Self { dialect, clock: Clock::default(), read, write })
     }
 
     /// See [`Dialect::query`].
@@ -157,14 +170,18 @@ impl Database {
 
 /// Connects once. Of several that start together on a new file of SQLite, one changes its journal, for
 /// which the others have to wait themselves.
-async fn first_greeting(url: &str, dialect: Dialect) -> Result<(), sqlx::Error> {
+async fn first_greeting(
+    url: &str,
+    dialect: Dialect,
+    greeting: &'static str,
+) -> Result<(), sqlx::Error> {
     loop {
-        let greeting = async {
+        let greeted = async {
             let mut first = AnyConnection::connect(url).await?;
-            first.execute(dialect.greeting()).await?;
+            first.execute(greeting).await?;
             first.close().await
         };
-        match greeting.await {
+        match greeted.await {
             Err(error) if dialect == Dialect::Sqlite && cause(&error) == Cause::Contention => {
                 sleep(Duration::from_millis(10)).await;
             }
@@ -185,6 +202,18 @@ async fn is_usable(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> 
     let answer = timeout(ACQUIRE, connection.ping()).await;
     answer.map_err(|_| sqlx::Error::PoolTimedOut)??;
     Ok(!connection.is_in_transaction())
+}
+
+/// The kind of database at `url`, whose drivers are there from now on.
+fn dialect_of(url: &str) -> Result<Dialect> {
+    sqlx::any::install_default_drivers();
+    Dialect::of(url).ok_or_else(|| {
+        refused("its URL starts with none of sqlite:, mysql:, mariadb:, postgres:".into())
+    })
+}
+
+fn refused(source: Box<dyn std::error::Error + Send + Sync>) -> LedgerError {
+    LedgerError { kind: LedgerErrorKind::Refused, operation: OPENED, source }
 }
 
 fn during(operation: &'static str, error: sqlx::Error) -> LedgerError {

@@ -117,6 +117,53 @@ impl Dialect {
         }
     }
 
+    /// What a connection is told first that is to change nothing.
+    pub(crate) fn timid_greeting(self) -> &'static str {
+        match self {
+            Self::Sqlite => "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON",
+            Self::MySql => {
+                "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+                 SET SESSION TRANSACTION READ ONLY"
+            }
+            Self::Postgres => "SET default_transaction_read_only = on",
+        }
+    }
+
+    /// `url`, but that SQLite makes no file where there is none.
+    pub(crate) fn existing(self, url: &str) -> String {
+        match url.split_once('?') {
+            Some((path, options)) if self == Self::Sqlite => {
+                let options = options.split('&').filter(|option| *option != "mode=rwc");
+                let options: Vec<&str> = options.collect();
+                format!("{path}?{}", options.join("&")).trim_end_matches('?').to_owned()
+            }
+            _ => url.to_owned(),
+        }
+    }
+
+    /// Asks for the version.
+    pub(crate) fn version(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT sqlite_version()",
+            Self::MySql => "SELECT CAST(VERSION() AS CHAR)",
+            Self::Postgres => "SELECT current_setting('server_version')",
+        }
+    }
+
+    /// Asks how many tables there are of the name that sqlx keeps migrations under: none or one.
+    pub(crate) fn migrated(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT COUNT(*) FROM sqlite_master WHERE name = '_sqlx_migrations'",
+            Self::MySql => {
+                "SELECT COUNT(*) FROM information_schema.tables \
+                 WHERE table_schema = DATABASE() AND table_name = '_sqlx_migrations'"
+            }
+            Self::Postgres => {
+                "SELECT COUNT(*) FROM pg_class WHERE oid = to_regclass('_sqlx_migrations')"
+            }
+        }
+    }
+
     /// Fills in what migrations leave open: `{LONG_TEXT}`, up to megabytes, and `{TABLE}`, what
     /// follows a table's columns.
     pub(crate) fn migration(self, text: &str) -> String {
@@ -156,6 +203,20 @@ mod tests {
         assert_eq!(Dialect::Postgres.sql("a = ? AND b = ?").as_str(), "a = $1 AND b = $2");
         assert_eq!(Dialect::MySql.sql("a = ?").as_str(), "a = ?");
         assert_eq!(marks(3), "?, ?, ?");
+    }
+
+    #[test]
+    fn who_only_looks_makes_no_file() {
+        for (url, expected) in [
+            ("sqlite:///x/ledger.db", "sqlite:///x/ledger.db"),
+            ("sqlite:///x/ledger.db?mode=rwc", "sqlite:///x/ledger.db"),
+            ("sqlite:x?cache=private&mode=rwc", "sqlite:x?cache=private"),
+            ("sqlite:x?mode=ro", "sqlite:x?mode=ro"),
+        ] {
+            assert_eq!(Dialect::Sqlite.existing(url), expected);
+        }
+        let url = "postgres://h/d?options=mode=rwc";
+        assert_eq!(Dialect::Postgres.existing(url), url);
     }
 
     #[test]

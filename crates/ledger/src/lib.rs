@@ -60,8 +60,8 @@ use tonemill_job::JobId;
 use uuid::Uuid;
 
 pub use accept::{Acceptance, Idempotency};
-pub use bond::BondError;
-pub use condition::Condition;
+pub use bond::{Bond, BondError};
+pub use condition::{Condition, Server};
 pub use error::{LedgerError, LedgerErrorKind, Result};
 pub use job::{Job, JobDetail, NewJob, Output, Unsendable};
 pub use jobs::{Attempt, Owner, TransitionOutcome};
@@ -127,15 +127,26 @@ pub struct Ledger {
 impl Ledger {
     /// Connects, and makes or updates the tables.
     pub async fn open(config: LedgerConfig) -> Result<Self> {
-        Ok(Self {
-            db: Database::open(&config.url, config.connections).await?,
+        Ok(Self::over(Database::open(&config.url, config.connections).await?, &config))
+    }
+
+    /// Connects, to look: the tables stay as they are, missing or of another version
+    /// ([`Ledger::condition`] says which), nothing is made that is not there, and whatever would write
+    /// fails.
+    pub async fn open_to_look(config: LedgerConfig) -> Result<Self> {
+        Ok(Self::over(Database::open_to_look(&config.url, config.connections).await?, &config))
+    }
+
+    fn over(db: Database, config: &LedgerConfig) -> Self {
+        Self {
+            db,
             quotas: config.quotas,
             replica: Uuid::now_v7().simple().to_string(),
             wake: Notify::new(),
             owed: Notify::new(),
             mail_events: config.mail_events.join(" "),
             changes: broadcast::Sender::new(CHANGES),
-        })
+        }
     }
 
     /// The time of all replicas, in milliseconds since 1970.

@@ -13,9 +13,9 @@ const ALL: [(i64, &str, &str); 3] = [
     (3, "notifications", include_str!("migrations/0003_notifications.sql")),
 ];
 
-/// The number of the last.
-pub(crate) fn last() -> i64 {
-    ALL.map(|(version, ..)| version).into_iter().max().unwrap_or_default()
+/// Their numbers.
+pub(crate) fn numbers() -> impl Iterator<Item = i64> {
+    ALL.iter().map(|(number, ..)| *number)
 }
 
 /// Applies what is missing. Replicas that start together wait for each other.

@@ -1,7 +1,7 @@
 //! The admin port of a process that has no API: is it alive, can it work, what has it done.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::extract::State;
@@ -14,14 +14,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::health::Part;
+use crate::health::{LastLook, Part};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
-/// How long an answer of the parts counts.
-const FRESH: Duration = Duration::from_secs(2);
 /// How long measures that are looked up may hold back a page of metrics.
 const MEASURE: Duration = Duration::from_secs(3);
 /// Connections at a time, how long one may take to ask, and how long it may last.
@@ -48,11 +46,8 @@ pub trait Watched: Send + Sync + 'static {
 struct Admin {
     process: Arc<dyn Watched>,
     metrics: Metrics,
-    look: Arc<Mutex<Option<Look>>>,
+    last: Arc<LastLook<Vec<Part>>>,
 }
-
-/// When the parts were asked, and how they were.
-type Look = (Instant, Vec<Part>);
 
 /// Serves `/livez`, `/readyz`, `/healthz` and `/metrics` on `listener` for as long as it is polled.
 pub async fn serve(
@@ -60,7 +55,7 @@ pub async fn serve(
     process: impl Watched,
     metrics: Metrics,
 ) -> std::io::Result<()> {
-    let admin = Admin { process: Arc::new(process), metrics, look: Arc::default() };
+    let admin = Admin { process: Arc::new(process), metrics, last: Arc::default() };
     let routes = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
@@ -111,7 +106,7 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
 
 async fn healthz(State(admin): State<Admin>) -> (StatusCode, Json<Value>) {
     let parts = admin.parts().await;
-    let is_ok = parts.iter().all(|part| part.trouble.is_none());
+    let is_ok = parts.iter().all(Part::is_well);
     let mut view = Map::new();
     view.insert("status".to_owned(), if is_ok { "ok" } else { "unavailable" }.into());
     for part in parts {
@@ -128,16 +123,7 @@ async fn metrics_page(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 impl Admin {
-    /// The parts, as they are or were a moment ago: probes come often, from many sides.
     async fn parts(&self) -> Vec<Part> {
-        let mut last = self.look.lock().await;
-        if let Some((at, parts)) = &*last
-            && at.elapsed() < FRESH
-        {
-            return parts.clone();
-        }
-        let parts = self.process.parts().await;
-        *last = Some((Instant::now(), parts.clone()));
-        parts
+        self.last.or(self.process.parts()).await
     }
 }

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admin_port;
 pub mod collector;
 pub mod fault_proxy;
 pub mod mail;
@@ -16,3 +17,5 @@ pub mod redis_fleet;
 pub mod s3;
 mod server;
 pub mod tls;
+
+pub use admin_port::admin_port;

@@ -98,9 +98,14 @@ impl TlsFiles {
         Arc::clone(&loaded.config).into()
     }
 
+    /// When the certificate that is in use expires, if it says so in a way that we can read.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.files.loaded.read().unwrap_or_else(PoisonError::into_inner).expires
+    }
+
     fn tell_expiry(&self) {
-        let expires = self.files.loaded.read().unwrap_or_else(PoisonError::into_inner).expires;
-        if let Some(expires) = expires {
+        if let Some(expires) = self.expires() {
             metrics::gauge!("tonemill_tls_certificate_expiry_timestamp_seconds")
                 .set(expires.as_second() as f64);
         }

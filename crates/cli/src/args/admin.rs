@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::backends::BackendArgs;
 use super::job_state;
 use super::notifier::NotifyArgs;
+use super::serve::TlsArgs;
 use crate::text::parse_bytes;
 
 /// What can be looked after.
@@ -51,6 +52,8 @@ pub struct DoctorArgs {
     pub at: WhereArgs,
     #[command(flatten)]
     pub notify: NotifyArgs,
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// Where the ledger is.

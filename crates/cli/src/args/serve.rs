@@ -74,6 +74,18 @@ pub struct ApiArgs {
     pub log: LogArgs,
 }
 
+/// The certificate, for HTTPS.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "HTTP")]
+pub struct TlsArgs {
+    /// PEM file of the certificate and those above it, for HTTPS; read again when it changes
+    #[arg(long, value_name = "FILE", env = "TONEMILL_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of its key
+    #[arg(long, value_name = "FILE", env = "TONEMILL_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
 /// The API over HTTP.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "HTTP")]
@@ -82,12 +94,8 @@ pub struct HttpArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address,
           default_value = "127.0.0.1:8080", env = "TONEMILL_LISTEN")]
     pub listen: SocketAddr,
-    /// PEM file of the certificate and those above it, for HTTPS; read again when it changes
-    #[arg(long, value_name = "FILE", env = "TONEMILL_TLS_CERT", requires = "tls_key")]
-    pub tls_cert: Option<PathBuf>,
-    /// PEM file of its key
-    #[arg(long, value_name = "FILE", env = "TONEMILL_TLS_KEY", requires = "tls_cert")]
-    pub tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Proxies in front that are believed about X-Forwarded-For
     #[arg(long, value_name = "N", default_value_t = 0, env = "TONEMILL_TRUSTED_PROXIES")]
     pub trusted_proxies: usize,

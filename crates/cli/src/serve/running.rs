@@ -23,8 +23,10 @@ use tonemill_ledger::users::{NewUser, Role};
 use tonemill_ledger::{Ledger, reconciler, recorder, sweep};
 use tonemill_notifier::Courier;
 use tonemill_telemetry::Metrics;
+use tonemill_telemetry::health::Probe;
 use tonemill_worker::{Shutdown, WorkerState};
 
+use super::mail_probe::MailProbe;
 use super::measures::Measures;
 use super::parts::Parts;
 use crate::args::notifier::NotifyArgs;
@@ -60,6 +62,14 @@ pub(super) struct Watching {
     pub(super) worker: Option<WorkerState>,
 }
 
+/// What tells users and administrators.
+struct Notifying {
+    courier: Courier,
+    thresholds: Thresholds,
+    /// The mail server, if there is one.
+    mail: Option<Arc<dyn Probe>>,
+}
+
 impl Service {
     pub(super) async fn start(
         args: &ApiArgs,
@@ -74,15 +84,6 @@ impl Service {
         let server = args.http.server_config()?;
         let Watching { metrics, disks, worker } = watching;
         let (answering, close_books) = (CancellationToken::new(), CancellationToken::new());
-        let api = Api::new(
-            Arc::clone(&ledger),
-            Arc::clone(&queue),
-            Arc::clone(&store),
-            args.http.api_config(max_input),
-            Some(metrics),
-            answering.clone(),
-        );
-        let api = api.await.map_err(|problem| Failure::cannot("start", problem.detail))?;
         let address = args.http.listen;
         let listener = TcpListener::bind(address).await.map_err(|error| {
             let is_taken = error.kind() == io::ErrorKind::AddrInUse;
@@ -91,6 +92,16 @@ impl Service {
         })?;
         let url = args.http.url(&listener);
         let notifying = notifying(notify, &url, &ledger).await?;
+        let api = Api::new(
+            Arc::clone(&ledger),
+            Arc::clone(&queue),
+            Arc::clone(&store),
+            args.http.api_config(max_input),
+            Some(metrics),
+            notifying.as_ref().and_then(|notifying| notifying.mail.clone()),
+            answering.clone(),
+        );
+        let api = api.await.map_err(|problem| Failure::cannot("start", problem.detail))?;
         let password = first_administrator(&api, &ledger, &args.ledger).await?;
         greet(&url, password.as_deref());
 
@@ -124,7 +135,7 @@ impl Service {
         store: Arc<dyn ObjectStore>,
         retention: Retention,
         measures: Measures,
-        notifying: Option<(Courier, Thresholds)>,
+        notifying: Option<Notifying>,
     ) {
         let Self { books, close_books, vital, ledger, queue, .. } = self;
         let (l, q, end) = (Arc::clone(ledger), Arc::clone(queue), close_books.clone());
@@ -139,7 +150,7 @@ impl Service {
         books.spawn(vital.part("measuring", measures.run(close_books.clone())));
         let (l, q, end) = (Arc::clone(ledger), Arc::clone(queue), close_books.clone());
         books.spawn(vital.part("reconciler", async move { reconciler::run(&l, &*q, &end).await }));
-        if let Some((courier, thresholds)) = notifying {
+        if let Some(Notifying { courier, thresholds, .. }) = notifying {
             let (l, end) = (Arc::clone(ledger), close_books.clone());
             let notify = async move { work(&l, courier, thresholds, &end, LAST_CALLS).await };
             books.spawn(vital.part("notifier", notify));
@@ -215,13 +226,14 @@ async fn notifying(
     notify: Option<(&NotifyArgs, PathBuf)>,
     url: &str,
     ledger: &Arc<Ledger>,
-) -> Result<Option<(Courier, Thresholds)>, Failure> {
+) -> Result<Option<Notifying>, Failure> {
     let Some((notify, folder)) = notify else { return Ok(None) };
     let own = url.parse().map_err(|error| Failure::cannot("name the service", error))?;
     let public = notify.public_url.clone().unwrap_or(own);
     let config = notify.config(public, Some(folder))?;
     let courier = Courier::new(Arc::clone(ledger), config).await?;
-    Ok(Some((courier, notify.thresholds())))
+    let mail = MailProbe::of(notify, &courier);
+    Ok(Some(Notifying { courier, thresholds: notify.thresholds(), mail }))
 }
 
 /// Makes the first administrator where there is nobody; its password, if it was made up here.
@@ -252,7 +264,7 @@ async fn first_administrator(
 impl HttpArgs {
     /// Where the service is.
     fn url(&self, listener: &TcpListener) -> String {
-        let scheme = if self.tls_cert.is_some() { "https" } else { "http" };
+        let scheme = if self.tls.tls_cert.is_some() { "https" } else { "http" };
         let address = listener.local_addr().unwrap_or(self.listen);
         format!("{scheme}://{address}")
     }

@@ -10,7 +10,7 @@ use tonemill_job::chain;
 use tonemill_ledger::sweep::Retention;
 use tonemill_ledger::{LedgerConfig, Quotas, is_ledger_url};
 
-use crate::args::serve::{DatabaseArgs, HttpArgs, LedgerArgs, ServeArgs};
+use crate::args::serve::{DatabaseArgs, HttpArgs, LedgerArgs, ServeArgs, TlsArgs};
 use crate::failure::Failure;
 use crate::text::seconds;
 
@@ -80,20 +80,26 @@ impl HttpArgs {
     }
 
     pub(super) fn server_config(&self) -> Result<ServerConfig, Failure> {
-        let tls = match (&self.tls_cert, &self.tls_key) {
-            (Some(cert), Some(key)) => {
-                let files = TlsFiles::load(cert, key);
-                Some(files.map_err(|error| Failure::usage("--tls-cert", chain(&error)))?)
-            }
-            (None, None) => None,
-            _ => return Err(Failure::usage("--tls-cert and --tls-key go together", "")),
-        };
         Ok(ServerConfig {
-            tls,
+            tls: self.tls.files()?,
             trusted_proxies: self.trusted_proxies,
             max_connections: self.max_connections,
             ..ServerConfig::default()
         })
+    }
+}
+
+impl TlsArgs {
+    /// What the files hold, if they were said.
+    pub fn files(&self) -> Result<Option<TlsFiles>, Failure> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => {
+                let files = TlsFiles::load(cert, key);
+                Ok(Some(files.map_err(|error| Failure::usage("--tls-cert", chain(&error)))?))
+            }
+            (None, None) => Ok(None),
+            _ => Err(Failure::usage("--tls-cert and --tls-key go together", "")),
+        }
     }
 }
 

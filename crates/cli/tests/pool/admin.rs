@@ -9,14 +9,12 @@ use tokio::net::TcpStream;
 use crate::arena::{Arena, PATIENCE};
 use crate::clips;
 use crate::support::daemon::Daemon;
+use crate::support::patience::until;
 
 /// Where a worker's admin port is, by its log.
-async fn address(arena: &Arena, worker: &Daemon) -> String {
-    arena.wait_for_log("admin port open", 1).await;
-    let log = worker.log();
-    let line = log.lines().find(|line| line.contains("admin port open")).unwrap();
-    let line: serde_json::Value = serde_json::from_str(line).unwrap();
-    line["address"].as_str().unwrap().to_owned()
+async fn address(worker: &Daemon) -> String {
+    let address = until("an admin port", async || tonemill_testbed::admin_port(&worker.log()));
+    address.await.to_string()
 }
 
 /// Status and body of a page.
@@ -44,7 +42,7 @@ async fn wait_for(address: &str, page: &str, wanted: u16) {
 async fn probes_follow_redis_and_metrics_count() {
     let mut arena = Arena::new().await;
     let mut worker = arena.worker(&["--admin", "127.0.0.1:0"]);
-    let address = address(&arena, &worker).await;
+    let address = address(&worker).await;
     wait_for(&address, "/readyz", 200).await;
     assert_eq!(get(&address, "/livez").await.0, 200);
     arena.submit(5, clips::all()).await;
@@ -102,7 +100,7 @@ async fn probes_follow_redis_and_metrics_count() {
 async fn idle_connections_do_not_keep_probes_out() {
     let mut arena = Arena::new().await;
     let mut worker = arena.worker(&["--admin", "127.0.0.1:0"]);
-    let address = address(&arena, &worker).await;
+    let address = address(&worker).await;
     let mut idle = Vec::new();
     for _ in 0..100 {
         idle.push(TcpStream::connect(&address).await.unwrap());

@@ -134,11 +134,5 @@ impl Sample {
 
 /// Where a worker's admin port is, by its log.
 pub async fn admin_port(worker: &Daemon) -> SocketAddr {
-    crate::until("an admin port", async || {
-        let log = worker.log();
-        let line = log.lines().find(|line| line.contains("admin port open"))?;
-        let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        line["address"].as_str()?.parse().ok()
-    })
-    .await
+    crate::until("an admin port", async || tonemill_testbed::admin_port(&worker.log())).await
 }

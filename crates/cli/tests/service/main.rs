@@ -34,6 +34,7 @@ mod doctor;
 mod ends;
 mod fairness;
 mod forgery;
+mod health;
 mod job_webhooks;
 mod keys;
 mod life;

@@ -8,7 +8,7 @@ use hyper::Method;
 use crate::client::Client;
 use crate::exposition::{Page, admin_port};
 use crate::jobs::clip;
-use crate::separate::Separate;
+use crate::separate::{NOWHERE, Separate};
 use crate::service::{PASSWORD, Service};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,9 +72,7 @@ async fn every_process_follows_the_conventions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_notifier_follows_the_conventions() {
     let (mut all, mails) = (Separate::start(None, 1, 0), tempfile::tempdir().unwrap());
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nowhere = format!("smtp://{}?tls=none", nobody.local_addr().unwrap());
-    drop(nobody);
+    let nowhere = format!("smtp://{NOWHERE}?tls=none");
     let admin = ("TONEMILL_ADMIN", "127.0.0.1:0");
     let folder = ("TONEMILL_MAIL_FOLDER", mails.path().to_str().unwrap());
     for (mail, status) in [(folder, 200), (("TONEMILL_SMTP_URL", nowhere.as_str()), 503)] {

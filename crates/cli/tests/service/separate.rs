@@ -14,6 +14,9 @@ use crate::service::PASSWORD;
 use crate::support::daemon::{Daemon, read};
 use crate::support::process::program;
 
+/// Where nobody is: the port is below those that are given to who asks for any, and no service has it.
+pub const NOWHERE: &str = "127.0.0.1:1";
+
 /// Variables that one process has besides the usual.
 pub type Variables<'a> = &'a [(&'a str, &'a str)];
 

@@ -1,7 +1,7 @@
 //! One trace of one job, from the request to the record, as a collector receives it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -9,7 +9,7 @@ use tonemill_testbed::collector::{Collector, Span};
 
 use crate::client::Client;
 use crate::jobs::{clip, id_of};
-use crate::separate::Separate;
+use crate::separate::{NOWHERE, Separate};
 use crate::service::{PASSWORD, Service};
 use crate::sink::Sink;
 
@@ -207,23 +207,27 @@ async fn an_attempt_alone_is_part_of_the_trace() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_that_is_away_holds_up_nothing() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let addresses = [silent.local_addr().unwrap(), nobody.local_addr().unwrap()];
-    drop(nobody);
-    for address in addresses {
+    // How long it takes here and now.
+    let without = drained_after_jobs(Vec::new()).await;
+    for address in [&silent.local_addr().unwrap().to_string(), NOWHERE] {
         let mut variables = variables(&format!("http://{address}"));
         // More spans than are kept.
         variables.push(("OTEL_BSP_MAX_QUEUE_SIZE", "16".to_owned()));
         variables.push(("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8".to_owned()));
-        let mut service = Service::with_environment(&[], variables);
-        let client = service.admin().await;
-        for _ in 0..10 {
-            let job = submit(&client, "").await;
-            client.finished(&job).await;
-        }
-        // The silent one has been asked by now, and has 5 s to answer: the process does not wait.
-        let asked = Instant::now();
-        service.process.drain().await;
-        assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+        let took = drained_after_jobs(variables).await;
+        // The silent one has been asked by now, and has 5 s to answer: the process waits for 2 at most,
+        // and the machine may be busier than it was.
+        assert!(took < without + Duration::from_secs(4), "{took:?}, {without:?} without any");
     }
+}
+
+/// How long a service takes to end that has done some jobs.
+async fn drained_after_jobs(variables: Vec<(&'static str, String)>) -> Duration {
+    let mut service = Service::with_environment(&[], variables);
+    let client = service.admin().await;
+    for _ in 0..10 {
+        let job = submit(&client, "").await;
+        client.finished(&job).await;
+    }
+    service.process.drain().await
 }

@@ -8,7 +8,7 @@
 //! `{tonemill}:jobs:high`, `:normal`, `:low`, `{tonemill}:delayed` (jobs to try again later, by the
 //! time from which), `{tonemill}:events`, `{tonemill}:mailbox:…`, `{tonemill}:cancel:…`,
 //! `{tonemill}:progress:…`, `{tonemill}:unreadable` (entries that are no jobs, or
-//! no events, or such that nobody could record).
+//! no events, or such that nobody could record), `{tonemill}:trial:…` (for a moment).
 
 mod address;
 mod config;
@@ -20,6 +20,7 @@ mod reply;
 mod scripts;
 mod settings;
 mod settle;
+mod trial;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -345,7 +346,7 @@ impl Queue for RedisQueue {
     }
 
     async fn memory(&self) -> Result<Option<Memory>> {
-        Ok(self.settings().await?.map(|settings| settings.memory))
+        Ok(self.info().await?.map(|info| settings::memory(&info)))
     }
 }
 

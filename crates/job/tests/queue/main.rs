@@ -6,6 +6,7 @@ mod holdings;
 mod place;
 mod recorders;
 mod strange;
+mod trial;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -7,6 +7,7 @@ mod credentials;
 mod damage;
 mod deliveries;
 mod fairness;
+mod looks;
 mod reconciling;
 mod recorder;
 mod recording;
@@ -59,6 +60,7 @@ on_every_database! {
         a_delivery_that_makes_no_sense_stops_no_other secrets_are_the_same_for_all;
     fairness: who_has_much_waits_for_nobody_and_nobody_for_him replicas_take_each_job_once
         quotas_hold quotas_hold_for_replays requests_are_known_again;
+    looks: who_looks_changes_nothing the_condition_says_what_the_tables_lack;
     recording: a_job_lives everything_may_come_twice late_events_change_nothing
         an_attempt_that_failed_leaves_its_history transitions_meet_states
         pages_and_filters;

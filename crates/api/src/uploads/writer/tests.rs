@@ -51,7 +51,7 @@ async fn who_gives_way_keeps_what_was_taken() {
     let queue = Arc::new(MemoryQueue::new(Duration::from_secs(30), LaneWeights::default()));
     let store = Arc::new(FolderStore::new(folder.path().join("store")));
     let shutdown = CancellationToken::new();
-    let api = Api::new(ledger, queue, store, ApiConfig::default(), None, shutdown);
+    let api = Api::new(ledger, queue, store, ApiConfig::default(), None, None, shutdown);
     let mut api = api.await.unwrap();
     Arc::get_mut(&mut api.0).unwrap().upload_memory = UploadMemory::for_the_fast();
     let _others = api.upload_memory.slot(Uuid::new_v4(), false).await.unwrap();

@@ -1,14 +1,16 @@
 //! The program and the machine: decoders, the encoder's speed, disks, descriptors.
 
 use std::io::Cursor;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::ThreadPoolBuilder;
 use rustix::process::{Resource, getrlimit};
 use tonemill_codec::{CancelToken, Options, SeekSink, ffmpeg, transcode};
 
 use super::Finding;
+use crate::disks::{Disks, Room};
 use crate::failure::Failure;
+use crate::text::shown;
 
 /// How long what is encoded to see how fast LAME is, in seconds.
 const TRIAL_SECONDS: usize = 5;
@@ -18,13 +20,20 @@ const TRIAL_RATE_HZ: usize = 44_100;
 const SLOW: f64 = 15.0;
 /// Connections, files and sockets of a busy process.
 const DESCRIPTORS: u64 = 4096;
-/// A disk with less is about to be full.
-const LITTLE_BYTES: u64 = 1 << 30;
+/// A disk of which less is free is short of room, or as good as full, in percent. The same as of
+/// `DiskShort` and `DiskFull` in `deploy/prometheus/alerts.yaml`.
+const SHORT: f64 = 15.0;
+const FULL: f64 = 5.0;
 
-pub(super) fn look(data: &Path) -> Result<Vec<Finding>, Failure> {
+pub(super) fn look(disks: &Disks) -> Result<Vec<Finding>, Failure> {
     let mut findings = vec![decoders(), encoder()?];
-    findings.extend(disk(data));
-    findings.push(descriptors());
+    let mut folders: Vec<&PathBuf> = disks.data.iter().chain(&disks.store).collect();
+    folders.dedup();
+    // Of a folder that is not there tells whoever wants something from it.
+    let rooms = folders.into_iter().filter_map(|folder| Some((folder, Room::of(folder)?)));
+    findings.extend(rooms.map(|(folder, room)| of_room(folder, room)));
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    findings.push(of_descriptors(most));
     Ok(findings)
 }
 
@@ -51,13 +60,17 @@ fn encoder() -> Result<Finding, Failure> {
             return Ok(Finding::bad("lame", says, "build Tonemill again, and run its tests"));
         }
     };
-    let times = TRIAL_SECONDS as f64 / report.timing.encode_cpu_seconds.max(1e-6);
+    Ok(of_speed(TRIAL_SECONDS as f64 / report.timing.encode_cpu_seconds.max(1e-6)))
+}
+
+/// How many times as fast as it plays a core encodes.
+fn of_speed(times: f64) -> Finding {
     let says = format!("a core encodes {times:.0} times as fast as it plays");
-    Ok(if times < SLOW {
+    if times < SLOW {
         Finding::warning("lame", says, "the machine is busy, or LAME was built without -O3")
     } else {
         Finding::ok("lame", says)
-    })
+    }
 }
 
 /// Mono noise, as a WAV of 16 bits.
@@ -79,28 +92,59 @@ fn noise() -> Vec<u8> {
     wav
 }
 
-/// The disk of the data folder, where there is one.
-fn disk(data: &Path) -> Option<Finding> {
-    let disk = rustix::fs::statvfs(data).ok()?;
-    let (free, all) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
-    let percent = 100.0 * free as f64 / all.max(1) as f64;
-    let says =
-        format!("{:.1} GB of {} are free ({percent:.0} %)", free as f64 / 1e9, data.display());
-    Some(if free < LITTLE_BYTES {
+fn of_room(folder: &Path, room: Room) -> Finding {
+    let Room { free_bytes, size_bytes } = room;
+    let percent = 100.0 * free_bytes / size_bytes.max(1.0);
+    let gigabytes = free_bytes / 1e9;
+    let says = format!("{gigabytes:.1} GB of {} are free ({percent:.0} %)", shown(folder));
+    if percent < FULL {
         Finding::bad("disk", says, "make room: nothing is accepted when it is full")
-    } else if percent < 10.0 {
+    } else if percent < SHORT {
         Finding::warning("disk", says, "make room soon")
     } else {
         Finding::ok("disk", says)
-    })
+    }
 }
 
-fn descriptors() -> Finding {
-    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+fn of_descriptors(most: u64) -> Finding {
     let says = format!("a process may have {most} descriptors");
     if most < DESCRIPTORS {
         Finding::warning("limits", says, "raise `ulimit -n` to 4,096 or more")
     } else {
         Finding::ok("limits", says)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::verdicts_of;
+    use super::*;
+
+    #[test]
+    fn room_speed_and_descriptors_are_judged_at_their_bounds() {
+        let room = |free_bytes| of_room(Path::new("/data"), Room { free_bytes, size_bytes: 100.0 });
+        for (free_bytes, due) in
+            [(0.0, "bad"), (4.9, "bad"), (5.0, "warning"), (14.9, "warning"), (15.0, "ok")]
+        {
+            assert_eq!(verdicts_of(&[room(free_bytes)]), [due], "{free_bytes}");
+        }
+        let nothing = Room { free_bytes: 0.0, size_bytes: 0.0 };
+        assert_eq!(verdicts_of(&[of_room(Path::new("/data"), nothing)]), ["bad"]);
+        assert_eq!(verdicts_of(&[of_speed(14.9), of_speed(15.0)]), ["warning", "ok"]);
+        let descriptors = [4095, 4096, u64::MAX].map(of_descriptors);
+        assert_eq!(verdicts_of(&descriptors), ["warning", "ok", "ok"]);
+    }
+
+    /// Whoever is not called by the alerts is not warned by us, and the other way round.
+    #[test]
+    fn disks_are_short_where_the_alerts_say_so() {
+        let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/prometheus/alerts.yaml");
+        let rules = std::fs::read_to_string(rules).expect("the rules");
+        for (alert, percent) in [("DiskShort", SHORT), ("DiskFull", FULL)] {
+            let rest = rules.split(&format!("- alert: {alert}\n")).nth(1).expect("a rule");
+            let rule = rest.split("- alert:").next().expect("a rule");
+            let share = format!("< {}", percent / 100.0);
+            assert!(rule.contains(&share), "{share}: {rule}");
+        }
     }
 }

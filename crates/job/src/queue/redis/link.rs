@@ -218,7 +218,10 @@ pub(super) fn queue_error(
     error: RedisError,
     ambiguous: bool,
 ) -> QueueError {
+    // A script that its user may not run to the end says so in words alone.
+    let says = |words: &str| error.detail().is_some_and(|detail| detail.contains(words));
     let kind = match (error.kind(), error.code()) {
+        _ if says("The user executing the script") => QueueErrorKind::Refused,
         (_, Some("OOM")) => QueueErrorKind::Full,
         // It cannot write, has too few replicas, or is busy with a script: for now.
         (_, Some("MISCONF" | "NOREPLICAS" | "BUSY")) => QueueErrorKind::Unavailable,

@@ -56,6 +56,11 @@ impl Keys {
     pub(super) fn progress(&self, job: JobId) -> String {
         format!("{}:progress:{job}", self.namespace)
     }
+
+    /// Keys to try the server out with: a stream, a sorted set and a value that nobody else has.
+    pub(super) fn trial(&self, name: Uuid) -> [String; 3] {
+        ["stream", "set", "value"].map(|kind| format!("{}:trial:{name}:{kind}", self.namespace))
+    }
 }
 
 /// What runs inside Redis.
@@ -67,6 +72,7 @@ pub(super) struct Scripts {
     pub(super) depth: Script,
     pub(super) jobs: Script,
     pub(super) confirm: Script,
+    pub(super) trial: Script,
 }
 
 impl Default for Scripts {
@@ -79,6 +85,7 @@ impl Default for Scripts {
             depth: Script::new(include_str!("depth.lua")),
             jobs: Script::new(include_str!("jobs.lua")),
             confirm: Script::new(include_str!("confirm.lua")),
+            trial: Script::new(include_str!("trial.lua")),
         }
     }
 }

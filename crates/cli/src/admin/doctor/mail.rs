@@ -1,0 +1,75 @@
+//! The mail server: whether it answers and lets us in.
+
+use std::sync::Arc;
+
+use tonemill_job::chain;
+use tonemill_ledger::{Ledger, LedgerConfig};
+use tonemill_notifier::Courier;
+use url::Url;
+
+use super::Finding;
+use crate::args::notifier::NotifyArgs;
+use crate::failure::Failure;
+
+const ABOUT: &str = "mail";
+
+pub(super) async fn look(args: &NotifyArgs) -> Finding {
+    let Some(server) = &args.smtp_url else {
+        let says = "no mail server: mails become files";
+        return Finding::warning(ABOUT, says, "set --smtp-url");
+    };
+    match ask(args).await {
+        Ok(trouble) => verdict(&server.host, trouble, args.public_url.is_some()),
+        Err(failure) => Finding::bad(ABOUT, failure.to_string(), "look at the settings of mails"),
+    }
+}
+
+/// What is wrong with the mail server. The settings are wrong if this fails.
+async fn ask(args: &NotifyArgs) -> Result<Option<String>, Failure> {
+    // No mail is written: where its links lead does not matter.
+    let anywhere = || Url::parse("http://localhost").expect("it is a URL");
+    let config = args.config(args.public_url.clone().unwrap_or_else(anywhere), None)?;
+    // A courier wants a ledger. The service's may be away, and would be written to.
+    let folder = tempfile::tempdir();
+    let folder = folder.map_err(|error| Failure::cannot("make a temporary folder", error))?;
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("ledger.db").display());
+    let ledger = Arc::new(Ledger::open(LedgerConfig::new(url)).await?);
+    let courier = Courier::new(Arc::clone(&ledger), config).await;
+    let courier = courier.map_err(|error| Failure::usage(chain(&error), ""))?;
+    let parts = courier.health().parts().await;
+    ledger.close().await;
+    Ok(parts.into_iter().find(|part| part.name == "mail").and_then(|part| part.trouble))
+}
+
+fn verdict(host: &str, trouble: Option<String>, is_public: bool) -> Finding {
+    match trouble {
+        Some(trouble) => {
+            let advice = "look at --smtp-url, its name, password and certificate";
+            Finding::bad(ABOUT, trouble, advice)
+        }
+        None if !is_public => {
+            let says = "links in mails lead to where the service listens";
+            Finding::warning(ABOUT, says, "set --public-url")
+        }
+        None => Finding::ok(ABOUT, format!("{host} answers and lets us in")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::verdicts_of;
+    use super::*;
+
+    #[test]
+    fn a_mail_server_that_is_away_counts_more_than_links() {
+        for (trouble, is_public, due) in [
+            (None, true, "ok"),
+            (None, false, "warning"),
+            (Some("away"), true, "bad"),
+            (Some("away"), false, "bad"),
+        ] {
+            let finding = verdict("mail.example.org", trouble.map(str::to_owned), is_public);
+            assert_eq!(verdicts_of(&[finding]), [due], "{trouble:?} {is_public}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! `/healthz` and `/readyz` of the whole service, while its mail server goes away.
+
+use serde_json::Value;
+use tonemill_testbed::mail::{MailSecurity, MailServer};
+
+use crate::service::Service;
+
+/// What `/healthz` says, once its status is `status`.
+async fn health(service: &Service, status: u16) -> Value {
+    crate::until(&format!("{status} of /healthz"), async || {
+        let reply = service.nobody().get("/healthz").send().await;
+        (reply.status == status).then(|| reply.json())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_server_that_is_away_is_told_of_and_keeps_no_request_out() {
+    let mut mail = MailServer::start(MailSecurity::Plain);
+    let url = format!("smtp://localhost:{}?tls=none", mail.port());
+    let service = Service::with_environment(&[], vec![("TONEMILL_SMTP_URL", url)]);
+    let well = health(&service, 200).await;
+    assert_eq!((&well["status"], &well["mail"]["status"]), (&"ok".into(), &"ok".into()));
+    assert!(well["mail"]["latency_ms"].is_number(), "{well}");
+
+    mail.kill();
+    let ill = health(&service, 503).await;
+    let status = |part: &str| ill[part]["status"].as_str().unwrap().to_owned();
+    assert_eq!(["ledger", "queue", "store", "mail"].map(status), ["ok", "ok", "ok", "unavailable"]);
+    assert_eq!(ill["status"], "unavailable");
+    service.nobody().get("/readyz").send().await.expect(200);
+
+    mail.restart();
+    assert_eq!(health(&service, 200).await["mail"]["status"], "ok");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_puts_mails_into_files_has_no_mail_server_to_tell_of() {
+    let service = Service::embedded();
+    let well = health(&service, 200).await;
+    assert!(well.get("mail").is_none(), "{well}");
+}
