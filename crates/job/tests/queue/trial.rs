@@ -1,8 +1,8 @@
 //! Whether a server that cannot carry the queue is told from one that can.
 
 use redis::aio::MultiplexedConnection;
-use tonemill_job::queue::QueueErrorKind;
 use tonemill_job::queue::redis::{RedisConfig, RedisQueue};
+use tonemill_job::queue::{LaneWeights, QueueErrorKind};
 use tonemill_testbed::redis::RedisServer;
 
 use crate::place::{Place, in_a_cluster};
@@ -31,7 +31,9 @@ async fn a_trial_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_tried_out_where_the_keys_are() {
-    let Place::Redis(config) = in_a_cluster(Default::default()).await else { unreachable!() };
+    let Place::Redis(config) = in_a_cluster(LaneWeights::default()).await else {
+        unreachable!("it is in Redis")
+    };
     RedisQueue::new(config).unwrap().try_out().await.unwrap();
     let dead = try_out(format!("redis+cluster://{NOWHERE}")).await;
     assert_eq!(dead, Err(QueueErrorKind::Unavailable));

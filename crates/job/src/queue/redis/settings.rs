@@ -8,6 +8,7 @@ use crate::queue::Memory;
 
 /// What a Redis server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 pub struct RedisSettings {
     /// Such as `7.0.15`.
     pub version: String,
