@@ -17,15 +17,17 @@ use std::time::Duration;
 
 use lettre::Address;
 use lettre::message::Mailbox;
+use tonemill_job::chain;
 use tonemill_ledger::deliveries::claim::Claimed;
 use tonemill_ledger::links::LinkKey;
 use url::Url;
 
 use crate::{Answer, NotifierError, Verdict};
 use folder::Folder;
-use letter::Writer;
+use letter::{LetterError, Writer};
 use smtp::Smtp;
-pub use smtp::{SmtpConfig, SmtpSecurity};
+use smtp::Trouble;
+pub use smtp::{LONGEST_MAIL, SmtpConfig, SmtpSecurity};
 
 /// How mails are written and sent.
 #[derive(Debug)]
@@ -76,7 +78,7 @@ impl Mailer {
     }
 
     /// Whether the mail server answers, if there is one.
-    pub(crate) async fn check(&self) -> Result<(), lettre::transport::smtp::Error> {
+    pub(crate) async fn check(&self) -> Result<(), Trouble> {
         match &self.way {
             Way::Smtp(smtp) => smtp.check().await,
             Way::Folder(_) => Ok(()),
@@ -98,6 +100,8 @@ impl Mailer {
         };
         let letter = match self.writer.letter(one, name, to, now_ms) {
             Ok(letter) => letter,
+            // Templates are the operator's, who can mend them.
+            Err(error @ LetterError::Template(_)) => return Answer::failed(chain(&error)),
             Err(error) => return refused(format!("it cannot be written: {error}")),
         };
         match &self.way {
