@@ -17,7 +17,7 @@ use crate::error::{Cause, LedgerError, LedgerErrorKind, Result, cause};
 use crate::migrations;
 
 /// Longest time that a call may take, tries included.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a call waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// How often a transaction is tried that others get in the way of.
