@@ -15,4 +15,5 @@ pub mod redis;
 pub mod redis_fleet;
 pub mod s3;
 mod server;
+pub mod sink;
 pub mod tls;
