@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lettre::message::Mailbox;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonemill_ledger::Ledger;
@@ -24,6 +25,9 @@ use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::runtime::{run_until_told, start_metrics, told_by_signals};
 use crate::text::seconds;
+
+/// Who mails in files are from.
+const LOCAL: &str = "Tonemill <tonemill@localhost>";
 
 /// Sends until it is told to end.
 pub fn run(args: &NotifierArgs) -> Outcome {
@@ -98,6 +102,7 @@ impl NotifyArgs {
         public_url: Url,
         folder: Option<PathBuf>,
     ) -> Result<NotifierConfig, Failure> {
+        let from = self.sender()?;
         let outbox = match (&self.smtp_url, folder) {
             (Some(smtp), _) => {
                 let mut smtp = smtp.clone();
@@ -111,7 +116,7 @@ impl NotifyArgs {
         };
         Ok(NotifierConfig {
             mail: MailConfig {
-                from: self.mail_from.clone(),
+                from,
                 outbox,
                 templates: self.mail_templates.clone(),
                 public_url,
@@ -128,7 +133,30 @@ impl NotifyArgs {
             },
             at_once: 64,
             per_webhook: 4,
+            per_user: 16,
         })
+    }
+
+    /// Whether a service that sends mails itself knows enough for it.
+    pub fn check_serving(&self) -> Result<(), Failure> {
+        self.sender()?;
+        if self.smtp_url.is_some() && self.public_url.is_none() {
+            let message = "say where users reach the service: mails have links";
+            return Err(Failure::usage(message, "--public-url goes with --smtp-url"));
+        }
+        Ok(())
+    }
+
+    /// Who mails are from. Mail servers refuse who is at `localhost`; files take anybody.
+    fn sender(&self) -> Result<Mailbox, Failure> {
+        match &self.mail_from {
+            Some(from) => Ok(from.clone()),
+            None if self.smtp_url.is_some() => {
+                let message = "say who mails are from, at a domain of yours";
+                Err(Failure::usage(message, "--mail-from goes with --smtp-url"))
+            }
+            None => LOCAL.parse().map_err(|error| Failure::cannot("name a sender", error)),
+        }
     }
 
     pub fn thresholds(&self) -> Thresholds {

@@ -40,6 +40,7 @@ pub fn serve(args: &ServeArgs) -> Outcome {
             Component::Worker,
             Component::Notifier,
         ])?;
+        args.notify.check_serving()?;
         let data = DataFolder::lock(&args.data)?;
         let parts = Parts::embedded(&args.api, &data, seconds(args.lease)).await?;
         let config = args.size.config(args.api.grace);

@@ -19,7 +19,7 @@ use crate::migrations;
 /// What fails where there are no connections yet.
 const OPENED: &str = "be opened";
 /// Longest time that a call may take, tries included.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a call waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// How often a transaction is tried that others get in the way of.

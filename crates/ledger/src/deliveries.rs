@@ -7,6 +7,7 @@
 
 pub mod claim;
 mod owe;
+mod samples;
 
 use serde_json::Value;
 use sqlx::Row as _;
@@ -20,6 +21,7 @@ use crate::job::{json, optional, parsed, strange, unsigned};
 use crate::jobs::Owner;
 
 pub use owe::News;
+pub use samples::samples;
 
 /// What can be told about a job.
 pub const JOB_EVENTS: [&str; 3] = ["job.started", "job.finished", "job.failed"];

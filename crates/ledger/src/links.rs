@@ -9,6 +9,7 @@ use tonemill_job::JobId;
 use uuid::Uuid;
 
 use crate::Ledger;
+use crate::credentials::random_bytes;
 use crate::error::Result;
 
 /// Hexadecimal digits of a MAC: 128 bits are enough, and mails have short lines.
@@ -49,6 +50,12 @@ impl Ledger {
 }
 
 impl LinkKey {
+    /// One that no ledger has: nobody takes its links.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(random_bytes())
+    }
+
     /// Path and query of a link to a job's MP3.
     #[must_use]
     pub fn download(&self, job: JobId, expires_ms: i64) -> String {

@@ -1,10 +1,11 @@
 //! Webhooks: addresses that are told what becomes of a user's jobs.
 
+use std::fmt;
+
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use uuid::Uuid;
-
 use tonemill_job::JobId;
+use uuid::Uuid;
 
 use crate::Ledger;
 use crate::database::Tx;
@@ -41,7 +42,7 @@ pub struct Webhook {
 }
 
 /// A webhook to be.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewWebhook {
     /// Its name.
     pub id: Uuid,
@@ -53,8 +54,16 @@ pub struct NewWebhook {
     pub events: Vec<String>,
 }
 
+impl fmt::Debug for NewWebhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, url, events, secret: _ } = self;
+        let mut debug = f.debug_struct("NewWebhook");
+        debug.field("id", id).field("url", url).field("events", events).finish_non_exhaustive()
+    }
+}
+
 /// What of a webhook changes; `None` stays.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct WebhookChange {
     /// Where it is.
     pub url: Option<String>,
@@ -64,6 +73,18 @@ pub struct WebhookChange {
     pub disabled: Option<bool>,
     /// A new secret. The one before signs as well for [`ROTATION_MS`].
     pub secret: Option<String>,
+}
+
+impl fmt::Debug for WebhookChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, events, disabled, secret } = self;
+        f.debug_struct("WebhookChange")
+            .field("url", url)
+            .field("events", events)
+            .field("disabled", disabled)
+            .field("has_new_secret", &secret.is_some())
+            .finish()
+    }
 }
 
 const COLUMNS: &str = "id, url, events, job_id, created_ms, disabled_ms, disabled_why";
@@ -189,18 +210,22 @@ impl Ledger {
         Ok(self.db.write("enable a webhook", update).await? == 1)
     }
 
-    /// A webhook is told nothing any more, and what is owed to it is given up.
+    /// A webhook is told nothing any more, and what is owed to it is given up, if it is at `url` still:
+    /// its user may have changed that meanwhile.
     pub(crate) async fn disable(
         &self,
         tx: &mut Tx,
         webhook: Uuid,
+        url: &str,
         why: &str,
         now: i64,
     ) -> Result<(), sqlx::Error> {
         let text = "UPDATE webhooks SET disabled_ms = ?, disabled_why = ? WHERE id = ? AND \
-                    disabled_ms IS NULL";
+                    url = ? AND disabled_ms IS NULL";
         let update = self.db.query(text).bind(now).bind(why.to_owned()).bind(webhook.to_string());
-        update.execute(&mut **tx).await?;
+        if update.bind(url.to_owned()).execute(&mut **tx).await?.rows_affected() == 0 {
+            return Ok(());
+        }
         let text = "UPDATE deliveries SET state = 'dead', claim = NULL, next_ms = ?, \
                     ended_ms = ?, answer = ? WHERE webhook_id = ? AND state = 'owed'";
         let update =

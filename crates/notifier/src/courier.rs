@@ -1,9 +1,7 @@
 //! The loop: claim what is due, try it, settle what came of it.
 //!
-//! There is a place for each attempt under way, and a few places for each webhook, fewer for one that
-//! does not answer: whoever is slow waits for itself, and for nobody else.
+//! A claim is for a time, and everything that is done under it has its own share of that time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,66 +11,41 @@ use tokio_util::sync::CancellationToken;
 use tonemill_job::chain;
 use tonemill_ledger::Ledger;
 use tonemill_ledger::deliveries::NOBODY;
-use tonemill_ledger::deliveries::claim::{AttemptOutcome, Claimed, Recipient, Room};
+use tonemill_ledger::deliveries::claim::{AttemptOutcome, CLAIM_MS, CLAIMING, Claimed, Recipient};
 use tonemill_telemetry::trace::{continued, failed};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
-use uuid::Uuid;
 
+use crate::mail::LONGEST_MAIL;
+use crate::places::{Place, Places};
 use crate::schedule::Schedule;
+use crate::webhook::LONGEST_CALL;
 use crate::{Answer, Channels, Health, Verdict};
 
 /// How often is looked for what is due.
 const LOOK: Duration = Duration::from_millis(500);
 /// After an error.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How often is tried to write down what came of an attempt: who was told would be told again.
-const SETTLE_TRIES: u32 = 5;
-/// Mails at a time.
-const MAILS: usize = 4;
-/// For how long a webhook that failed has one place only, unless it takes something.
-const FAILING_FOR: Duration = Duration::from_hours(1);
+/// For how long is tried to write down what came of an attempt: who was told would be told again.
+const SETTLING: Duration = Duration::from_secs(30);
+
+/// A claim lasts as long as whoever has it may take: or another would tell the same meanwhile.
+const _: () = {
+    let (mail, call) = (LONGEST_MAIL.as_millis(), LONGEST_CALL.as_millis());
+    let attempt = if mail > call { mail } else { call };
+    assert!(CLAIMING.as_millis() + attempt + SETTLING.as_millis() < CLAIM_MS as u128);
+};
 
 /// Brings what is owed.
 pub struct Courier {
-    ledger: Arc<Ledger>,
-    channels: Arc<Channels>,
-    schedule: Schedule,
-    at_once: usize,
-    per_webhook: usize,
-    under_way: JoinSet<Verdict>,
-    /// The webhook of each attempt under way; none for mails.
-    to: HashMap<Id, Option<Uuid>>,
-    /// Webhooks that something is on its way to, or that failed lately.
-    webhooks: HashMap<Uuid, Traffic>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Traffic {
-    under_way: usize,
-    failed: Option<Instant>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) channels: Arc<Channels>,
+    pub(crate) schedule: Schedule,
+    pub(crate) places: Places,
+    pub(crate) under_way: JoinSet<Verdict>,
 }
 
 impl Courier {
-    pub(crate) fn with(
-        ledger: Arc<Ledger>,
-        channels: Arc<Channels>,
-        schedule: Schedule,
-        at_once: usize,
-        per_webhook: usize,
-    ) -> Self {
-        Self {
-            ledger,
-            channels,
-            schedule,
-            at_once,
-            per_webhook,
-            under_way: JoinSet::new(),
-            to: HashMap::new(),
-            webhooks: HashMap::new(),
-        }
-    }
-
     /// Asks, for as long as anybody wants to know, what this one needs.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -109,20 +82,14 @@ impl Courier {
         while let Some(ended) = self.under_way.try_join_next_with_id() {
             self.make_room(ended);
         }
-        let room = self.room();
+        let room = self.places.room();
         if room.all == 0 {
             return Ok(0);
         }
         let claimed = self.ledger.claim_deliveries(&room).await?;
         let count = claimed.len();
         for one in claimed {
-            let to = match &one.to {
-                Some(Recipient::Webhook { id, .. }) => Some(*id),
-                _ => None,
-            };
-            if let Some(webhook) = to {
-                self.webhooks.entry(webhook).or_default().under_way += 1;
-            }
+            let whose = Place::of(&one);
             let (ledger, channels, schedule) =
                 (Arc::clone(&self.ledger), Arc::clone(&self.channels), self.schedule);
             let span = tracing::info_span!("notify", delivery = %one.id, event = one.event,
@@ -130,28 +97,9 @@ impl Courier {
             let span = continued(span, one.traceparent.as_deref());
             let attempt = async move { attempt(&ledger, &channels, schedule, &one).await };
             let task = self.under_way.spawn(attempt.instrument(span));
-            self.to.insert(task.id(), to);
+            self.places.take(task.id(), whose);
         }
         Ok(count)
-    }
-
-    fn room(&mut self) -> Room {
-        let is_failing = |failed: Instant| failed.elapsed() < FAILING_FOR;
-        self.webhooks.retain(|_, traffic| {
-            traffic.failed = traffic.failed.filter(|failed| is_failing(*failed));
-            traffic.under_way > 0 || traffic.failed.is_some()
-        });
-        let webhooks = self.webhooks.iter().map(|(id, traffic)| {
-            let places = if traffic.failed.is_some() { 1 } else { self.per_webhook };
-            (*id, places.saturating_sub(traffic.under_way))
-        });
-        let mails = self.to.values().filter(|to| to.is_none()).count();
-        Room {
-            all: self.at_once.saturating_sub(self.to.len()),
-            mails: MAILS.saturating_sub(mails),
-            per_webhook: self.per_webhook,
-            webhooks: webhooks.collect(),
-        }
     }
 
     fn make_room(&mut self, ended: Result<(Id, Verdict), JoinError>) {
@@ -162,12 +110,7 @@ impl Courier {
                 (error.id(), Verdict::Failed { wait: None })
             }
         };
-        if let Some(Some(webhook)) = self.to.remove(&task)
-            && let Some(traffic) = self.webhooks.get_mut(&webhook)
-        {
-            traffic.under_way -= 1;
-            traffic.failed = matches!(verdict, Verdict::Failed { .. }).then(Instant::now);
-        }
+        self.places.free(task, verdict);
     }
 }
 
@@ -184,7 +127,7 @@ async fn attempt(
             (Some("mail"), channels.mail.send(one, name, address, ledger.now_ms()).await)
         }
         Some(Recipient::Webhook { url, secrets, .. }) => {
-            (Some("webhook"), channels.webhooks.call(one, url, secrets).await)
+            (Some("webhook"), channels.webhooks.call(one, url, secrets, ledger.now_ms()).await)
         }
         None => (None, Answer::new(Verdict::Refused, NOBODY)),
     };
@@ -194,7 +137,7 @@ async fn attempt(
         Verdict::Delivered => AttemptOutcome::Delivered,
         Verdict::Refused => AttemptOutcome::Dead,
         Verdict::Gone => AttemptOutcome::Gone,
-        Verdict::Failed { wait } => match schedule.pause(age, wait) {
+        Verdict::Failed { wait } => match schedule.pause(one.attempt, age, wait) {
             Some(pause) => {
                 let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
                 AttemptOutcome::Retry { not_before_ms: now.saturating_add(pause_ms) }
@@ -224,20 +167,25 @@ async fn attempt(
 
 /// Who cannot write down that somebody was told tries again, for a while: or they are told twice.
 async fn settle(ledger: &Ledger, one: &Claimed, outcome: &AttemptOutcome, answer: &str) {
-    for number in 1..=SETTLE_TRIES {
-        match ledger.settle_delivery(one, outcome, answer).await {
-            Ok(true) => return,
-            Ok(false) => {
-                tracing::warn!("what came of a delivery is known too late");
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "what came of a delivery is not written down"
-                );
-                sleep(PAUSE * number).await;
+    let tries = async {
+        for number in 1.. {
+            match ledger.settle_delivery(one, outcome, answer).await {
+                Ok(true) => return,
+                Ok(false) => {
+                    tracing::warn!("what came of a delivery is known too late");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "what came of a delivery is not written down"
+                    );
+                    sleep(PAUSE * number).await;
+                }
             }
         }
+    };
+    if timeout(SETTLING, tries).await.is_err() {
+        tracing::warn!("a delivery will be tried again, whatever came of it");
     }
 }

@@ -18,8 +18,12 @@ impl Health {
     /// Both, as they are now.
     pub async fn parts(&self) -> Vec<Part> {
         let ledger = Part::ask("ledger", self.ledger.check());
-        let mail = Part::ask("mail", self.channels.mail.check());
-        let (ledger, mail) = tokio::join!(ledger, mail);
+        let (ledger, mail) = tokio::join!(ledger, self.mail());
         vec![ledger, mail]
+    }
+
+    /// The mail server alone.
+    pub async fn mail(&self) -> Part {
+        self.channels.mail.ask().await
     }
 }

@@ -8,6 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `courier` | the loop: claim, try, settle |
+//! | `places` | how many attempts of whom may be under way |
 //! | `health` | what it needs, and whether that answers |
 //! | `schedule` | when a delivery is tried again, and when it is given up |
 //! | `mail` | one mail: its text from templates, its way by SMTP or into a folder |
@@ -18,17 +19,20 @@
 mod courier;
 mod health;
 pub mod mail;
+mod places;
 pub mod schedule;
 pub mod webhook;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use tokio::task::JoinSet;
 use tonemill_ledger::Ledger;
 
 pub use courier::Courier;
 pub use health::Health;
 use mail::{MailConfig, Mailer};
+use places::Places;
 use schedule::Schedule;
 use webhook::{WebhookConfig, Webhooks};
 
@@ -45,6 +49,8 @@ pub struct NotifierConfig {
     pub at_once: usize,
     /// Of these, how many to one webhook. Default: 4.
     pub per_webhook: usize,
+    /// Of these, how many of one user. Default: 16.
+    pub per_user: usize,
 }
 
 /// What a single attempt came to.
@@ -125,6 +131,13 @@ impl Courier {
         let mail = Mailer::new(config.mail, key)?;
         let webhooks = Webhooks::new(config.webhooks)?;
         let channels = Arc::new(Channels { mail, webhooks });
-        Ok(Self::with(ledger, channels, config.schedule, config.at_once, config.per_webhook))
+        let NotifierConfig { schedule, at_once, per_webhook, per_user, .. } = config;
+        let places = Places::new(at_once, per_webhook, per_user);
+        Ok(Self { ledger, channels, schedule, places, under_way: JoinSet::new() })
     }
+}
+
+/// A time of the ledger's clock.
+fn date(now_ms: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms.try_into().unwrap_or_default())
 }

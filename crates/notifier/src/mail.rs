@@ -17,15 +17,18 @@ use std::time::Duration;
 
 use lettre::Address;
 use lettre::message::Mailbox;
+use tonemill_job::chain;
 use tonemill_ledger::deliveries::claim::Claimed;
 use tonemill_ledger::links::LinkKey;
+use tonemill_telemetry::Part;
 use url::Url;
 
 use crate::{Answer, NotifierError, Verdict};
 use folder::Folder;
-use letter::Writer;
+use letter::{LetterError, Writer};
 use smtp::Smtp;
-pub use smtp::{SmtpConfig, SmtpSecurity};
+use smtp::Trouble;
+pub use smtp::{LONGEST_MAIL, SmtpConfig, SmtpSecurity};
 
 /// How mails are written and sent.
 #[derive(Debug)]
@@ -49,6 +52,11 @@ pub enum Outbox {
     Smtp(SmtpConfig),
     /// Into files of this folder.
     Folder(PathBuf),
+}
+
+/// Tries out what mails need, without sending one: the settings, the templates, the mail server.
+pub async fn try_out(config: MailConfig) -> Result<Part, NotifierError> {
+    Ok(Mailer::new(config, LinkKey::random())?.ask().await)
 }
 
 /// Sends mails.
@@ -76,11 +84,14 @@ impl Mailer {
     }
 
     /// Whether the mail server answers, if there is one.
-    pub(crate) async fn check(&self) -> Result<(), lettre::transport::smtp::Error> {
-        match &self.way {
-            Way::Smtp(smtp) => smtp.check().await,
-            Way::Folder(_) => Ok(()),
-        }
+    pub(crate) async fn ask(&self) -> Part {
+        let check = async {
+            match &self.way {
+                Way::Smtp(smtp) => smtp.check().await,
+                Way::Folder(_) => Ok(()),
+            }
+        };
+        Part::ask("mail", check).await
     }
 
     /// Sends what is owed to a user. It is `now_ms`, by the ledger's clock.
@@ -98,6 +109,8 @@ impl Mailer {
         };
         let letter = match self.writer.letter(one, name, to, now_ms) {
             Ok(letter) => letter,
+            // Templates are the operator's, who can mend them.
+            Err(error @ LetterError::Template(_)) => return Answer::failed(chain(&error)),
             Err(error) => return refused(format!("it cannot be written: {error}")),
         };
         match &self.way {

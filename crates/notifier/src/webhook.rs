@@ -9,15 +9,16 @@ mod guard;
 mod signature;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, redirect};
 use tonemill_ledger::deliveries::claim::Claimed;
 use tonemill_telemetry::trace::traceparent;
 use url::Url;
+use uuid::Uuid;
 
-use crate::{Answer, NotifierError, Verdict};
+use crate::{Answer, NotifierError, Verdict, date};
 use guard::Guard;
 pub use guard::{Lookup, SystemLookup};
 pub use signature::sign;
@@ -25,7 +26,7 @@ pub use signature::sign;
 /// How webhooks are called.
 #[derive(Debug, Clone)]
 pub struct WebhookConfig {
-    /// How long an answer may take. Default: 15 seconds.
+    /// How long an answer may take. Default: 15 seconds; at most [`LONGEST_CALL`].
     pub patience: Duration,
     /// Names of hosts that may be internal.
     pub internal_hosts: Vec<String>,
@@ -45,6 +46,10 @@ impl Default for WebhookConfig {
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
+/// Longest patience with an answer: a claim is over after [`CLAIM_MS`].
+///
+/// [`CLAIM_MS`]: tonemill_ledger::deliveries::claim::CLAIM_MS
+pub const LONGEST_CALL: Duration = Duration::from_secs(60);
 /// Connections to a host that are kept, and for how long.
 const IDLE: usize = 2;
 const IDLE_FOR: Duration = Duration::from_secs(30);
@@ -60,6 +65,7 @@ pub(crate) struct Webhooks {
 impl Webhooks {
     pub(crate) fn new(config: WebhookConfig) -> Result<Self, NotifierError> {
         let guard = Guard::new(&config.internal_hosts, config.lookup);
+        let patience = config.patience.min(LONGEST_CALL);
         let client = Client::builder()
             .user_agent(USER_AGENT)
             // Each address is looked up once, looked at, and then connected to.
@@ -69,27 +75,33 @@ impl Webhooks {
             // Elsewhere is not where its user said.
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .timeout(config.patience)
+            .timeout(patience)
             .pool_max_idle_per_host(IDLE)
             .pool_idle_timeout(IDLE_FOR)
             .build()?;
-        Ok(Self { client, guard, patience: config.patience })
+        Ok(Self { client, guard, patience })
     }
 
-    /// Calls a webhook once.
-    pub(crate) async fn call(&self, one: &Claimed, url: &str, secrets: &[String]) -> Answer {
+    /// Calls a webhook once. It is `now_ms`, by the ledger's clock.
+    pub(crate) async fn call(
+        &self,
+        one: &Claimed,
+        url: &str,
+        secrets: &[String],
+        now_ms: i64,
+    ) -> Answer {
         let refused = |text: &str| Answer::new(Verdict::Refused, text);
         let Ok(url) = Url::parse(url) else { return refused("the address is none") };
         if let Err(forbidden) = self.guard.check(&url) {
             return refused(&forbidden.to_string());
         }
         let body = one.payload.to_string();
-        let Some(headers) = headers(one, &body, secrets) else {
+        let Some(headers) = headers(one.event_id, now_ms, &body, secrets) else {
             return refused("the secret is none");
         };
         match self.client.post(url).headers(headers).body(body).send().await {
             // What follows the head is nobody's business: it is not read.
-            Ok(response) => meaning(&response),
+            Ok(response) => meaning(&response, now_ms),
             Err(error) => match guard::forbidden(&error) {
                 Some(forbidden) => refused(&forbidden.to_string()),
                 None => Answer::failed(self.reason(&error)),
@@ -106,9 +118,8 @@ impl Webhooks {
     }
 }
 
-fn headers(one: &Claimed, body: &str, secrets: &[String]) -> Option<HeaderMap> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (id, timestamp) = (one.event_id.to_string(), now.as_secs().to_string());
+fn headers(event: Uuid, now_ms: i64, body: &str, secrets: &[String]) -> Option<HeaderMap> {
+    let (id, timestamp) = (event.to_string(), (now_ms / 1000).to_string());
     let signatures: Option<Vec<String>> =
         secrets.iter().map(|secret| sign(secret, &id, &timestamp, body)).collect();
     let mut headers = HeaderMap::new();
@@ -129,7 +140,7 @@ fn headers(one: &Claimed, body: &str, secrets: &[String]) -> Option<HeaderMap> {
 }
 
 /// What an answer means.
-fn meaning(response: &Response) -> Answer {
+fn meaning(response: &Response, now_ms: i64) -> Answer {
     let status = response.status();
     let text = status.to_string();
     match status {
@@ -138,34 +149,47 @@ fn meaning(response: &Response) -> Answer {
         _ if status.is_redirection() => {
             Answer::failed(format!("{text}: it is not called elsewhere"))
         }
-        _ => Answer::new(Verdict::Failed { wait: wait(response.headers()) }, text),
+        _ => Answer::new(Verdict::Failed { wait: wait(response.headers(), now_ms) }, text),
     }
 }
 
 /// How long it wants to be left alone (RFC 9110 section 10.2.3).
-fn wait(headers: &HeaderMap) -> Option<Duration> {
+fn wait(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok()
+    httpdate::parse_http_date(text).ok()?.duration_since(date(now_ms)).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// 2026-01-01T00:00:00Z.
+    const NOW_MS: i64 = 1_767_225_600_000;
+
+    #[test]
+    fn it_is_signed_at_the_ledgers_time() {
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned();
+        let event = Uuid::nil();
+        let headers = headers(event, NOW_MS + 999, "{}", std::slice::from_ref(&secret)).unwrap();
+        assert_eq!(headers["webhook-timestamp"], "1767225600");
+        let due = sign(&secret, &event.to_string(), "1767225600", "{}").unwrap();
+        assert_eq!(headers["webhook-signature"], due);
+    }
+
     #[test]
     fn waits_are_seconds_or_dates() {
         let wait_of = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, HeaderValue::from_str(text).unwrap());
-            wait(&headers)
+            wait(&headers, NOW_MS)
         };
         assert_eq!(wait_of("120"), Some(Duration::from_mins(2)));
         assert_eq!(wait_of("soon"), None);
         assert_eq!(wait_of("Mon, 01 Jan 2001 00:00:00 GMT"), None);
-        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(99));
-        assert!(wait_of(&date).unwrap() > Duration::from_secs(90));
+        let date = httpdate::fmt_http_date(date(NOW_MS + 99_000));
+        assert_eq!(wait_of(&date), Some(Duration::from_secs(99)));
     }
 }

@@ -16,6 +16,7 @@ pub mod redis;
 pub mod redis_fleet;
 pub mod s3;
 mod server;
+pub mod sink;
 pub mod tls;
 
 pub use admin_port::admin_port;

@@ -1,7 +1,8 @@
 """A mail server for tests: TLS, STARTTLS or neither, with a log-in if one is given.
 
 It takes mails, reads them as a mail program would, and writes what it read as JSON, a file each. What it
-does with a mail is in the recipient's name: refused@, busy@ (once), slow@.
+does with a mail is in the recipient's name: refused@, unwanted@ (when it has read it), busy@ (once), slow@,
+held@ (taken at once, and told so only late, once). Mails from nobody@ it does not take.
 """
 
 import argparse
@@ -21,6 +22,13 @@ class Mailbox:
         self.count = 0
         self.turned_away = set()
 
+    async def handle_MAIL(self, server, session, envelope, address, options):
+        if address.startswith("nobody@"):
+            return "553 5.1.8 there is no such sender"
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
+
     async def handle_RCPT(self, server, session, envelope, address, options):
         name = address.split("@")[0]
         if name == "refused":
@@ -34,6 +42,8 @@ class Mailbox:
     async def handle_DATA(self, server, session, envelope):
         if any(address.startswith("slow@") for address in envelope.rcpt_tos):
             await asyncio.sleep(3)
+        if any(address.startswith("unwanted@") for address in envelope.rcpt_tos):
+            return "554 5.6.0 nobody wants that"
         mail = message_from_bytes(envelope.content, policy=policy.default)
         text, html = mail.get_body(("plain",)), mail.get_body(("html",))
         read = {
@@ -51,6 +61,10 @@ class Mailbox:
         file = self.folder / f"{self.count}.json"
         file.with_suffix(".part").write_text(json.dumps(read))
         file.with_suffix(".part").rename(file)
+        held = {address for address in envelope.rcpt_tos if address.startswith("held@")}
+        if held - self.turned_away:
+            self.turned_away |= held
+            await asyncio.sleep(2.5)
         return "250 taken"
 
 

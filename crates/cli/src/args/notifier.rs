@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lettre::message::Mailbox;
-use tonemill_notifier::mail::{SmtpConfig, SmtpSecurity};
-use url::Url;
+use tonemill_notifier::mail::{LONGEST_MAIL, SmtpConfig, SmtpSecurity};
+use tonemill_notifier::webhook::LONGEST_CALL;
+use url::{Host, Url};
 
 use super::serve::{DatabaseArgs, parse_days};
 use super::worker::LogArgs;
@@ -15,9 +16,9 @@ use crate::text::parse_time;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Needs --database-url and --public-url, and --smtp-url or --mail-folder. As many as you \
-    like may run at once. SIGTERM ends it when what is under way is sent. Exit codes: 0 ended as told; \
-    2 wrong usage; 3 it could not work."
+    after_help = "Needs --database-url and --public-url, and --smtp-url with --mail-from, or \
+    --mail-folder. As many as you like may run at once. SIGTERM ends it when what is under way is \
+    sent. Exit codes: 0 ended as told; 2 wrong usage; 3 it could not work."
 )]
 pub struct NotifierArgs {
     #[command(flatten)]
@@ -39,7 +40,7 @@ pub struct NotifierArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Notifications")]
 pub struct NotifyArgs {
-    /// Where users reach the API; links in mails begin with it [default: where it listens]
+    /// Where users reach the API; links in mails begin with it
     #[arg(long, value_name = "URL", value_parser = parse_public_url, env = "TONEMILL_PUBLIC_URL")]
     pub public_url: Option<Url>,
     /// Mail server: <smtps://NAME:PASSWORD@HOST> for TLS, smtp: for STARTTLS, with ?tls=none for neither
@@ -49,17 +50,12 @@ pub struct NotifyArgs {
     /// PEM file of certificate authorities to trust for mail besides the system's
     #[arg(long, value_name = "FILE", env = "TONEMILL_SMTP_CA_FILE")]
     pub smtp_ca_file: Option<PathBuf>,
-    /// Write mails to files in this folder instead [default: mail/ in the data folder]
+    /// Write mails to files in this folder instead; those of a week ago are removed
     #[arg(long, value_name = "DIR", env = "TONEMILL_MAIL_FOLDER")]
     pub mail_folder: Option<PathBuf>,
-    /// Who mails are from
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "Tonemill <tonemill@localhost>",
-        env = "TONEMILL_MAIL_FROM"
-    )]
-    pub mail_from: Mailbox,
+    /// Who mails are from; --smtp-url needs it [default in files: Tonemill <tonemill@localhost>]
+    #[arg(long, value_name = "ADDRESS", env = "TONEMILL_MAIL_FROM")]
+    pub mail_from: Option<Mailbox>,
     /// Folder of templates that take the place of the built-in ones
     #[arg(long, value_name = "DIR", env = "TONEMILL_MAIL_TEMPLATES")]
     pub mail_templates: Option<PathBuf>,
@@ -75,8 +71,8 @@ pub struct NotifyArgs {
         env = "TONEMILL_WEBHOOK_INTERNAL_HOSTS"
     )]
     pub webhook_internal_hosts: Vec<String>,
-    /// How long a webhook may take to answer, in seconds
-    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "15",
+    /// How long a webhook may take to answer, 1 to 60 seconds
+    #[arg(long, value_name = "TIME", value_parser = parse_webhook_timeout, default_value = "15",
           env = "TONEMILL_WEBHOOK_TIMEOUT")]
     pub webhook_timeout: f64,
     /// How long notifications are tried, in days, up to 30
@@ -103,6 +99,12 @@ fn parse_patience(text: &str) -> Result<f64, String> {
     if days <= 30.0 { Ok(days) } else { Err("must be 0 to 30 days".to_owned()) }
 }
 
+fn parse_webhook_timeout(text: &str) -> Result<f64, String> {
+    let time = parse_time(text)?;
+    let is_one = (1.0..=LONGEST_CALL.as_secs_f64()).contains(&time);
+    if is_one { Ok(time) } else { Err("must be 1 to 60 seconds".to_owned()) }
+}
+
 /// Reads the address of a mail server. What is wrong is said without repeating it: it has a password.
 fn parse_smtp_url(text: &str) -> Result<SmtpConfig, String> {
     let like = || "must be like smtps://NAME:PASSWORD@mail.example.org".to_owned();
@@ -119,7 +121,12 @@ fn parse_smtp_url(text: &str) -> Result<SmtpConfig, String> {
         "smtp" => (587, SmtpSecurity::StartTls),
         _ => return Err(like()),
     };
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(like)?.to_owned();
+    let host = match url.host() {
+        // As it is connected to: without brackets.
+        Some(Host::Ipv6(address)) => address.to_string(),
+        Some(host) if !host.to_string().is_empty() => host.to_string(),
+        _ => return Err(like()),
+    };
     let decoded = |text: &str| {
         let text = percent_encoding::percent_decode_str(text).decode_utf8();
         text.map(Cow::into_owned).map_err(|_| like())
@@ -129,7 +136,8 @@ fn parse_smtp_url(text: &str) -> Result<SmtpConfig, String> {
         (name, password) => Some((decoded(name)?, decoded(password.unwrap_or_default())?)),
     };
     let port = url.port().unwrap_or(port);
-    Ok(SmtpConfig { host, port, security, credentials, ca_file: None })
+    let patience = LONGEST_MAIL;
+    Ok(SmtpConfig { host, port, security, credentials, ca_file: None, patience })
 }
 
 #[cfg(test)]
@@ -145,11 +153,23 @@ mod tests {
         assert_eq!((config.port, config.security), (1025, SmtpSecurity::Plain));
         assert_eq!(config.credentials, None);
         assert_eq!(parse_smtp_url("smtp://h").unwrap().security, SmtpSecurity::StartTls);
+        let config = parse_smtp_url("smtp://[::1]:25").unwrap();
+        assert_eq!((config.host.as_str(), config.port), ("::1", 25));
         for bad in ["", "h", "http://h", "smtp://", "smtps://h?tls=none", "smtp://h?x=y"] {
             assert!(parse_smtp_url(bad).is_err(), "{bad}");
         }
         let why = parse_smtp_url("smtp://me:secret@").unwrap_err();
         assert!(!why.contains("secret"), "{why}");
+    }
+
+    #[test]
+    fn a_webhook_has_a_second_to_a_minute() {
+        for good in ["1", "15", "59.9", "60", "1:00"] {
+            assert!(parse_webhook_timeout(good).is_ok(), "{good}");
+        }
+        for bad in ["0", "0.9", "60.1", "1:01", "inf", "-1", "86400"] {
+            assert!(parse_webhook_timeout(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

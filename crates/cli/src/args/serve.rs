@@ -15,7 +15,9 @@ use crate::text::{parse_bytes, parse_time};
 #[command(
     after_help = "Without any option everything is in one process and one folder: the ledger in \
     SQLite, objects in files, the queue in memory. Each of --database-url, --redis-url and \
-    --s3-bucket takes one part out of it. SIGTERM ends it in order; a second one, or SIGINT, at \
+    --s3-bucket takes one part out of it. Links in mails begin with where it listens, unless there \
+    is a --public-url; mails are files in mail/ of the data folder, unless there is a --smtp-url \
+    or a --mail-folder. SIGTERM ends it in order; a second one, or SIGINT, at \
     once. No job is lost either way, nor by kill -9. Exit codes: 0 ended as told; 2 wrong usage; 3 \
     it could not work."
 )]

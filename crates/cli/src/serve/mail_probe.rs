@@ -29,7 +29,6 @@ impl fmt::Debug for MailProbe {
 #[async_trait]
 impl Probe for MailProbe {
     async fn ask(&self) -> Part {
-        let mut parts = self.0.parts().await.into_iter();
-        parts.find(|part| part.name == "mail").expect("a courier asks its mail server")
+        self.0.mail().await
     }
 }

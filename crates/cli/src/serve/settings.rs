@@ -18,6 +18,7 @@ impl ServeArgs {
     /// Whether the settings go together, as far as can be told without trying.
     pub fn check(&self) -> Result<(), Failure> {
         self.api.http.server_config()?;
+        self.notify.check_serving()?;
         let url = self.api.ledger.database.database_url.as_deref();
         if url.is_some_and(|url| !is_ledger_url(url)) {
             let message = "--database-url starts with sqlite:, mysql: or postgres:";

@@ -62,6 +62,7 @@ async fn where_all_is_well_there_is_nothing_to_do() {
     let variables = [
         ("TONEMILL_SMTP_URL", url.as_str()),
         ("TONEMILL_SMTP_CA_FILE", ca_file),
+        ("TONEMILL_MAIL_FROM", "tonemill@example.org"),
         ("TONEMILL_PUBLIC_URL", "https://tonemill.example.org"),
         ("TONEMILL_TLS_CERT", certificate),
         ("TONEMILL_TLS_KEY", key),

@@ -21,9 +21,6 @@ mod promql;
 #[allow(dead_code, reason = "the tests of the whole system use the rest")]
 mod separate;
 mod service;
-#[allow(dead_code, reason = "the tests of the notifier use the rest")]
-#[path = "../../../notifier/tests/suite/sink.rs"]
-mod sink;
 
 mod auth;
 mod crash;
@@ -37,6 +34,7 @@ mod forgery;
 mod health;
 mod job_webhooks;
 mod keys;
+mod letters;
 mod life;
 mod limits;
 mod links;

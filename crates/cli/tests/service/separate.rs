@@ -108,6 +108,7 @@ impl Separate {
         let mut command = program();
         command.args(["notifier", "--log-format", "json", "--public-url", "https://t.example.org"]);
         command.env("TONEMILL_DATABASE_URL", &self.database);
+        command.env("TONEMILL_MAIL_FROM", "Tonemill <tonemill@localhost>");
         command.envs(self.variables.iter().cloned()).envs(variables.iter().copied());
         Daemon::start(&mut command, self.next_log("notifier"))
     }

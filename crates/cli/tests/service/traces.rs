@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tonemill_testbed::collector::{Collector, Span};
+use tonemill_testbed::sink::Sink;
 
 use crate::client::Client;
 use crate::jobs::{clip, id_of};
 use crate::separate::{NOWHERE, Separate};
 use crate::service::{PASSWORD, Service};
-use crate::sink::Sink;
 
 /// What a client says that has a trace already.
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";

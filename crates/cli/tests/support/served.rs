@@ -73,7 +73,10 @@ fn start(
     environment: &[(&'static str, String)],
 ) -> (Daemon, String, SocketAddr) {
     let mut command = program();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--retry-delay", "0.2"]);
+    command.args(["serve", "--retry-delay", "0.2"]);
+    if !arguments.iter().any(|argument| argument == "--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
     command.args(["--log-format", "json"]).args(arguments).envs(environment.iter().cloned());
     command.env("TONEMILL_ADMIN_PASSWORD", PASSWORD).arg("--data").arg(data(folder));
     let mut process = Daemon::start(&mut command, folder.join("log"));

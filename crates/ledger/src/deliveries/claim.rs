@@ -4,6 +4,8 @@
 //! dead, and the delivery is claimed again. What is said too late changes nothing.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::Row as _;
@@ -13,13 +15,15 @@ use uuid::Uuid;
 
 use super::{ALERT_EVENT, DeliveryState};
 use crate::Ledger;
-use crate::database::Tx;
+use crate::database::{PATIENCE, Tx};
 use crate::dialect::marks;
 use crate::error::Result;
 use crate::job::{json, optional, parsed, unsigned};
 
 /// How long whoever claims a delivery has to say what came of it. Longer than an attempt takes.
 pub const CLAIM_MS: i64 = 120_000;
+/// Of these, how long claiming itself may take.
+pub const CLAIMING: Duration = PATIENCE;
 /// Deliveries that are looked at, for each that there is room for: others may be faster, or of those
 /// there may be no room for more.
 const LOOK_AHEAD: usize = 4;
@@ -37,23 +41,37 @@ pub struct Room {
     pub per_webhook: usize,
     /// Of these, to the webhooks that something is on its way to already.
     pub webhooks: HashMap<Uuid, usize>,
+    /// Of these, of one user who is not in `users`: each job may have a webhook of its own.
+    pub per_user: usize,
+    /// Of these, of the users of whom something is on its way already.
+    pub users: HashMap<Uuid, usize>,
 }
 
 impl Room {
     /// Takes a place for a delivery, if there is one.
-    fn take(&mut self, webhook: Option<Uuid>) -> bool {
-        let Self { all, mails, per_webhook, webhooks } = self;
-        let left = match webhook {
+    fn take(&mut self, due: &Due) -> bool {
+        let Self { all, mails, per_webhook, webhooks, per_user, users } = self;
+        let left = match due.webhook {
             Some(webhook) => webhooks.entry(webhook).or_insert(*per_webhook),
             None => mails,
         };
-        let is_there = *all > 0 && *left > 0;
+        let of_user = users.entry(due.user).or_insert(*per_user);
+        let is_there = *all > 0 && *left > 0 && *of_user > 0;
         if is_there {
             *all -= 1;
             *left -= 1;
+            *of_user -= 1;
         }
         is_there
     }
+}
+
+/// A delivery whose time has come.
+struct Due {
+    id: String,
+    user: Uuid,
+    /// `None` is by mail.
+    webhook: Option<Uuid>,
 }
 
 /// A delivery that whoever has it is to try, once.
@@ -84,7 +102,7 @@ pub struct Claimed {
 }
 
 /// Whom to tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Recipient {
     /// Somebody who gets a mail.
     Mail {
@@ -104,6 +122,20 @@ pub enum Recipient {
     },
 }
 
+impl fmt::Debug for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mail { name, address } => {
+                f.debug_struct("Mail").field("name", name).field("address", address).finish()
+            }
+            Self::Webhook { id, url, secrets: _ } => {
+                let mut debug = f.debug_struct("Webhook");
+                debug.field("id", id).field("url", url).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
 /// What came of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptOutcome {
@@ -116,7 +148,8 @@ pub enum AttemptOutcome {
     },
     /// It is given up.
     Dead,
-    /// It is given up, and so is everything else that is owed to the webhook, which is disabled.
+    /// It is given up, and so is everything else that is owed to the webhook, which is disabled, unless
+    /// it is elsewhere by now.
     Gone,
 }
 
@@ -131,11 +164,11 @@ impl Ledger {
         let now = self.db.now_ms();
         // Without a lock first: most looks find nothing, and none should wait for a writer.
         let mut due = self.due(&room, now).await?;
-        due.retain(|(_, webhook)| room.take(*webhook));
+        due.retain(|due| room.take(due));
         if due.is_empty() {
             return Ok(Vec::new());
         }
-        let ids: Vec<String> = due.into_iter().map(|(id, _)| id).collect();
+        let ids: Vec<String> = due.into_iter().map(|due| due.id).collect();
         let mut tx = self.db.begin().await?;
         let text = format!(
             "SELECT id, user_id, job_id, webhook_id, event, event_id, payload, traceparent, attempts, \
@@ -181,33 +214,39 @@ impl Ledger {
         update.execute(&mut **tx).await.map(drop)
     }
 
-    /// What is due, oldest first, and to which webhook; without what there is no room for.
-    async fn due(&self, room: &Room, now: i64) -> Result<Vec<(String, Option<Uuid>)>, sqlx::Error> {
-        let full: Vec<String> = room
-            .webhooks
-            .iter()
-            .filter(|(_, left)| **left == 0)
-            .map(|(webhook, _)| webhook.to_string())
-            .collect();
+    /// What is due, oldest first; without what there is no room for.
+    async fn due(&self, room: &Room, now: i64) -> Result<Vec<Due>, sqlx::Error> {
+        let full = |places: &HashMap<Uuid, usize>| -> Vec<String> {
+            let full = places.iter().filter(|(_, left)| **left == 0);
+            full.map(|(id, _)| id.to_string()).collect()
+        };
+        let (webhooks, users) = (full(&room.webhooks), full(&room.users));
         let mut only = String::new();
-        if !full.is_empty() {
-            only =
-                format!(" AND (webhook_id IS NULL OR webhook_id NOT IN ({}))", marks(full.len()));
+        if !webhooks.is_empty() {
+            let marks = marks(webhooks.len());
+            only = format!(" AND (webhook_id IS NULL OR webhook_id NOT IN ({marks}))");
+        }
+        if !users.is_empty() {
+            only.push_str(&format!(" AND user_id NOT IN ({})", marks(users.len())));
         }
         if room.mails == 0 {
             only.push_str(" AND webhook_id IS NOT NULL");
         }
         let text = format!(
-            "SELECT id, webhook_id FROM deliveries WHERE state = 'owed' AND next_ms <= ?{only} \
-             ORDER BY next_ms, id LIMIT ?"
+            "SELECT id, user_id, webhook_id FROM deliveries WHERE state = 'owed' AND \
+             next_ms <= ?{only} ORDER BY next_ms, id LIMIT ?"
         );
         let mut query = self.db.dialect.query_of(text).bind(now);
-        for webhook in full {
-            query = query.bind(webhook);
+        for id in webhooks.into_iter().chain(users) {
+            query = query.bind(id);
         }
         let most = i64::try_from(room.all.saturating_mul(LOOK_AHEAD)).unwrap_or(i64::MAX);
         let rows = query.bind(most).fetch_all(&self.db.read).await?;
-        rows.iter().map(|row| Ok((row.try_get("id")?, optional(row, "webhook_id")?))).collect()
+        let due = rows.iter().map(|row| {
+            let webhook = optional(row, "webhook_id")?;
+            Ok(Due { id: row.try_get("id")?, user: parsed(row, "user_id")?, webhook })
+        });
+        due.collect()
     }
 
     async fn begin_attempt(&self, tx: &mut Tx, one: &Claimed, now: i64) -> Result<(), sqlx::Error> {
@@ -243,8 +282,9 @@ impl Ledger {
             let (name, address) = (row.try_get("name")?, row.try_get("email")?);
             return Ok(Some(Recipient::Mail { name, address }));
         };
-        let text = "SELECT url, secret, old_secret, old_secret_until_ms FROM webhooks \
-                    WHERE id = ? AND disabled_ms IS NULL";
+        let text = "SELECT w.url, w.secret, w.old_secret, w.old_secret_until_ms FROM webhooks w \
+                    JOIN users u ON u.id = w.user_id WHERE w.id = ? AND w.disabled_ms IS NULL AND \
+                    u.disabled_ms IS NULL";
         let row = self.db.query(text).bind(id.to_string()).fetch_optional(&mut **tx).await?;
         let Some(row) = row else { return Ok(None) };
         let until: Option<i64> = row.try_get("old_secret_until_ms")?;
@@ -286,25 +326,15 @@ impl Ledger {
             let update = self.db.query(text).bind(state.name()).bind(next).bind(answer.clone());
             let update = update.bind(ended).bind(one.id.to_string()).bind(one.claim.to_string());
             let is_in_time = update.execute(&mut *tx).await?.rows_affected() == 1;
-            if let (AttemptOutcome::Gone, Some(Recipient::Webhook { id, .. })) = (outcome, &one.to)
+            if let (true, AttemptOutcome::Gone, Some(Recipient::Webhook { id, url, .. })) =
+                (is_in_time, outcome, &one.to)
             {
-                self.disable(&mut tx, *id, answer, now).await?;
+                self.disable(&mut tx, *id, url, answer, now).await?;
             }
             tx.commit().await?;
             Ok(is_in_time)
         };
         self.db.run("settle a delivery", settle).await
-    }
-
-    /// When the next delivery is due, if one is owed.
-    pub async fn next_delivery_ms(&self) -> Result<Option<i64>> {
-        let look = || async move {
-            let text =
-                "SELECT next_ms FROM deliveries WHERE state = 'owed' ORDER BY next_ms LIMIT 1";
-            let row = self.db.query(text).fetch_optional(&self.db.read).await?;
-            row.map(|row| row.try_get(0)).transpose()
-        };
-        self.db.run("look up the next delivery", look).await
     }
 }
 

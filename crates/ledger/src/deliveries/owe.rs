@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use tonemill_job::message::{Failure, Finished};
+use tonemill_job::{JobId, Lane};
 use uuid::Uuid;
 
 use super::{ALERT_EVENT, TEST_EVENT};
@@ -25,7 +26,7 @@ pub enum News<'a> {
 }
 
 impl News<'_> {
-    fn event(&self) -> &'static str {
+    pub(super) fn event(&self) -> &'static str {
         match self {
             Self::Started => "job.started",
             Self::Finished(_) => "job.finished",
@@ -34,7 +35,7 @@ impl News<'_> {
     }
 
     /// What there is to say, in the words of the API.
-    fn data(&self, job: &Job) -> Value {
+    pub(super) fn data(&self, job: &Told<'_>) -> Value {
         let mut view = json!({
             "id": job.id,
             "label": job.label,
@@ -67,6 +68,27 @@ impl News<'_> {
     }
 }
 
+/// What is told of a job whatever happened to it.
+pub(super) struct Told<'a> {
+    pub(super) id: JobId,
+    pub(super) label: &'a str,
+    pub(super) file_name: &'a str,
+    pub(super) lane: Lane,
+    pub(super) created_ms: i64,
+}
+
+impl<'a> From<&'a Job> for Told<'a> {
+    fn from(job: &'a Job) -> Self {
+        let Job { id, label, file_name, lane, created_ms, .. } = job;
+        Self { id: *id, label, file_name, lane: *lane, created_ms: *created_ms }
+    }
+}
+
+/// What whoever is told gets, as Standard Webhooks have it.
+pub(super) fn payload(event: &str, now_ms: i64, data: &Value) -> Value {
+    json!({ "type": event, "timestamp": time(now_ms), "data": data })
+}
+
 /// Something to tell, to some.
 struct Owed {
     job: Option<String>,
@@ -94,8 +116,9 @@ impl Ledger {
         let event = news.event();
         let user = job.user.to_string();
         // In one statement: each takes a round trip, and a batch has a hundred events.
-        let text = "SELECT id AS webhook_id, events FROM webhooks WHERE user_id = ? AND \
-                    disabled_ms IS NULL AND (job_id IS NULL OR job_id = ?) \
+        let text = "SELECT w.id AS webhook_id, w.events FROM webhooks w JOIN users u ON \
+                    u.id = w.user_id WHERE w.user_id = ? AND u.disabled_ms IS NULL AND \
+                    w.disabled_ms IS NULL AND (w.job_id IS NULL OR w.job_id = ?) \
                     UNION ALL SELECT NULL, COALESCE(mail_events, ?) FROM users WHERE id = ? AND \
                     email IS NOT NULL AND disabled_ms IS NULL";
         let query = self.db.query(text).bind(user.clone()).bind(job.id.to_string());
@@ -107,7 +130,7 @@ impl Ledger {
                 to.push(To { user: user.clone(), webhook: row.try_get("webhook_id")? });
             }
         }
-        let (traceparent, data) = (job.traceparent.clone(), news.data(job));
+        let (traceparent, data) = (job.traceparent.clone(), news.data(&job.into()));
         let job = Some(job.id.to_string());
         self.write_down(tx, Owed { job, event, data, traceparent, to }).await?;
         Ok(())
@@ -149,8 +172,7 @@ impl Ledger {
         let ids: Vec<Uuid> = to.iter().map(|_| Uuid::now_v7()).collect();
         let now = self.db.now_ms();
         let event_id = Uuid::now_v7().to_string();
-        // As Standard Webhooks have it.
-        let payload = json!({ "type": event, "timestamp": time(now), "data": data }).to_string();
+        let payload = payload(event, now, &data).to_string();
         let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, 'owed', 0, ?, ?)"; to.len()].join(", ");
         let text = format!(
             "INSERT INTO deliveries (id, user_id, job_id, webhook_id, event, event_id, payload, \

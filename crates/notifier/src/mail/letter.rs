@@ -10,14 +10,13 @@ use lettre::message::{Mailbox, MultiPart};
 use lettre::{Address, Message};
 use serde_json::{Value, json};
 use tonemill_job::is_deceptive;
-use tonemill_ledger::deliveries::ALERT_EVENT;
 use tonemill_ledger::deliveries::claim::Claimed;
+use tonemill_ledger::deliveries::{ALERT_EVENT, samples};
 use tonemill_ledger::links::LinkKey;
 use url::Url;
-use uuid::Uuid;
 
 use super::templates::{Templates, Texts};
-use crate::NotifierError;
+use crate::{NotifierError, date};
 
 /// Longest subject, in characters.
 const MAX_SUBJECT: usize = 150;
@@ -58,7 +57,7 @@ impl Writer {
             .to(Mailbox::new(None, to))
             .subject(one_line(&subject))
             .message_id(Some(id))
-            .date_now()
+            .date(date(now_ms))
             // RFC 3834: nobody's holiday is of interest.
             .raw_header(header("Auto-Submitted", "auto-generated".to_owned()))
             .raw_header(header("X-Tonemill-Event", one.event_id.to_string()));
@@ -74,18 +73,10 @@ impl Writer {
         Ok(letter.multipart(MultiPart::alternative_plain_html(text, html))?)
     }
 
-    /// Writes a mail of each kind, for whoever made the templates.
+    /// Writes a mail of each kind, as it would be sent, for whoever made the templates.
     pub(super) fn try_out(&self) -> Result<(), NotifierError> {
-        let job = json!({
-            "id": Uuid::nil(), "label": "", "file_name": "talk.mp4", "lane": "normal",
-            "created_at": "2026-01-01T00:00:00Z", "state": "finished",
-            "output": { "bytes": 1, "duration_seconds": 1.0, "truncated": true, "warnings": ["…"] },
-            "failure": { "kind": "bad_input", "stage": "decode", "message": "…", "advice": "…" },
-        });
-        let alert = json!({ "kind": "waiting", "seconds": 1, "count": 1 });
-        let payload = json!({ "data": { "job": job, "alert": alert } });
-        for event in Templates::events() {
-            self.templates.texts(event, self.about(&payload, "", "", 0))?;
+        for (event, payload) in samples() {
+            self.templates.texts(event, self.about(&payload, "ada", "", 0))?;
         }
         Ok(())
     }
@@ -108,7 +99,7 @@ impl Writer {
         about["links"] = json!({
             "service": self.public_url.as_str(),
             "download": download,
-            "download_days": self.download_link.as_secs() / 86_400,
+            "download_for": lifetime(self.download_link),
             "unsubscribe": unsubscribe,
         });
         about
@@ -126,8 +117,8 @@ fn header(name: &'static str, value: String) -> HeaderValue {
 /// Leaves of every text what does no harm.
 fn clean(value: &mut Value) {
     match value {
-        Value::String(text) if text.chars().any(is_harmful) => {
-            *text = text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect();
+        Value::String(text) if text.contains(is_deceptive) => {
+            *text = text.replace(is_deceptive, "\u{fffd}");
         }
         Value::Array(values) => values.iter_mut().for_each(clean),
         Value::Object(values) => values.values_mut().for_each(clean),
@@ -135,8 +126,14 @@ fn clean(value: &mut Value) {
     }
 }
 
-fn is_harmful(c: char) -> bool {
-    c.is_control() || is_deceptive(c)
+/// How long something is good: in days if they are whole, and never more than it is.
+fn lifetime(good_for: Duration) -> String {
+    let seconds = good_for.as_secs();
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
+    let is_told = |unit: u64| seconds >= unit && (unit < 86_400 || seconds % unit == 0);
+    let (unit, name) = units.into_iter().find(|(unit, _)| is_told(*unit)).unwrap_or((1, "second"));
+    let count = seconds / unit;
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 
 fn one_line(text: &str) -> String {
@@ -144,5 +141,29 @@ fn one_line(text: &str) -> String {
     match line.char_indices().nth(MAX_SUBJECT) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_are_told_as_people_do() {
+        let days = |days: f64| lifetime(Duration::from_secs_f64(days * 86_400.0));
+        for (is, due) in [
+            (7.0, "7 days"),
+            (1.0, "1 day"),
+            (1.5, "36 hours"),
+            (2.51, "60 hours"),
+            (0.5, "12 hours"),
+            (1.0 / 24.0, "1 hour"),
+            (0.04, "57 minutes"),
+            (0.0007, "1 minute"),
+            (0.0001, "8 seconds"),
+            (365.0, "365 days"),
+        ] {
+            assert_eq!(days(is), due);
+        }
     }
 }

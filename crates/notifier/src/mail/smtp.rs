@@ -1,23 +1,29 @@
 //! Mails by way of a mail server (RFC 5321, with STARTTLS of RFC 3207 or TLS of RFC 8314).
+//!
+//! Connections are kept for a while between mails, by us: lettre's pool takes back one whose dialogue was
+//! broken off, and the next mail reads the answers to the one before. [`connection`] says what may be kept.
+
+mod connection;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use lettre::transport::smtp::PoolConfig;
+use lettre::Message;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
-use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
 use crate::{Answer, NotifierError, Verdict};
+pub(crate) use connection::Trouble;
+use connection::{Connection, Server};
 
-/// Longest wait for an answer of the server, and for all of a mail.
-const COMMAND: Duration = Duration::from_secs(20);
-const ALL: Duration = Duration::from_secs(90);
+/// Longest time that a mail may take, from the connection to the server's last word.
+pub const LONGEST_MAIL: Duration = Duration::from_secs(75);
 /// Connections that are kept, and for how long.
-const CONNECTIONS: u32 = 4;
+const CONNECTIONS: usize = 4;
 const IDLE: Duration = Duration::from_mins(1);
-/// Refusals of us and not of a mail (RFC 4954 section 6, RFC 5321 section 4.2.3): a setting is wrong.
-const OURS: [u16; 5] = [502, 530, 534, 535, 538];
+/// How long one that is to be used again may take to say that it can be.
+const RESET: Duration = Duration::from_secs(5);
 
 /// A mail server, and what it wants to know.
 #[derive(Clone)]
@@ -32,6 +38,8 @@ pub struct SmtpConfig {
     pub credentials: Option<(String, String)>,
     /// PEM file of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// How long a mail may take. Default: [`LONGEST_MAIL`], which is also the most.
+    pub patience: Duration,
 }
 
 impl std::fmt::Debug for SmtpConfig {
@@ -57,39 +65,72 @@ pub enum SmtpSecurity {
 }
 
 /// A mail server.
-pub(super) struct Smtp(AsyncSmtpTransport<Tokio1Executor>);
+pub(super) struct Smtp {
+    server: Server,
+    patience: Duration,
+    /// Connections on which nothing is under way, and since when.
+    parked: Mutex<Vec<(Connection, Instant)>>,
+}
 
 impl Smtp {
     pub(super) fn new(config: SmtpConfig) -> Result<Self, NotifierError> {
-        let SmtpConfig { host, port, security, credentials, ca_file } = config;
+        let SmtpConfig { host, port, security, credentials, ca_file, patience } = config;
         let tls = match security {
             SmtpSecurity::Plain => Tls::None,
             SmtpSecurity::StartTls => Tls::Required(tls(&host, ca_file)?),
             SmtpSecurity::Tls => Tls::Wrapper(tls(&host, ca_file)?),
         };
-        let pool = PoolConfig::new().max_size(CONNECTIONS).idle_timeout(IDLE);
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&host)
-            .port(port)
-            .tls(tls)
-            .timeout(Some(COMMAND))
-            .pool_config(pool);
-        if let Some((name, password)) = credentials {
-            builder = builder.credentials(Credentials::new(name, password));
-        }
-        Ok(Self(builder.build()))
+        let credentials = credentials.map(|(name, password)| Credentials::new(name, password));
+        let server = Server { host, port, tls, credentials };
+        Ok(Self { server, patience: patience.min(LONGEST_MAIL), parked: Mutex::default() })
     }
 
-    /// Whether the server answers us, and lets us in.
-    pub(super) async fn check(&self) -> Result<(), lettre::transport::smtp::Error> {
-        self.0.test_connection().await.map(drop)
+    /// Whether the server answers us, and lets us in: on a connection of its own.
+    pub(super) async fn check(&self) -> Result<(), Trouble> {
+        Connection::open(&self.server).await?.check().await
     }
 
     pub(super) async fn send(&self, letter: Message) -> Answer {
-        match tokio::time::timeout(ALL, self.0.send(letter)).await {
-            Ok(Ok(response)) => Answer::new(Verdict::Delivered, format!("{}", response.code())),
-            Ok(Err(error)) => refusal(&error),
-            Err(_) => Answer::failed(format!("no end within {} s", ALL.as_secs())),
+        // Whatever is broken off takes its connection with it.
+        match tokio::time::timeout(self.patience, self.deliver(&letter)).await {
+            Ok(Ok(code)) => Answer::new(Verdict::Delivered, code),
+            Ok(Err(trouble)) => {
+                let text = tonemill_job::chain(&trouble);
+                let is_final = trouble.is_final();
+                if is_final { Answer::new(Verdict::Refused, text) } else { Answer::failed(text) }
+            }
+            Err(_) => Answer::failed(format!("no end within {} s", self.patience.as_secs_f64())),
         }
+    }
+
+    async fn deliver(&self, letter: &Message) -> Result<String, Trouble> {
+        let mut connection = self.connection().await?;
+        let outcome = connection.deliver(letter.envelope(), &letter.formatted()).await;
+        // The mail's outcome is known: a connection that says no more may not change it.
+        let again = tokio::time::timeout(RESET, connection.after(&outcome)).await;
+        if let Ok(Some(connection)) = again {
+            let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+            if parked.len() < CONNECTIONS {
+                parked.push((connection, Instant::now()));
+            }
+        }
+        outcome.map(|response| response.code().to_string())
+    }
+
+    /// One that was parked and still answers, or a new one.
+    async fn connection(&self) -> Result<Connection, Trouble> {
+        while let Some(mut connection) = self.parked() {
+            if matches!(tokio::time::timeout(RESET, connection.check()).await, Ok(Ok(()))) {
+                return Ok(connection);
+            }
+        }
+        Connection::open(&self.server).await
+    }
+
+    fn parked(&self) -> Option<Connection> {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        parked.retain(|(_, since)| since.elapsed() < IDLE);
+        parked.pop().map(|(connection, _)| connection)
     }
 }
 
@@ -101,16 +142,4 @@ fn tls(host: &str, ca_file: Option<PathBuf>) -> Result<TlsParameters, NotifierEr
         builder = builder.add_root_certificate(Certificate::from_pem(&pem)?);
     }
     Ok(builder.certificate_store(CertificateStore::Default).build_rustls()?)
-}
-
-/// What the failure of a mail means.
-fn refusal(error: &lettre::transport::smtp::Error) -> Answer {
-    let text = tonemill_job::chain(error);
-    let code: Option<u16> = error.status().map(Into::into);
-    match code {
-        Some(code) if error.is_permanent() && !OURS.contains(&code) => {
-            Answer::new(Verdict::Refused, text)
-        }
-        _ => Answer::failed(text),
-    }
 }

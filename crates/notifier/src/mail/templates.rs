@@ -2,12 +2,12 @@
 //! `EVENT.html`. What stands in the operator's folder takes the place of ours. In HTML every value is
 //! escaped.
 
+use std::io;
 use std::path::Path;
 
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::Value;
-use tonemill_ledger::deliveries::{ALERT_EVENT, JOB_EVENTS};
 
 use crate::NotifierError;
 
@@ -43,6 +43,7 @@ pub(super) struct Templates(Environment<'static>);
 impl Templates {
     /// Ours, but for those that are in `folder`.
     pub(super) fn load(folder: Option<&Path>) -> Result<Self, NotifierError> {
+        folder.map_or(Ok(()), only_ours)?;
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment.set_fuel(Some(FUEL));
@@ -55,11 +56,6 @@ impl Templates {
                 .map_err(|source| NotifierError::Template { name: name.to_owned(), source })?;
         }
         Ok(Self(environment))
-    }
-
-    /// The events that there are templates for.
-    pub(super) fn events() -> impl Iterator<Item = &'static str> {
-        JOB_EVENTS.into_iter().chain([ALERT_EVENT])
     }
 
     /// The texts about an event.
@@ -76,12 +72,33 @@ impl Templates {
     }
 }
 
+/// Whether the folder is there, and holds no text that would never be used: its name is a slip.
+fn only_ours(folder: &Path) -> Result<(), NotifierError> {
+    let unusable =
+        |path: &Path, source| Err(NotifierError::File { path: path.display().to_string(), source });
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return unusable(folder, error),
+    };
+    for entry in entries {
+        let path = match entry {
+            Ok(entry) => entry.path(),
+            Err(error) => return unusable(folder, error),
+        };
+        let is_text = path.extension().is_some_and(|end| end == "txt" || end == "html");
+        if is_text && !BUILT_IN.iter().any(|(name, _)| path.file_name() == Some(name.as_ref())) {
+            return unusable(&path, io::Error::other("no mail has a text of this name"));
+        }
+    }
+    Ok(())
+}
+
 fn theirs(folder: Option<&Path>, name: &str) -> Result<Option<String>, NotifierError> {
     let Some(folder) = folder else { return Ok(None) };
     let path = folder.join(name);
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(NotifierError::File { path: path.display().to_string(), source }),
     }
 }

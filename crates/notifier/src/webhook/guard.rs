@@ -117,7 +117,9 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-const SPECIAL_V4: [(Ipv4Addr, u32); 15] = [
+/// In the last row, what no registry has: the server that machines in Azure get their settings and
+/// certificates from, at an address of the public ones (168.63.129.16).
+const SPECIAL_V4: [(Ipv4Addr, u32); 16] = [
     (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
@@ -133,6 +135,7 @@ const SPECIAL_V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::new(203, 0, 113, 0), 24),
     (Ipv4Addr::new(224, 0, 0, 0), 4),
     (Ipv4Addr::new(240, 0, 0, 0), 4),
+    (Ipv4Addr::new(168, 63, 129, 16), 32),
 ];
 
 /// Within `2000::/3`. The first has Teredo in it; the third, 6to4, stands for an IPv4 address.
@@ -157,6 +160,8 @@ mod tests {
             ("100.128.0.0", "100.127.255.255"),
             ("126.255.255.255", "127.0.0.1"),
             ("128.0.0.0", "127.255.255.255"),
+            ("168.63.129.15", "168.63.129.16"),
+            ("168.63.129.17", "168.63.129.16"),
             ("169.253.255.255", "169.254.0.0"),
             ("169.255.0.0", "169.254.169.254"),
             ("172.15.255.255", "172.16.0.0"),

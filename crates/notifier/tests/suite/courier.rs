@@ -10,7 +10,7 @@ use tonemill_job::{JobId, Lane};
 use tonemill_ledger::deliveries::{Delivery, DeliveryState};
 use tonemill_ledger::users::{NewUser, Role, User};
 use tonemill_ledger::{Acceptance, NewJob};
-use tonemill_notifier::mail::{MailConfig, Outbox, SmtpConfig, SmtpSecurity};
+use tonemill_notifier::mail::{LONGEST_MAIL, MailConfig, Outbox, SmtpConfig, SmtpSecurity};
 use tonemill_notifier::schedule::Schedule;
 use tonemill_notifier::webhook::WebhookConfig;
 use tonemill_notifier::{Courier, NotifierConfig, NotifierError};
@@ -68,6 +68,7 @@ pub fn config(folder: PathBuf) -> NotifierConfig {
         schedule: Schedule { first: Duration::from_millis(50), ..Schedule::default() },
         at_once: 8,
         per_webhook: 2,
+        per_user: 6,
     }
 }
 
@@ -86,6 +87,7 @@ pub fn to_server(server: &MailServer, security: MailSecurity) -> NotifierConfig 
         security,
         credentials,
         ca_file: Some(server.authority().ca_file()),
+        patience: LONGEST_MAIL,
     };
     let mut config = config(PathBuf::new());
     config.mail.outbox = Outbox::Smtp(smtp);
@@ -116,6 +118,15 @@ pub async fn delivery(bed: &Bed, job: JobId, is_it: impl Fn(&Delivery) -> bool) 
             return delivery;
         }
         assert!(start.elapsed() < PATIENCE, "{delivery:?}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "{what}");
         tokio::time::sleep(LOOK).await;
     }
 }

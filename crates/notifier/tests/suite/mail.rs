@@ -1,12 +1,16 @@
 //! Mails as they come out at the other end.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::tempdir;
 use tonemill_job::chain;
 use tonemill_ledger::deliveries::DeliveryState;
-use tonemill_notifier::mail::Outbox;
+use tonemill_notifier::mail::{Outbox, SmtpConfig, SmtpSecurity};
+use tonemill_testbed::fault_proxy::{Fault, FaultProxy};
 use tonemill_testbed::mail::{Mail, MailSecurity, MailServer};
 
 use crate::bed::Bed;
@@ -127,21 +131,30 @@ async fn what_is_wrong_with_us_is_no_reason_to_give_a_mail_up() {
     let (bed, server) = (Bed::sqlite().await, MailServer::start(MailSecurity::StartTls));
     let ada = user(&bed, "ada").await;
     let right = || to_server(&server, MailSecurity::StartTls);
-    let mut wrong_password = right();
-    if let Outbox::Smtp(smtp) = &mut wrong_password.mail.outbox {
+    let with = |change: fn(&mut SmtpConfig)| {
+        let mut config = right();
+        if let Outbox::Smtp(smtp) = &mut config.mail.outbox {
+            change(smtp);
+        }
+        config
+    };
+    let wrong_password = with(|smtp| {
         smtp.credentials = Some(("tonemill".to_owned(), "wrong".to_owned()));
-    }
-    let mut no_trust = right();
-    if let Outbox::Smtp(smtp) = &mut no_trust.mail.outbox {
-        smtp.ca_file = None;
-    }
-    let mut in_the_clear = right();
-    if let Outbox::Smtp(smtp) = &mut in_the_clear.mail.outbox {
-        smtp.security = tonemill_notifier::mail::SmtpSecurity::Plain;
-        smtp.credentials = None;
-    }
-    for (config, why) in [(wrong_password, "535"), (no_trust, "certificate"), (in_the_clear, "530")]
-    {
+    });
+    let no_trust = with(|smtp| smtp.ca_file = None);
+    let in_the_clear = with(|smtp| {
+        (smtp.security, smtp.credentials) = (SmtpSecurity::Plain, None);
+    });
+    let no_tls = with(|smtp| smtp.security = SmtpSecurity::Tls);
+    let mut nobody = right();
+    nobody.mail.from = "nobody@example.org".parse().unwrap();
+    for (config, why) in [
+        (wrong_password, "535"),
+        (no_trust, "certificate"),
+        (in_the_clear, "530"),
+        (no_tls, "connecting"),
+        (nobody, "553"),
+    ] {
         let job = finished_job(&bed, &ada, "a.mp4").await;
         let courier = Working::start(&bed, config).await;
         let tried = delivery(&bed, job, |delivery| delivery.attempts >= 2).await;
@@ -151,7 +164,63 @@ async fn what_is_wrong_with_us_is_no_reason_to_give_a_mail_up() {
         courier.end().await;
     }
     let _courier = Working::start(&bed, right()).await;
-    server.wait_for(3).await;
+    server.wait_for(5).await;
+}
+
+/// What a server says late is about the mail that it took late, and about none after it.
+#[tokio::test]
+async fn a_mail_that_times_out_harms_no_other() {
+    let (bed, server) = (Bed::sqlite().await, MailServer::start(MailSecurity::StartTls));
+    let mut config = to_server(&server, MailSecurity::StartTls);
+    if let Outbox::Smtp(smtp) = &mut config.mail.outbox {
+        smtp.patience = Duration::from_secs(1);
+    }
+    config.schedule.first = Duration::from_secs(3);
+    let _courier = Working::start(&bed, config).await;
+    let (held, unwanted) = (user(&bed, "held").await, user(&bed, "unwanted").await);
+    let held = finished_job(&bed, &held, "a.mp4").await;
+    let tried = delivery(&bed, held, |delivery| delivery.answer.is_some()).await;
+    assert_eq!(tried.answer.as_deref(), Some("no end within 1 s"));
+    assert_eq!(server.mails().len(), 1, "it is taken, and nobody knows");
+    let ok = user(&bed, "ok").await;
+    for _ in 0..2 {
+        let refused = over(&bed, finished_job(&bed, &unwanted, "a.mp4").await).await;
+        assert_eq!((refused.state, refused.attempts), (DeliveryState::Dead, 1));
+        assert!(refused.answer.as_deref().unwrap().contains("nobody wants that"), "{refused:?}");
+        let taken = over(&bed, finished_job(&bed, &ok, "a.mp4").await).await;
+        assert_eq!((taken.state, taken.attempts), (DeliveryState::Delivered, 1));
+        assert_eq!(taken.answer.as_deref(), Some("250"));
+        let id = format!("<{}@example.org>", taken.id);
+        let mails = server.mails();
+        assert!(mails.iter().any(|mail| mail.header("Message-ID") == id), "{id} did not come");
+    }
+    let held = over(&bed, held).await;
+    assert_eq!((held.state, held.attempts), (DeliveryState::Delivered, 2));
+}
+
+/// Mails go over the connections of those before, and a refusal ends none.
+#[tokio::test]
+async fn connections_are_used_again() {
+    let (bed, server) = (Bed::sqlite().await, MailServer::start(MailSecurity::Plain));
+    let proxy = FaultProxy::tcp(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let mut config = to_server(&server, MailSecurity::Plain);
+    if let Outbox::Smtp(smtp) = &mut config.mail.outbox {
+        (smtp.host, smtp.port) = ("127.0.0.1".to_owned(), proxy.address().port());
+    }
+    let connections = Arc::new(Mutex::new(BTreeSet::new()));
+    let seen = Arc::clone(&connections);
+    proxy.guard(move |passing| {
+        seen.lock().unwrap().insert(passing.number);
+        Fault::None
+    });
+    let _courier = Working::start(&bed, config).await;
+    let (ok, refused) = (user(&bed, "ok").await, user(&bed, "refused").await);
+    for _ in 0..3 {
+        for (user, state) in [(&ok, DeliveryState::Delivered), (&refused, DeliveryState::Dead)] {
+            assert_eq!(over(&bed, finished_job(&bed, user, "a.mp4").await).await.state, state);
+        }
+    }
+    assert_eq!(connections.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -176,13 +245,23 @@ async fn operators_have_their_own_words() {
         config.mail.templates = Some(templates.clone());
         config
     };
+    let error = chain(&must_fail(&bed, with()).await);
+    assert!(error.starts_with(&format!("cannot use {}", templates.display())), "{error}");
     fs::create_dir(&templates).unwrap();
+    fs::write(templates.join("README.md"), "ours").unwrap();
+    let slip = templates.join("job.finish.html");
+    fs::write(&slip, "never used").unwrap();
+    let error = chain(&must_fail(&bed, with()).await);
+    assert!(error.starts_with(&format!("cannot use {}", slip.display())), "{error}");
+    fs::remove_file(&slip).unwrap();
     let file = templates.join("job.finished.html");
     for (text, why) in [
         ("{% if %}", "syntax error"),
         ("{{ job.output.bytes | nonsense }}", "unknown filter"),
         ("{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}", "fuel"),
         ("{{ nobody.knows }}", "undefined"),
+        ("{{ job.failure.message }}", "undefined"),
+        ("{% if not job.label %}{{ job.nothing.at_all }}{% endif %}", "undefined"),
     ] {
         fs::write(&file, text).unwrap();
         let error = chain(&must_fail(&bed, with()).await);

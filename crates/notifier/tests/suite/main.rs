@@ -5,5 +5,4 @@
 mod bed;
 mod courier;
 mod mail;
-mod sink;
 mod webhooks;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use standardwebhooks::Webhook as Verifier;
@@ -14,12 +14,13 @@ use tonemill_job::JobId;
 use tonemill_ledger::deliveries::{Delivery, DeliveryState};
 use tonemill_ledger::users::User;
 use tonemill_ledger::webhooks::{NewWebhook, WebhookChange};
+use tonemill_ledger::{Acceptance, NewJob, Quotas};
 use tonemill_notifier::webhook::Lookup;
+use tonemill_testbed::sink::{Call, Sink};
 use uuid::Uuid;
 
-use crate::bed::Bed;
-use crate::courier::{Working, config, delivery, finished_job, over};
-use crate::sink::{Call, Sink};
+use crate::bed::{Bed, finished, new_job};
+use crate::courier::{Working, config, delivery, finished_job, over, until};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW_SECRET: &str = "whsec_plJ3nmyCDGBKInavdOK15jsl02WXBYk1";
@@ -154,6 +155,70 @@ async fn who_hangs_holds_up_no_other() {
     assert!(tried().await <= 4, "40 at once would have taken all places for longer");
     let slow = delivery(&bed, hanging[0], |delivery| delivery.answer.is_some()).await;
     assert_eq!(slow.answer.as_deref(), Some("no answer within 2 s"));
+}
+
+/// Machines disagree about the time: what is sent is dated by the ledger's clock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_are_the_ledgers() {
+    let (mut bed, sink) = (Bed::postgres().await, Sink::start().await);
+    // From here on the database's clock is an hour ahead.
+    bed.sql(
+        "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS \
+         $$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$; \
+         DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog', \
+         current_database()); END $$",
+    )
+    .await;
+    bed.ledger = Arc::new(bed.another_ledger(Quotas::default()).await);
+    let (ada, mails) = (crate::courier::user(&bed, "ada").await, tempfile::tempdir().unwrap());
+    hook(&bed, &ada, sink.url("/ok")).await;
+    let _courier = Working::start(&bed, config(mails.path().to_owned())).await;
+    let job = finished_job(&bed, &ada, "a.mp4").await;
+    let by_mail = bed.owed(job).await.into_iter().find(|owed| owed.webhook.is_none()).unwrap();
+    let file = mails.path().join(format!("{}.eml", by_mail.id));
+    until("a call and a mail", || !sink.calls("/ok").is_empty() && file.exists()).await;
+    let now = SystemTime::now();
+    let ahead = |time: SystemTime| time.duration_since(now).unwrap_or_default().as_secs();
+    let seconds = sink.calls("/ok")[0].headers["webhook-timestamp"].parse().unwrap();
+    let signed = ahead(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    let mail = std::fs::read_to_string(file).unwrap();
+    let date = mail.lines().find_map(|line| line.strip_prefix("Date: ")).expect("a date");
+    let dated = ahead(httpdate::parse_http_date(&date.replace("+0000", "GMT")).unwrap());
+    for ahead in [signed, dated] {
+        assert!((3_500..=3_600).contains(&ahead), "{ahead} s ahead");
+    }
+}
+
+/// Each job has a webhook of its own: no limit for one webhook helps.
+#[tokio::test]
+async fn who_has_many_that_hang_holds_up_no_other() {
+    let patience = Duration::from_secs(2);
+    let (bed, sink) = (Bed::sqlite().await, Sink::start().await);
+    let (many, mails) = (bed.user("many").await, tempfile::tempdir().unwrap());
+    for _ in 0..200 {
+        let (id, secret) = (Uuid::now_v7(), SECRET.to_owned());
+        let events = vec!["job.finished".to_owned()];
+        let own = NewWebhook { id, url: sink.url("/hang"), secret, events };
+        let job = NewJob { webhook: Some(own), ..new_job(&many) };
+        assert_eq!(bed.ledger.accept(&job, None).await.unwrap(), Acceptance::Accepted);
+        bed.record(job.id, 1, finished(job.id, 1)).await;
+    }
+    let mut config = config(mails.path().to_owned());
+    config.webhooks.patience = patience;
+    (config.at_once, config.per_webhook, config.per_user) = (64, 4, 16);
+    let _courier = Working::start(&bed, config).await;
+    let ada = crate::courier::user(&bed, "ada").await;
+    let by_mail = over(&bed, finished_job(&bed, &ada, "a.mp4").await).await;
+    assert_eq!((by_mail.state, by_mail.attempts), (DeliveryState::Delivered, 1));
+    let quick = over(&bed, told(&bed, sink.url("/ok")).await.2).await;
+    assert_eq!((quick.state, quick.attempts), (DeliveryState::Delivered, 1));
+    until("calls after the first failed", || sink.calls("/hang").len() >= 28).await;
+    let calls = sink.calls("/hang");
+    // The first that failed made room for nobody until there were fewer than four.
+    assert!(calls[16].at - calls[0].at > patience * 9 / 10, "more than 16 at once");
+    for four in calls[16..].windows(5) {
+        assert!(four[4].at - four[0].at > patience * 9 / 10, "more than four at once");
+    }
 }
 
 /// A name that stands for something else each time it is looked up.

@@ -1,10 +1,7 @@
 //! The mail server: whether it answers and lets us in.
 
-use std::sync::Arc;
-
 use tonemill_job::chain;
-use tonemill_ledger::{Ledger, LedgerConfig};
-use tonemill_notifier::Courier;
+use tonemill_notifier::mail::try_out;
 use url::Url;
 
 use super::Finding;
@@ -29,16 +26,8 @@ async fn ask(args: &NotifyArgs) -> Result<Option<String>, Failure> {
     // No mail is written: where its links lead does not matter.
     let anywhere = || Url::parse("http://localhost").expect("it is a URL");
     let config = args.config(args.public_url.clone().unwrap_or_else(anywhere), None)?;
-    // A courier wants a ledger. The service's may be away, and would be written to.
-    let folder = tempfile::tempdir();
-    let folder = folder.map_err(|error| Failure::cannot("make a temporary folder", error))?;
-    let url = format!("sqlite://{}?mode=rwc", folder.path().join("ledger.db").display());
-    let ledger = Arc::new(Ledger::open(LedgerConfig::new(url)).await?);
-    let courier = Courier::new(Arc::clone(&ledger), config).await;
-    let courier = courier.map_err(|error| Failure::usage(chain(&error), ""))?;
-    let parts = courier.health().parts().await;
-    ledger.close().await;
-    Ok(parts.into_iter().find(|part| part.name == "mail").and_then(|part| part.trouble))
+    let part = try_out(config.mail).await;
+    Ok(part.map_err(|error| Failure::usage(chain(&error), ""))?.trouble)
 }
 
 fn verdict(host: &str, trouble: Option<String>, is_public: bool) -> Finding {

@@ -12,14 +12,18 @@ use tokio::task::JoinHandle;
 /// A call, as it came.
 #[derive(Debug, Clone)]
 pub struct Call {
+    /// What it asked for.
     pub path: String,
     /// With names in lower case.
     pub headers: HashMap<String, String>,
+    /// What it brought.
     pub body: String,
+    /// When it came.
     pub at: Instant,
 }
 
 /// Takes calls, on this machine.
+#[derive(Debug)]
 pub struct Sink {
     address: SocketAddr,
     calls: Arc<Mutex<Vec<Call>>>,
@@ -27,14 +31,19 @@ pub struct Sink {
 }
 
 impl Sink {
+    /// Starts one.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot listen.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
         let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
         let kept = Arc::clone(&calls);
         let task = tokio::spawn(async move {
             loop {
-                let (stream, _) = listener.accept().await.unwrap();
+                let (stream, _) = listener.accept().await.expect("a connection");
                 let kept = Arc::clone(&kept);
                 tokio::spawn(async move { answer(stream, &kept).await });
             }
@@ -42,16 +51,32 @@ impl Sink {
         Self { address, calls, task }
     }
 
+    /// Its port.
+    #[must_use]
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
+    /// Where it does what `path` says.
+    #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://localhost:{}{path}", self.port())
     }
 
+    /// The calls that came there, in order.
+    ///
+    /// # Panics
+    ///
+    /// If a call has panicked.
+    #[must_use]
     pub fn calls(&self, path: &str) -> Vec<Call> {
-        self.calls.lock().unwrap().iter().filter(|call| call.path == path).cloned().collect()
+        self.calls
+            .lock()
+            .expect("no panic")
+            .iter()
+            .filter(|call| call.path == path)
+            .cloned()
+            .collect()
     }
 }
 
@@ -65,7 +90,7 @@ async fn answer(mut stream: TcpStream, calls: &Mutex<Vec<Call>>) -> Option<()> {
     let call = read(&mut stream).await?;
     let path = call.path.clone();
     let earlier = {
-        let mut calls = calls.lock().unwrap();
+        let mut calls = calls.lock().expect("no panic");
         calls.push(call);
         calls.iter().filter(|call| call.path == path).count() - 1
     };
