@@ -27,7 +27,6 @@ use crate::{Answer, NotifierError, Verdict};
 use folder::Folder;
 use letter::{LetterError, Writer};
 use smtp::Smtp;
-use smtp::Trouble;
 pub use smtp::{LONGEST_MAIL, SmtpConfig, SmtpSecurity};
 
 /// How mails are written and sent.

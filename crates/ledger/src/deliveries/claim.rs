@@ -221,20 +221,20 @@ impl Ledger {
             full.map(|(id, _)| id.to_string()).collect()
         };
         let (webhooks, users) = (full(&room.webhooks), full(&room.users));
-        let mut only = String::new();
+        let mut wheres = vec!["state = 'owed' AND next_ms <= ?".to_owned()];
         if !webhooks.is_empty() {
             let marks = marks(webhooks.len());
-            only = format!(" AND (webhook_id IS NULL OR webhook_id NOT IN ({marks}))");
+            wheres.push(format!("(webhook_id IS NULL OR webhook_id NOT IN ({marks}))"));
         }
         if !users.is_empty() {
-            only.push_str(&format!(" AND user_id NOT IN ({})", marks(users.len())));
+            wheres.push(format!("user_id NOT IN ({})", marks(users.len())));
         }
         if room.mails == 0 {
-            only.push_str(" AND webhook_id IS NOT NULL");
+            wheres.push("webhook_id IS NOT NULL".to_owned());
         }
         let text = format!(
-            "SELECT id, user_id, webhook_id FROM deliveries WHERE state = 'owed' AND \
-             next_ms <= ?{only} ORDER BY next_ms, id LIMIT ?"
+            "SELECT id, user_id, webhook_id FROM deliveries WHERE {} ORDER BY next_ms, id LIMIT ?",
+            wheres.join(" AND ")
         );
         let mut query = self.db.dialect.query_of(text).bind(now);
         for id in webhooks.into_iter().chain(users) {

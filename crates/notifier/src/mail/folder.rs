@@ -113,7 +113,8 @@ mod tests {
             let file = File::create(folder.path().join(name)).unwrap();
             file.set_modified(SystemTime::now() - age).unwrap();
         };
-        let (old, young) = (KEPT + Duration::from_mins(1), KEPT - Duration::from_mins(1));
+        let old = KEPT + Duration::from_mins(1);
+        let young = KEPT.saturating_sub(Duration::from_mins(1));
         let (young_one, theirs) = (format!("{}.eml", Uuid::nil()), format!("{id}.txt"));
         put(&young_one, young);
         put(&format!("{id}.eml"), old);
