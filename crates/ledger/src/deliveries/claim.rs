@@ -227,7 +227,8 @@ impl Ledger {
             only = format!(" AND (webhook_id IS NULL OR webhook_id NOT IN ({marks}))");
         }
         if !users.is_empty() {
-            only.push_str(&format!(" AND user_id NOT IN ({})", marks(users.len())));
+            let of_others = format!(" AND user_id NOT IN ({})", marks(users.len()));
+            only.push_str(&of_others);
         }
         if room.mails == 0 {
             only.push_str(" AND webhook_id IS NOT NULL");
