@@ -49,7 +49,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Longest patience with an answer: a claim is over after [`CLAIM_MS`].
 ///
 /// [`CLAIM_MS`]: tonemill_ledger::deliveries::claim::CLAIM_MS
-pub const LONGEST_CALL: Duration = Duration::from_secs(60);
+pub const LONGEST_CALL: Duration = Duration::from_mins(1);
 /// Connections to a host that are kept, and for how long.
 const IDLE: usize = 2;
 const IDLE_FOR: Duration = Duration::from_secs(30);

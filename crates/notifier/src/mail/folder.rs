@@ -113,7 +113,7 @@ mod tests {
             let file = File::create(folder.path().join(name)).unwrap();
             file.set_modified(SystemTime::now() - age).unwrap();
         };
-        let (old, young) = (KEPT + Duration::from_mins(1), KEPT - Duration::from_mins(1));
+        let (old, young) = (KEPT + Duration::from_mins(1), KEPT.mul_f64(0.99));
         let (young_one, theirs) = (format!("{}.eml", Uuid::nil()), format!("{id}.txt"));
         put(&young_one, young);
         put(&format!("{id}.eml"), old);

@@ -130,7 +130,7 @@ fn clean(value: &mut Value) {
 fn lifetime(good_for: Duration) -> String {
     let seconds = good_for.as_secs();
     let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
-    let is_told = |unit: u64| seconds >= unit && (unit < 86_400 || seconds % unit == 0);
+    let is_told = |unit: u64| seconds >= unit && (unit < 86_400 || seconds.is_multiple_of(unit));
     let (unit, name) = units.into_iter().find(|(unit, _)| is_told(*unit)).unwrap_or((1, "second"));
     let count = seconds / unit;
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
