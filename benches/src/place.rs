@@ -18,8 +18,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Below `target/`, where media are kept from run to run. The program is that of the release build
-    /// if none is named.
+    /// Below `target/`, where media are kept from run to run. The program is that of the release
+    /// build if none is named.
     pub(crate) fn prepare(name: &str, program: Option<&Path>) -> Result<Self, BenchError> {
         let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
         let folder = target.join(name);

@@ -1,6 +1,6 @@
-//! The worker pool over a real Redis and a real S3 server on loopback: jobs a second, the price of a
-//! job, long files against `tonemill convert`, what a full queue costs, memory, what is read, and what
-//! it costs to be watched.
+//! The worker pool over a real Redis and a real S3 server on loopback: jobs a second, the price of
+//! a job, long files against `tonemill convert`, what a full queue costs, memory, what is read, and
+//! what it costs to be watched.
 //!
 //! Every case checks that the work was done: each job must end with an output of the right length.
 
@@ -52,7 +52,8 @@ pub enum Case {
     Memory,
     /// Bytes and requests of one job, by container
     Reads,
-    /// Clips of one second by workers that are watched, with metrics and traces, and by such that are not
+    /// Clips of one second by workers that are watched, with metrics and traces, and by such that
+    /// are not
     Telemetry,
 }
 

@@ -1,8 +1,9 @@
-//! The service over HTTP and the ledger beneath it: what a job takes beyond its conversion, uploads,
-//! reads, starts, a ledger that has grown, and what one user's crowd of jobs costs the others.
+//! The service over HTTP and the ledger beneath it: what a job takes beyond its conversion,
+//! uploads, reads, starts, a ledger that has grown, and what one user's crowd of jobs costs the
+//! others.
 //!
-//! Every case checks that the work was done: outputs have equal audio, uploads are in the store byte
-//! for byte, answers are what they should be.
+//! Every case checks that the work was done: outputs have equal audio, uploads are in the store
+//! byte for byte, answers are what they should be.
 
 mod deployment;
 mod fair;

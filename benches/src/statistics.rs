@@ -30,9 +30,9 @@ impl Spread {
     }
 }
 
-/// Between which values the median of such measurements lies with a probability of about 95 %, whatever
-/// their distribution: each is below it as often as above (Conover, Practical Nonparametric
-/// Statistics, section 3.2). `None` of fewer than six.
+/// Between which values the median of such measurements lies with a probability of about 95 %,
+/// whatever their distribution: each is below it as often as above (Conover, Practical
+/// Nonparametric Statistics, section 3.2). `None` of fewer than six.
 #[must_use]
 pub fn interval_of_median(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
     let mut values: Vec<f64> = values.into_iter().collect();

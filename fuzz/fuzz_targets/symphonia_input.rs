@@ -1,5 +1,5 @@
-//! Whatever the bytes, Symphonia's way from media to MP3 must never panic, hang, go over its limits,
-//! blame itself or the machine for the input, or call an MP3 finished that is not.
+//! Whatever the bytes, Symphonia's way from media to MP3 must never panic, hang, go over its
+//! limits, blame itself or the machine for the input, or call an MP3 finished that is not.
 #![no_main]
 
 use std::panic;

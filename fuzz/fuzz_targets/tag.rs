@@ -1,5 +1,5 @@
-//! The tag frame must never lose or change what it is told, take a damaged frame for a whole one, or
-//! panic over one.
+//! The tag frame must never lose or change what it is told, take a damaged frame for a whole one,
+//! or panic over one.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};

@@ -1,4 +1,5 @@
-//! `service`: what the API, the ledger and the workers behind them do with requests, on this machine.
+//! `service`: what the API, the ledger and the workers behind them do with requests, on this
+//! machine.
 
 use std::process::ExitCode;
 

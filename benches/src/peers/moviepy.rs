@@ -45,8 +45,8 @@ fn stamp(place: &Place) -> PathBuf {
 
 /// moviepy converting all inputs in one process.
 ///
-/// `FFMPEG_BINARY` makes it use the ffmpeg that its rivals are measured with, not the one that comes
-/// with its package `imageio-ffmpeg`.
+/// `FFMPEG_BINARY` makes it use the ffmpeg that its rivals are measured with, not the one that
+/// comes with its package `imageio-ffmpeg`.
 #[must_use]
 pub fn command(inputs: &[String], folder: &str) -> CommandLine {
     let mut command =

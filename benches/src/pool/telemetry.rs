@@ -1,8 +1,9 @@
 //! What it costs to be watched: clips of one second by a worker whose metrics are fetched and whose
 //! traces are sent to a collector, and by one of which neither is.
 //!
-//! Both run throughout, each on servers of its own, and batches go to one and the other in turn: what
-//! the machine does besides changes within seconds, and the two batches of a round are that close.
+//! Both run throughout, each on servers of its own, and batches go to one and the other in turn:
+//! what the machine does besides changes within seconds, and the two batches of a round are that
+//! close.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -9,7 +9,8 @@ impl Figures {
         self.0.push(value);
     }
 
-    /// The value that this share of all, in percent, is not above (nearest rank); 0 if there is none.
+    /// The value that this share of all, in percent, is not above (nearest rank); 0 if there is
+    /// none.
     pub(super) fn percentile(&self, percent: f64) -> f64 {
         let mut values = self.0.clone();
         values.sort_by(f64::total_cmp);

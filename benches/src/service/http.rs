@@ -1,5 +1,5 @@
-//! One connection to the service, kept open: the benchmarks count in connections, and a client with a
-//! pool would decide itself how many it has.
+//! One connection to the service, kept open: the benchmarks count in connections, and a client with
+//! a pool would decide itself how many it has.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! What a job takes beside its conversion: from the first byte of the request to the event that it is
-//! finished.
+//! What a job takes beside its conversion: from the first byte of the request to the event that it
+//! is finished.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant, UNIX_EPOCH};

@@ -1,4 +1,5 @@
-//! Each call of the ledger with a few and with very many finished jobs in it: they must take the same.
+//! Each call of the ledger with a few and with very many finished jobs in it: they must take the
+//! same.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -211,7 +212,8 @@ impl Grown {
         ])
     }
 
-    /// Lets the dispatcher take the job, which waits alone, into the queue and a worker take it out.
+    /// Lets the dispatcher take the job, which waits alone, into the queue and a worker take it
+    /// out.
     async fn dispatch(&self, job: JobId) -> Result<Duration, BenchError> {
         let end = CancellationToken::new();
         let start = Instant::now();

@@ -51,8 +51,8 @@ fn begins(path: &Path, root: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().starts_with(root.as_os_str().as_encoded_bytes())
 }
 
-/// The files that a process has open. Sockets, pipes and the like are no paths; devices and what the
-/// kernel makes up are on no disk; a folder that is open is being written through.
+/// The files that a process has open. Sockets, pipes and the like are no paths; devices and what
+/// the kernel makes up are on no disk; a folder that is open is being written through.
 fn open_files(pid: u32) -> Vec<PathBuf> {
     let links = entries(Path::new(&format!("/proc/{pid}/fd")));
     let targets = links.into_iter().filter_map(|link| fs::read_link(link).ok());

@@ -1,5 +1,5 @@
-//! Reads of one job and of a page of jobs, from many connections, when nothing else is to be done and
-//! beside conversions on all cores.
+//! Reads of one job and of a page of jobs, from many connections, when nothing else is to be done
+//! and beside conversions on all cores.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

@@ -247,8 +247,8 @@ fn role(name: &str) -> Answer<Role> {
     Role::named(name).ok_or_else(|| Problem::invalid("admin or user").field("role"))
 }
 
-/// An address, or `None` for an empty text. It is one that needs no quotes (RFC 5321 section 4.1.2), in
-/// ASCII: in the head of a mail it is itself, and nothing besides.
+/// An address, or `None` for an empty text. It is one that needs no quotes (RFC 5321 section
+/// 4.1.2), in ASCII: in the head of a mail it is itself, and nothing besides.
 pub fn check_email(text: String) -> Answer<Option<String>> {
     if text.is_empty() {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! Who asks: an access token or an API key, looked up with every request, so that what is ended ends
-//! at once.
+//! Who asks: an access token or an API key, looked up with every request, so that what is ended
+//! ends at once.
 
 pub mod password;
 pub mod tokens;

@@ -82,7 +82,8 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
     Ok(value)
 }
 
-/// A value that comes as an object and in no other way: serde would take an array of its fields, too.
+/// A value that comes as an object and in no other way: serde would take an array of its fields,
+/// too.
 #[derive(Debug)]
 pub struct Object<T>(pub T);
 
@@ -106,8 +107,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// A whole number, however it is written: JSON has no other kind than 8.0, and JSON Schema says that it
-/// is an integer.
+/// A whole number, however it is written: JSON has no other kind than 8.0, and JSON Schema says
+/// that it is an integer.
 pub fn whole<'de, D: Deserializer<'de>, N: TryFrom<u64>>(
     deserializer: D,
 ) -> Result<Option<N>, D::Error> {
@@ -138,8 +139,8 @@ pub fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D
     whole(deserializer)?.ok_or_else(|| D::Error::custom("null is no whole number"))
 }
 
-/// A value that is none, by the path to it. Of a field that is missing or comes twice serde gives the path
-/// to what it belongs to, and its name in the text alone.
+/// A value that is none, by the path to it. Of a field that is missing or comes twice serde gives
+/// the path to what it belongs to, and its name in the text alone.
 pub(crate) fn invalid(path: &str, text: &str) -> Problem {
     let starts = ["missing field `", "duplicate field `"];
     let name = starts.iter().find_map(|start| text.strip_prefix(start)?.split('`').next());

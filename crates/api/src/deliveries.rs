@@ -73,7 +73,8 @@ pub struct DeliveryView {
     state: &'static str,
     /// How often it was tried.
     attempts: u64,
-    /// When it is tried next, if it is owed. While it is being tried: when whoever does is given up.
+    /// When it is tried next, if it is owed. While it is being tried: when whoever does is given
+    /// up.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_try_at: Option<Timestamp>,
     /// What came of the last attempt.

@@ -1,8 +1,8 @@
 //! What the description says of every route alike: who is refused, and what else can go wrong
 //! wherever there is a body, or a ledger.
 //!
-//! Routes describe what is theirs; a status that one describes itself is left as it is, but that every
-//! refusal is a problem.
+//! Routes describe what is theirs; a status that one describes itself is left as it is, but that
+//! every refusal is a problem.
 
 use tonemill_job::options::TAGS;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};

@@ -15,8 +15,8 @@ use utoipa::ToSchema;
 use crate::Api;
 use crate::problem::{AWAY, Answer, Problem};
 
-/// The last looks at what requests need, and at what is needed later. They are apart: who asks whether
-/// requests can be answered is not to wait for a mail server.
+/// The last looks at what requests need, and at what is needed later. They are apart: who asks
+/// whether requests can be answered is not to wait for a mail server.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     needed: LastLook<Needed>,

@@ -1,5 +1,5 @@
-//! How many requests of a user are answered at a time. Most are over at once; uploads, downloads and
-//! event streams last, and each costs memory for as long.
+//! How many requests of a user are answered at a time. Most are over at once; uploads, downloads
+//! and event streams last, and each costs memory for as long.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -3,8 +3,8 @@
 //! [`routes`] is the page with every route on it. The handlers are thin: they say who asks ([`auth`]),
 //! what for ([`jobs`], [`uploads`], [`login`], [`account`], [`keys`], [`webhooks`], [`deliveries`],
 //! [`admin`]) or by which link of a mail ([`links`]), and pass it on to the ledger, the store and the
-//! queue. [`server`] is the HTTP underneath, [`problem`] every error, [`rate`] and `throttle` what is too
-//! often, `memory` what uploads may have of it.
+//! queue. [`server`] is the HTTP underneath, [`problem`] every error, [`rate`] and `throttle` what
+//! is too often, `memory` what uploads may have of it.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! Links in mails, which work without logging in: an MP3 for a while, and an end of the mails.
 //!
-//! A link that we did not make so is answered like one to nothing. Looking changes nothing: scanners of
-//! mails follow every link.
+//! A link that we did not make so is answered like one to nothing. Looking changes nothing:
+//! scanners of mails follow every link.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Method, Uri, header};

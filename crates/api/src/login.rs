@@ -188,8 +188,9 @@ impl Api {
         self.logged_in(&session.ok_or_else(wrong_password)?)
     }
 
-    /// The user of this name and the hash that the password was verified by, if it is right. Whether
-    /// the name or the password is wrong can be told neither from the answer nor from its time.
+    /// The user of this name and the hash that the password was verified by, if it is right.
+    /// Whether the name or the password is wrong can be told neither from the answer nor from its
+    /// time.
     async fn check_password(
         &self,
         name: &str,

@@ -1,12 +1,12 @@
 //! What an upload is, by its first bytes: the containers that the workers open, and nothing else.
 //!
-//! This only saves everybody's time. A file that looks right here can still be anything: the workers
-//! decide.
+//! This only saves everybody's time. A file that looks right here can still be anything: the
+//! workers decide.
 
 /// Bytes from the start that are enough to tell.
 pub(crate) const HEAD_BYTES: usize = 4096;
-/// Lengths of a packet of a transport stream: plain (ISO/IEC 13818-1), with a time stamp (M2TS), with
-/// error correction.
+/// Lengths of a packet of a transport stream: plain (ISO/IEC 13818-1), with a time stamp (M2TS),
+/// with error correction.
 const TS_PACKETS: [usize; 3] = [188, 192, 204];
 
 /// Signatures at offset 0, with the container's name.
@@ -89,8 +89,8 @@ fn is_transport_stream(head: &[u8], length: usize) -> bool {
     })
 }
 
-/// MPEG audio (ISO/IEC 11172-3, 13818-3), or AAC in ADTS or LOAS (ISO/IEC 13818-7, 14496-3), perhaps
-/// behind padding.
+/// MPEG audio (ISO/IEC 11172-3, 13818-3), or AAC in ADTS or LOAS (ISO/IEC 13818-7, 14496-3),
+/// perhaps behind padding.
 fn mpeg_audio(head: &[u8]) -> Option<&'static str> {
     let start = head.iter().position(|byte| *byte != 0)?;
     let header = head.get(start..start + 4)?;

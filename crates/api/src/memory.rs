@@ -1,10 +1,10 @@
 //! Slots in memory for uploads on their way into the store.
 //!
-//! A store takes parts of [`PART_BYTES`], so that much of each upload is in memory. However many come
-//! at once, their parts are in so many slots; whoever finds none free waits, and his client with him: who
-//! has just begun for a while, who is under way for as long as it takes. No user has more than half of
-//! the slots, and who is slow gives way when others wait, so that nobody keeps the others out by sending
-//! little for long.
+//! A store takes parts of [`PART_BYTES`], so that much of each upload is in memory. However many
+//! come at once, their parts are in so many slots; whoever finds none free waits, and his client
+//! with him: who has just begun for a while, who is under way for as long as it takes. No user has
+//! more than half of the slots, and who is slow gives way when others wait, so that nobody keeps
+//! the others out by sending little for long.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -62,8 +62,9 @@ impl UploadMemory {
         Self { fill: Duration::ZERO, ..Self::new(0) }
     }
 
-    /// A slot for a part that a request of `user` brings, the first or a later one. Waits until there is
-    /// one: whoever asks must not wait for it while he keeps another that only he can free.
+    /// A slot for a part that a request of `user` brings, the first or a later one. Waits until
+    /// there is one: whoever asks must not wait for it while he keeps another that only he can
+    /// free.
     pub(crate) async fn slot(&self, user: Uuid, is_under_way: bool) -> Answer<Slot> {
         if is_under_way {
             return Ok(self.wait_for_slot(user).await);

@@ -78,8 +78,8 @@ async fn attend(State(api): State<Api>, mut request: Request, next: Next) -> Res
     response
 }
 
-/// The request in the log, and in the client's trace or one of its own. Probes come too often to be of
-/// interest to others.
+/// The request in the log, and in the client's trace or one of its own. Probes come too often to be
+/// of interest to others.
 fn span_of(request: &Request, id: &HeaderValue, route: &str) -> Span {
     let id = id.to_str().unwrap_or_default();
     if ["/livez", "/readyz", "/healthz", "/metrics"].contains(&route) {

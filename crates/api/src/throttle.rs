@@ -65,8 +65,9 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// Whether the password may be tried at all. It counts as wrong from here on, so that many tries
-    /// at once are no more than as many one by one, until it is known to be right or not to be tried.
+    /// Whether the password may be tried at all. It counts as wrong from here on, so that many
+    /// tries at once are no more than as many one by one, until it is known to be right or not to
+    /// be tried.
     pub fn admit(&self, attempt: Attempt) -> Answer<Admitted<'_>> {
         let mut admitted = Admitted { throttle: self, attempt, taken: Vec::new() };
         match admitted.take() {

@@ -1,9 +1,9 @@
 //! Watching jobs: who waits for news of a job is told by one watcher for each process, however many
 //! wait.
 //!
-//! What this process changes is looked up at once. What other replicas change is found by asking the
-//! ledger for all watched jobs together, a few times a second; how far a running job is, by asking
-//! the queue.
+//! What this process changes is looked up at once. What other replicas change is found by asking
+//! the ledger for all watched jobs together, a few times a second; how far a running job is, by
+//! asking the queue.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

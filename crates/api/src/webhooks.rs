@@ -187,8 +187,8 @@ pub async fn change_webhook(
 
 /// Give a webhook another secret.
 ///
-/// It is told this once. For 24 hours the one before signs as well, so that nothing is lost until the
-/// receiver knows the new one; the one before that is good for nothing at once.
+/// It is told this once. For 24 hours the one before signs as well, so that nothing is lost until
+/// the receiver knows the new one; the one before that is good for nothing at once.
 #[utoipa::path(
     post, path = "/v1/webhooks/{id}/rotate", tag = "Notifications",
     params(("id" = String, Path, format = Uuid, description = "The webhook")),

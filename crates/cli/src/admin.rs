@@ -72,8 +72,8 @@ impl WhereArgs {
     }
 }
 
-/// Sweeps, all of it now. The service sees an hour later whether what nobody names was named meanwhile;
-/// who does not wait for that takes only what has been there for a day.
+/// Sweeps, all of it now. The service sees an hour later whether what nobody names was named
+/// meanwhile; who does not wait for that takes only what has been there for a day.
 async fn sweep(ledger: &Ledger, store: &dyn ObjectStore) -> Swept {
     let retention = Retention {
         // Nothing expires here that the service would keep: how long that is, is its setting.

@@ -1,5 +1,5 @@
-//! What the user may say: the command line as it is typed, value by value; a file for each family of
-//! commands.
+//! What the user may say: the command line as it is typed, value by value; a file for each family
+//! of commands.
 
 pub mod admin;
 pub mod backends;

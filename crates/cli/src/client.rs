@@ -59,8 +59,8 @@ use crate::runtime;
 /// How often somebody who waits looks whether it was interrupted.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Runs `work` until it is done or interrupted; `farewell` is printed then. All that must survive is
-/// on the disk or at the service at any time, so work may end anywhere.
+/// Runs `work` until it is done or interrupted; `farewell` is printed then. All that must survive
+/// is on the disk or at the service at any time, so work may end anywhere.
 fn drive(
     cancel: &CancelToken,
     work: impl Future<Output = Result<Outcome, Failure>>,

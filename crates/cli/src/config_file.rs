@@ -1,5 +1,5 @@
-//! A file of settings, in TOML: `listen = "0.0.0.0:8080"` is `--listen`, and so on for everything that
-//! an environment variable can say. Flags come before variables, variables before the file.
+//! A file of settings, in TOML: `listen = "0.0.0.0:8080"` is `--listen`, and so on for everything
+//! that an environment variable can say. Flags come before variables, variables before the file.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -1,4 +1,5 @@
-//! How much room is left on the disks that the process keeps things on: as metrics, and for the doctor.
+//! How much room is left on the disks that the process keeps things on: as metrics, and for the
+//! doctor.
 
 use std::path::{Path, PathBuf};
 

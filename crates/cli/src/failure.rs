@@ -1,6 +1,6 @@
-//! Why a command, or one file or job of it, does not go on: whose turn it is, what is wrong, and what
-//! to do. One kind for the whole program: the exit code, the line on standard error and the error in
-//! `--json` all come from it.
+//! Why a command, or one file or job of it, does not go on: whose turn it is, what is wrong, and
+//! what to do. One kind for the whole program: the exit code, the line on standard error and the
+//! error in `--json` all come from it.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! System calls that may wait for somebody else, such as the other end of a pipe, and can then not be
-//! called off: they are left waiting on a thread of their own.
+//! System calls that may wait for somebody else, such as the other end of a pipe, and can then not
+//! be called off: they are left waiting on a thread of their own.
 
 use std::io;
 use std::sync::mpsc;
@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use tonemill_codec::CancelToken;
 
-/// Does `work`, for at most `limit`. Ends with [`ErrorKind::Interrupted`](io::ErrorKind::Interrupted)
-/// when cancelled and with [`ErrorKind::TimedOut`](io::ErrorKind::TimedOut) after the limit; `work`
-/// may then still go on until the process ends.
+/// Does `work`, for at most `limit`. Ends with
+/// [`ErrorKind::Interrupted`](io::ErrorKind::Interrupted) when cancelled and with
+/// [`ErrorKind::TimedOut`](io::ErrorKind::TimedOut) after the limit; `work` may then still go on
+/// until the process ends.
 pub fn interruptible<T: Send + 'static>(
     cancel: &CancelToken,
     limit: Duration,

@@ -52,8 +52,8 @@ pub fn print_json(value: &impl Serialize) -> Outcome {
     }
 }
 
-/// Prints a line to standard output. If that fails, it says so, and is a fault; that nobody reads any
-/// more is none.
+/// Prints a line to standard output. If that fails, it says so, and is a fault; that nobody reads
+/// any more is none.
 pub fn print_line(text: &str) -> Outcome {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => lost(&error),

@@ -9,7 +9,8 @@ use crate::args::worker::{LogArgs, LogFormat};
 use crate::failure::Failure;
 
 impl LogArgs {
-    /// Starts both, for the rest of the process, which is called `service` in traces. Within a runtime.
+    /// Starts both, for the rest of the process, which is called `service` in traces. Within a
+    /// runtime.
     pub fn start(&self, service: &'static str) -> Result<Traces, Failure> {
         let format = match self.log_format {
             Some(LogFormat::Text) => Format::Text,

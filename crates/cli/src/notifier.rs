@@ -95,8 +95,8 @@ pub async fn work(
 }
 
 impl NotifyArgs {
-    /// How to notify users who reach the API at `public_url`. Where there is no mail server, mails are put
-    /// into `folder`.
+    /// How to notify users who reach the API at `public_url`. Where there is no mail server, mails
+    /// are put into `folder`.
     pub fn config(
         &self,
         public_url: Url,

@@ -180,8 +180,8 @@ impl<'a> Submission<'a> {
         worst
     }
 
-    /// Says so if nobody works. A Redis that came back empty has lost our jobs: they are queued once
-    /// more.
+    /// Says so if nobody works. A Redis that came back empty has lost our jobs: they are queued
+    /// once more.
     async fn look_into_silence(&self, after: Option<&EventId>) {
         let queue = &self.backends.queue;
         let Ok(depth) = queue.depth().await else { return };
@@ -192,7 +192,8 @@ impl<'a> Submission<'a> {
             self.bars.suspend(|| eprintln!("tonemill: {waiting} jobs wait and {hint}"));
         }
         let has_jobs = depth.delayed + waiting + running > 0;
-        // A job leaves the queue when its event comes here: looked at in this order, none is missed.
+        // A job leaves the queue when its event comes here: looked at in this order, none is
+        // missed.
         let mail = queue.mail(self.mailbox, after, Duration::ZERO).await;
         if has_jobs || mail.map_or(true, |mail| !mail.is_empty()) {
             return;

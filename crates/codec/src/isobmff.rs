@@ -1,6 +1,6 @@
 //! A look into ISO base media files (MP4, MOV, M4A, 3GP; ISO/IEC 14496-12) without a demuxer: does
-//! the file end before it says it does, is its audio encrypted, where do edit lists cut it, and where
-//! do its packets lie.
+//! the file end before it says it does, is its audio encrypted, where do edit lists cut it, and
+//! where do its packets lie.
 //!
 //! Everything is read through small bounded reads; damage ends the walk, never the conversion.
 
@@ -52,8 +52,8 @@ pub(crate) struct Movie {
     pub(crate) edits: Vec<(u32, Edit)>,
     /// Where the type fields of the video tracks' boxes lie, unless the movie is fragmented.
     pub(crate) video_tracks: Vec<u64>,
-    /// Where the type fields of edit lists lie that no demuxer is to see: FFmpeg plays nothing of an
-    /// edit without a length. Unless the movie is fragmented, where that is the rule.
+    /// Where the type fields of edit lists lie that no demuxer is to see: FFmpeg plays nothing of
+    /// an edit without a length. Unless the movie is fragmented, where that is the rule.
     open_edits: Vec<u64>,
     /// Sample tables, by track ID, of the audio tracks of which a demuxer need only see the start.
     pub(crate) samples: Vec<(u32, SampleTable)>,
@@ -284,8 +284,8 @@ mod tests {
         [&(body.len() as u32 + 8).to_be_bytes()[..], kind, body].concat()
     }
 
-    /// A movie of time scale 1,000 with one audio track of 442,024 units of 1/44,100 s and the edits
-    /// given.
+    /// A movie of time scale 1,000 with one audio track of 442,024 units of 1/44,100 s and the
+    /// edits given.
     fn movie(edits: &[(u32, i32)], entry: &[u8; 4]) -> Vec<u8> {
         movie_with(edits, entry, 1)
     }

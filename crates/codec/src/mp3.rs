@@ -1,8 +1,8 @@
 //! MP3: settings, segments encoded in parallel, and what surrounds the frames.
 //!
-//! PCM enters the cutter of `segment`, leaves as independent segments for the pool, and comes back as
-//! frames that are joined in order. A segment's length never depends on the number of threads, so
-//! neither do the bytes.
+//! PCM enters the cutter of `segment`, leaves as independent segments for the pool, and comes back
+//! as frames that are joined in order. A segment's length never depends on the number of threads,
+//! so neither do the bytes.
 
 pub(crate) mod assemble;
 pub(crate) mod header;

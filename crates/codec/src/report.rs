@@ -85,7 +85,8 @@ pub struct Timing {
     pub encode: Period,
 }
 
-/// From the beginning of a stage to its end, in seconds after that of the conversion: stages overlap.
+/// From the beginning of a stage to its end, in seconds after that of the conversion: stages
+/// overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Period {
     /// Its beginning.

@@ -1,8 +1,8 @@
 //! What a name of a file may not hold, wherever it comes from and wherever it is shown.
 
 /// Whether a character makes a line look like another one: it is not seen, ends the line, moves the
-/// cursor, or turns the text around, so that `gpj.exe` reads as `exe.jpg` (Unicode Standard Annex 9,
-/// section 2).
+/// cursor, or turns the text around, so that `gpj.exe` reads as `exe.jpg` (Unicode Standard Annex
+/// 9, section 2).
 #[must_use]
 pub fn is_deceptive(letter: char) -> bool {
     letter.is_control()

@@ -6,8 +6,8 @@
 //! step. Who loses the lease can settle nothing.
 //!
 //! Both the queue and the store are traits with two implementations each, one for many machines
-//! (Redis Streams, S3) and one for a single process (memory, a folder); one suite of tests per trait
-//! holds for all.
+//! (Redis Streams, S3) and one for a single process (memory, a folder); one suite of tests per
+//! trait holds for all.
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
 //! Names of objects: the only place that formats them.
 //!
-//! Uploads are `uploads/{job}/{random}`, outputs are `outputs/{job}/{attempt}-{random}.mp3`. A key is
-//! made once and never written twice. Nothing that a user can name is part of a key, so a key is
-//! safe as a path below a folder, and only someone who was told a key can guess it. One object has a
-//! name that everybody knows: the mark that says whose store it is.
+//! Uploads are `uploads/{job}/{random}`, outputs are `outputs/{job}/{attempt}-{random}.mp3`. A key
+//! is made once and never written twice. Nothing that a user can name is part of a key, so a key is
+//! safe as a path below a folder, and only someone who was told a key can guess it. One object has
+//! a name that everybody knows: the mark that says whose store it is.
 
 use std::fmt;
 

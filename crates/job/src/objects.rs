@@ -1,9 +1,9 @@
 //! Objects: uploads and outputs, in S3 or in a folder.
 //!
-//! An object is written once, from its second byte on: its head comes last, because the tag frame at
-//! the start of an MP3 holds numbers that are known at its end. Or it comes in parts over days, and any
-//! process that knows of it can store the next. It is visible when it is finished and not before.
-//! Reading is by ranges that fit into memory, so that each can be tried again as a whole.
+//! An object is written once, from its second byte on: its head comes last, because the tag frame
+//! at the start of an MP3 holds numbers that are known at its end. Or it comes in parts over days,
+//! and any process that knows of it can store the next. It is visible when it is finished and not
+//! before. Reading is by ranges that fit into memory, so that each can be tried again as a whole.
 
 mod folder;
 mod resumable;
@@ -50,13 +50,13 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// [`ObjectStore::give_up`].
     async fn begin_parts(&self, key: &ObjectKey, content_type: &str) -> Result<PartsId>;
 
-    /// Stores a part, from the first, 1, to [`MAX_PARTS`], in any order. It has [`PART_BYTES`], or, if
-    /// it is the last, fewer, but at least one. When this returns, the part outlives a loss of power,
-    /// as far as anything does in this store.
+    /// Stores a part, from the first, 1, to [`MAX_PARTS`], in any order. It has [`PART_BYTES`], or,
+    /// if it is the last, fewer, but at least one. When this returns, the part outlives a loss of
+    /// power, as far as anything does in this store.
     ///
     /// A part can be stored again, if the answer was lost or its writer died: then the last counts,
-    /// and the tags that it had before are void. [`StoreErrorKind::NotFound`] if the object is finished
-    /// or given up; not every S3 store tells this from [`StoreErrorKind::Denied`].
+    /// and the tags that it had before are void. [`StoreErrorKind::NotFound`] if the object is
+    /// finished or given up; not every S3 store tells this from [`StoreErrorKind::Denied`].
     async fn put_part(
         &self,
         key: &ObjectKey,
@@ -65,15 +65,15 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         bytes: Bytes,
     ) -> Result<PartTag>;
 
-    /// Makes the object visible: `parts`, whatever their order here, and no others. They are all from
-    /// the first to the last, and have `total_bytes` together, else it is
+    /// Makes the object visible: `parts`, whatever their order here, and no others. They are all
+    /// from the first to the last, and have `total_bytes` together, else it is
     /// [`StoreErrorKind::Invalid`] and nothing has changed. No parts are an empty object; its content
     /// type is not kept.
     ///
-    /// Can be called again, if the answer was lost or the caller died: that the object is there, with
-    /// this length, is no error. If it has another length, that is [`StoreErrorKind::Exists`]; if a
-    /// part is not as its tag says, [`StoreErrorKind::Corrupt`]; if there is neither the object nor
-    /// what it was to be made of, it is as in [`ObjectStore::put_part`].
+    /// Can be called again, if the answer was lost or the caller died: that the object is there,
+    /// with this length, is no error. If it has another length, that is [`StoreErrorKind::Exists`];
+    /// if a part is not as its tag says, [`StoreErrorKind::Corrupt`]; if there is neither the
+    /// object nor what it was to be made of, it is as in [`ObjectStore::put_part`].
     async fn finish_parts(
         &self,
         key: &ObjectKey,
@@ -95,8 +95,8 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// Removes an object. That it is not there is no error.
     async fn delete(&self, key: &ObjectKey) -> Result<()>;
 
-    /// The first `max` objects whose keys start with `prefix` and come after `after`, in the order of
-    /// their keys. `max` is at most 1,000.
+    /// The first `max` objects whose keys start with `prefix` and come after `after`, in the order
+    /// of their keys. `max` is at most 1,000.
     async fn list(
         &self,
         prefix: &str,
@@ -104,8 +104,8 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         max: usize,
     ) -> Result<Vec<ListedObject>>;
 
-    /// An address from which anyone can download the object for as long as `valid`; browsers save it
-    /// as `file_name`. `None` where the store has no address.
+    /// An address from which anyone can download the object for as long as `valid`; browsers save
+    /// it as `file_name`. `None` where the store has no address.
     async fn presign_get(
         &self,
         key: &ObjectKey,
@@ -113,8 +113,8 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         valid: Duration,
     ) -> Result<Option<String>>;
 
-    /// An address to which anyone can upload an object of exactly `bytes` for as long as `valid`, by
-    /// PUT. `None` where the store has no address.
+    /// An address to which anyone can upload an object of exactly `bytes` for as long as `valid`,
+    /// by PUT. `None` where the store has no address.
     async fn presign_put(
         &self,
         key: &ObjectKey,
@@ -122,9 +122,9 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         valid: Duration,
     ) -> Result<Option<String>>;
 
-    /// Objects that were begun and neither finished nor given up: their writers are at work or dead.
-    /// A store that keeps them to itself says [`StoreErrorKind::Unsupported`]; then it has to remove
-    /// them itself.
+    /// Objects that were begun and neither finished nor given up: their writers are at work or
+    /// dead. A store that keeps them to itself says [`StoreErrorKind::Unsupported`]; then it has to
+    /// remove them itself.
     async fn unfinished(&self) -> Result<Vec<Unfinished>>;
 
     /// Gives up an object for its writer. That it is not there is no error.
@@ -154,8 +154,8 @@ pub trait Upload: Send {
     /// whole: it can be aborted, and nothing else.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
-    /// Puts `head` in front, exactly as long as was said, and makes the object visible. An error does
-    /// not always mean that it is not: the store's answer can be lost on the way.
+    /// Puts `head` in front, exactly as long as was said, and makes the object visible. An error
+    /// does not always mean that it is not: the store's answer can be lost on the way.
     async fn finish(self: Box<Self>, head: Bytes) -> Result<()>;
 
     /// Frees what was stored.

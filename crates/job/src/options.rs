@@ -1,8 +1,8 @@
 //! What a job may ask for: the options, and the rules that hold for them.
 //!
-//! Options come from outside and can hold any numbers. Whoever takes a job in refuses what no worker
-//! could do, with the field to blame, and needs no codec for that: the tables here are what the codec
-//! knows, and a test of the worker, which sees both, holds them against it.
+//! Options come from outside and can hold any numbers. Whoever takes a job in refuses what no
+//! worker could do, with the field to blame, and needs no codec for that: the tables here are what
+//! the codec knows, and a test of the worker, which sees both, holds them against it.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -38,7 +38,8 @@ pub const TAGS: [&str; 14] = [
     "publisher",
     "language",
 ];
-/// The longest texts of all tags together that are accepted, in bytes: they go wherever the job goes.
+/// The longest texts of all tags together that are accepted, in bytes: they go wherever the job
+/// goes.
 pub const MAX_TAGS_BYTES: usize = 16 << 10;
 /// The longest code of a language that is accepted, in bytes.
 pub const MAX_LANGUAGE_BYTES: usize = 64;

@@ -5,8 +5,9 @@
 //! Only the holder of the lease can [settle](Queue::settle) the job, which ends the lease and tells
 //! what became of it in one step: whoever lost the lease changes nothing.
 //!
-//! The queue carries, it does not keep: a service writes down what it accepts, and can fill an empty
-//! queue again. A job may therefore be queued twice and end twice; the service counts the first end.
+//! The queue carries, it does not keep: a service writes down what it accepts, and can fill an
+//! empty queue again. A job may therefore be queued twice and end twice; the service counts the
+//! first end.
 
 pub mod measure;
 pub mod memory;
@@ -73,8 +74,8 @@ pub trait Queue: fmt::Debug + Send + Sync {
     /// Confirms events: they never come again.
     async fn confirm(&self, events: &[EventId]) -> Result<()>;
 
-    /// Puts events aside that nobody can record: they never come again, and are kept for an operator
-    /// where the queue outlives its processes.
+    /// Puts events aside that nobody can record: they never come again, and are kept for an
+    /// operator where the queue outlives its processes.
     async fn set_aside(&self, events: &[EventId]) -> Result<()>;
 
     /// Events in a mailbox after `after`, or none after `wait`.

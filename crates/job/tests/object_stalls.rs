@@ -1,4 +1,5 @@
-//! Connections that stall are let go. In a program of its own, because it counts what is open in it.
+//! Connections that stall are let go. In a program of its own, because it counts what is open in
+//! it.
 
 #[allow(dead_code, reason = "the other program needs the rest")]
 #[path = "objects/content.rs"]

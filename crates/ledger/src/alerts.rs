@@ -1,7 +1,8 @@
-//! What administrators are told about the system itself: jobs that wait too long, files that crash the
-//! decoder, notifications that nobody takes.
+//! What administrators are told about the system itself: jobs that wait too long, files that crash
+//! the decoder, notifications that nobody takes.
 //!
-//! Each kind is told once, by the replica that leads, and again only after it was all right meanwhile.
+//! Each kind is told once, by the replica that leads, and again only after it was all right
+//! meanwhile.
 
 use std::time::Duration;
 
@@ -93,8 +94,8 @@ impl Ledger {
         self.db.run("look for trouble", look).await
     }
 
-    /// Writes down that something is wrong, and tells, if it was all right before; or that it is all
-    /// right again.
+    /// Writes down that something is wrong, and tells, if it was all right before; or that it is
+    /// all right again.
     async fn alert(&self, kind: &'static str, is_wrong: bool, mut data: Value) -> Result<()> {
         data["kind"] = kind.into();
         let data = &json!({ "alert": data });

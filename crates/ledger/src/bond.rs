@@ -1,8 +1,8 @@
 //! A ledger and its store belong together: both have the same mark.
 //!
-//! What a ledger does not name is removed from its store. With another ledger, or with an empty one that
-//! somebody meant to fill, that would be everything; and two services with one ledger and a store each
-//! would look for their objects in the wrong one.
+//! What a ledger does not name is removed from its store. With another ledger, or with an empty one
+//! that somebody meant to fill, that would be everything; and two services with one ledger and a
+//! store each would look for their objects in the wrong one.
 
 use bytes::Bytes;
 use sqlx::Row as _;
@@ -22,8 +22,8 @@ const CONTENT_TYPE: &str = "text/plain";
 pub enum Bond {
     /// They have the same mark.
     Whole,
-    /// The ledger has a mark, and the store is to get it: whoever began to [bind](Ledger::bind) them was
-    /// interrupted, or somebody removed the store's.
+    /// The ledger has a mark, and the store is to get it: whoever began to [bind](Ledger::bind)
+    /// them was interrupted, or somebody removed the store's.
     Half {
         /// The ledger's.
         mark: String,
@@ -53,8 +53,8 @@ pub enum BondError {
 }
 
 impl Ledger {
-    /// Makes sure that `store` is this ledger's: it is if both have the same mark. If neither has one,
-    /// both get one. Can end between any two steps, and be done by several replicas at once.
+    /// Makes sure that `store` is this ledger's: it is if both have the same mark. If neither has
+    /// one, both get one. Can end between any two steps, and be done by several replicas at once.
     pub async fn bind(&self, store: &dyn ObjectStore) -> Result<(), BondError> {
         let mark = match self.bond(store).await? {
             Bond::Whole => return Ok(()),

@@ -20,8 +20,8 @@ pub struct Condition {
     pub known_migration: i64,
     /// How many of those that this version knows are missing.
     pub missing_migrations: usize,
-    /// The number of one that began and never ended: statements of it may have been done, and who makes
-    /// the tables refuses them.
+    /// The number of one that began and never ended: statements of it may have been done, and who
+    /// makes the tables refuses them.
     pub broken_migration: Option<i64>,
     /// How far its clock is ahead of ours, in milliseconds.
     pub clock_ahead_ms: i64,

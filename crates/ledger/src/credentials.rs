@@ -1,8 +1,8 @@
 //! What users show instead of their password: refresh tokens and API keys.
 //!
 //! Of a token only a hash is kept (see `token`). Refresh tokens of one log-in are a family: each is
-//! exchanged once for the next, and one that comes again later than [`REUSE_GRACE_MS`] was stolen, by
-//! whoever came first or second: the family ends.
+//! exchanged once for the next, and one that comes again later than [`REUSE_GRACE_MS`] was stolen,
+//! by whoever came first or second: the family ends.
 
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
@@ -85,9 +85,9 @@ const USER: &str = "users.id, users.name, users.role, users.email, users.mail_ev
     users.max_daily_audio_ms";
 
 impl Ledger {
-    /// Logs a user in whose password was right, if `password_hash`, by which it was verified, is still
-    /// the user's. To verify takes a while, in which the password may have become another or the user
-    /// disabled, and a log-in that is made after all others have ended would go on.
+    /// Logs a user in whose password was right, if `password_hash`, by which it was verified, is
+    /// still the user's. To verify takes a while, in which the password may have become another or
+    /// the user disabled, and a log-in that is made after all others have ended would go on.
     pub async fn log_in(
         &self,
         user: Uuid,
@@ -163,7 +163,8 @@ impl Ledger {
     /// Whose log-in this is, if it goes on.
     pub async fn session_user(&self, session: Uuid) -> Result<Option<User>> {
         let look = || async move {
-            // Any of its tokens will do: they are revoked together, and the first is forgotten first.
+            // Any of its tokens will do: they are revoked together, and the first is forgotten
+            // first.
             let text = format!(
                 "SELECT {USER} FROM credentials JOIN users ON users.id = credentials.user_id \
                  WHERE credentials.family = ? AND credentials.kind = 'refresh' AND \
@@ -204,7 +205,8 @@ impl Ledger {
         };
         let add = || async {
             let mut tx = self.db.begin().await?;
-            // Of several at once each counts the others, and whoever disables the user ends them all.
+            // Of several at once each counts the others, and whoever disables the user ends them
+            // all.
             let found = self.locked_user(&mut tx, user).await?;
             if found.is_none_or(|(user, _)| user.disabled_ms.is_some()) {
                 return Ok(ApiKeyMade::NoUser);
@@ -339,9 +341,9 @@ impl Ledger {
     }
 }
 
-/// Revokes until there is nothing left to. A refresh that is under way holds the row of the token that
-/// it exchanges, and the statement waits for it; the new token, though, was not there yet when the
-/// statement began, and only the next one sees it.
+/// Revokes until there is nothing left to. A refresh that is under way holds the row of the token
+/// that it exchanges, and the statement waits for it; the new token, though, was not there yet when
+/// the statement began, and only the next one sees it.
 async fn revoke(
     tx: &mut Tx,
     update: impl Fn() -> Query<'static, Any, AnyArguments> + Send,

@@ -1,7 +1,7 @@
 //! The connections: pools, transactions, deadlines, and what is tried again.
 //!
-//! Every call of the ledger is one transaction or one read, and runs through [`Database::run`], which
-//! ends it in time and tries it again when it got into another's way.
+//! Every call of the ledger is one transaction or one read, and runs through [`Database::run`],
+//! which ends it in time and tries it again when it got into another's way.
 
 use std::fmt;
 use std::time::Duration;
@@ -168,8 +168,8 @@ impl Database {
     }
 }
 
-/// Connects once. Of several that start together on a new file of SQLite, one changes its journal, for
-/// which the others have to wait themselves.
+/// Connects once. Of several that start together on a new file of SQLite, one changes its journal,
+/// for which the others have to wait themselves.
 async fn first_greeting(
     url: &str,
     dialect: Dialect,
@@ -192,12 +192,12 @@ async fn first_greeting(
 
 /// Whether a connection that was in use can be used again.
 ///
-/// It must still answer, in time. The pool asks as well, but without an end: a connection to a machine
-/// that is gone would be in use until TCP gives it up, for a quarter of an hour.
+/// It must still answer, in time. The pool asks as well, but without an end: a connection to a
+/// machine that is gone would be in use until TCP gives it up, for a quarter of an hour.
 ///
-/// And its transaction must be over. SQLite ends one by itself when the disk is full (its documentation
-/// of `ROLLBACK`, "Response To Errors Within A Transaction"); the rollback that follows then fails, and
-/// the driver believes in the transaction for good and begins no other.
+/// And its transaction must be over. SQLite ends one by itself when the disk is full (its
+/// documentation of `ROLLBACK`, "Response To Errors Within A Transaction"); the rollback that
+/// follows then fails, and the driver believes in the transaction for good and begins no other.
 async fn is_usable(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
     let answer = timeout(ACQUIRE, connection.ping()).await;
     answer.map_err(|_| sqlx::Error::PoolTimedOut)??;

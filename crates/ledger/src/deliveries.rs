@@ -1,9 +1,10 @@
 //! Notifications that are owed, by mail and to webhooks, and what became of them.
 //!
-//! A delivery is written down in the transaction that changes what it reports (`owe`), so that there is
-//! one for each change and each who is to be told, whatever dies. Somebody claims it for a while, tries
-//! it, and says what came of it ([`claim`]); a claim that nobody ends runs out. All deliveries of one
-//! change have the same event id, at every attempt: whoever is told twice can tell.
+//! A delivery is written down in the transaction that changes what it reports (`owe`), so that
+//! there is one for each change and each who is to be told, whatever dies. Somebody claims it for a
+//! while, tries it, and says what came of it ([`claim`]); a claim that nobody ends runs out. All
+//! deliveries of one change have the same event id, at every attempt: whoever is told twice can
+//! tell.
 
 pub mod claim;
 mod owe;
@@ -197,8 +198,8 @@ impl Ledger {
         self.db.run("look up a delivery", look).await
     }
 
-    /// Owes a delivery that is over once more, with the event id that it had; false if there is none
-    /// that is over.
+    /// Owes a delivery that is over once more, with the event id that it had; false if there is
+    /// none that is over.
     pub async fn replay_delivery(&self, owner: Owner, id: Uuid) -> Result<bool> {
         let user = if let Owner::User(user) = owner { Some(user.to_string()) } else { None };
         let replay = || {

@@ -1,9 +1,10 @@
 //! The dispatcher: moves waiting jobs into the queue, by their turns, when there is room.
 //!
-//! The queue is kept short, a few times what its workers run at once, because order is decided in the
-//! ledger: what is in the queue already goes first, whoever comes. Any number of replicas dispatch at
-//! once. A job is marked first and queued second; what a death between the two leaves marked and not
-//! queued, the reconciler finds. A job that cannot be sent to any worker fails here, and stops no other.
+//! The queue is kept short, a few times what its workers run at once, because order is decided in
+//! the ledger: what is in the queue already goes first, whoever comes. Any number of replicas
+//! dispatch at once. A job is marked first and queued second; what a death between the two leaves
+//! marked and not queued, the reconciler finds. A job that cannot be sent to any worker fails here,
+//! and stops no other.
 
 use std::error::Error;
 use std::time::Duration;

@@ -69,8 +69,8 @@ pub(crate) fn cause(error: &sqlx::Error) -> Cause {
         return Cause::Exists;
     }
     let code = database.code().unwrap_or_default();
-    // Codes of SQLite are its own numbers, the low byte the primary one (<https://sqlite.org/rescode.html>);
-    // the others' are SQLSTATEs.
+    // Codes of SQLite are its own numbers, the low byte the primary one
+    // (<https://sqlite.org/rescode.html>); the others' are SQLSTATEs.
     if code.len() != 5 {
         return match code.parse::<u32>().unwrap_or(0) & 0xff {
             5 | 6 => Cause::Contention,                   // BUSY, LOCKED
@@ -89,9 +89,9 @@ fn of_sqlstate(code: &str) -> Cause {
         // Serialization failure, deadlock.
         "40001" | "40P01" => Cause::Contention,
         code => Cause::Other(match code.get(..2).unwrap_or_default() {
-            // Connection, a server that only reads (fail-over), resources, PostgreSQL's lock time-out,
-            // operator intervention, system error; MariaDB's lock time-out, full disk and shutdown
-            // are all "general errors".
+            // Connection, a server that only reads (fail-over), resources, PostgreSQL's lock
+            // time-out, operator intervention, system error; MariaDB's lock time-out, full disk and
+            // shutdown are all "general errors".
             "08" | "25" | "53" | "55" | "57" | "58" | "HY" | "70" => Unavailable,
             // Authorization, unknown database, no access to a table, or tables that are not as our
             // statements have them: another version's.

@@ -1,6 +1,6 @@
-//! What an event of a worker changes: its job's state, attempts, quotas, notifications owed, and what of
-//! the store nobody needs any more. An event that comes twice, late, or about a job that is over changes
-//! nothing.
+//! What an event of a worker changes: its job's state, attempts, quotas, notifications owed, and
+//! what of the store nobody needs any more. An event that comes twice, late, or about a job that is
+//! over changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -110,8 +110,8 @@ impl Ledger {
             }
             What::Cancelled => {
                 // Its user has not cancelled it, or it would be over: a wish from before it was
-                // replayed, which the queue has forgotten by now. Its attempt's number is taken, also
-                // if the job waits still.
+                // replayed, which the queue has forgotten by now. Its attempt's number is taken,
+                // also if the job waits still.
                 let history = History { attempts: attempts(&job, event), ..job.history };
                 let text = "UPDATE jobs SET attempts = ?, history = ? WHERE id = ?";
                 let update = self.db.query(text).bind(i64::from(history.attempts));
@@ -262,8 +262,8 @@ fn charge(consequences: &mut Consequences, job: &Job, unfinished: i64, stored: i
     charges.2 += audio;
 }
 
-/// Attempts that have begun, after an event. Their numbers are not used again: what is told of a new
-/// attempt would be taken for news of an old one.
+/// Attempts that have begun, after an event. Their numbers are not used again: what is told of a
+/// new attempt would be taken for news of an old one.
 fn attempts(job: &Job, event: &JobEvent) -> u32 {
     job.attempts.max(event.attempt)
 }

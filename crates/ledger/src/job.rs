@@ -210,7 +210,8 @@ pub(crate) fn history(row: &AnyRow) -> Result<History, Error> {
     Ok(serde_json::from_str(&text).unwrap_or_else(damaged))
 }
 
-/// All of the rows that can be read: what is wrong with one is told, and keeps nobody from the others.
+/// All of the rows that can be read: what is wrong with one is told, and keeps nobody from the
+/// others.
 pub(crate) fn readable<T>(rows: &[AnyRow], read: impl Fn(&AnyRow) -> Result<T, Error>) -> Vec<T> {
     let tell = |row: &AnyRow, error: &Error| {
         let id: String = row.try_get("id").unwrap_or_default();

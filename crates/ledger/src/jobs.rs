@@ -136,8 +136,8 @@ impl Ledger {
         self.transition(owner, job, Transition::Cancel).await
     }
 
-    /// Has a job that came to no good end tried again, behind the user's other jobs, if the user's quotas
-    /// have room for it. Operators can do so in any case.
+    /// Has a job that came to no good end tried again, behind the user's other jobs, if the user's
+    /// quotas have room for it. Operators can do so in any case.
     pub async fn replay(&self, owner: Owner, job: JobId) -> Result<TransitionOutcome> {
         let outcome = self.transition(owner, job, Transition::Replay).await?;
         self.wake_dispatcher();

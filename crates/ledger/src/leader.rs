@@ -15,8 +15,8 @@ const RENEW: Duration = Duration::from_secs(10);
 
 impl Ledger {
     /// Does `work` if this replica can lead in a duty, and for as long as it does: however long the
-    /// work is, no other does it at the same time. `None` if it could not, or not to the end; what is
-    /// dropped half-way must do no harm.
+    /// work is, no other does it at the same time. `None` if it could not, or not to the end; what
+    /// is dropped half-way must do no harm.
     pub(crate) async fn while_leading<T>(
         &self,
         duty: &'static str,

@@ -84,8 +84,8 @@ pub struct LedgerConfig {
     pub connections: u32,
     /// What a user may have that has no quotas of its own.
     pub quotas: Quotas,
-    /// What a user is mailed about that has not said: some of [`deliveries::JOB_EVENTS`]. Default: the
-    /// ends of jobs.
+    /// What a user is mailed about that has not said: some of [`deliveries::JOB_EVENTS`]. Default:
+    /// the ends of jobs.
     pub mail_events: Vec<String>,
 }
 
@@ -131,8 +131,8 @@ impl Ledger {
     }
 
     /// Connects, to look: the tables stay as they are, missing or of another version
-    /// ([`Ledger::condition`] says which), nothing is made that is not there, and whatever would write
-    /// fails.
+    /// ([`Ledger::condition`] says which), nothing is made that is not there, and whatever would
+    /// write fails.
     pub async fn open_to_look(config: LedgerConfig) -> Result<Self> {
         Ok(Self::over(Database::open_to_look(&config.url, config.connections).await?, &config))
     }

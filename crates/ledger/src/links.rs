@@ -1,7 +1,7 @@
 //! Links that work without logging in, for mails: whoever has one may do just what it says.
 //!
-//! All of a link before its MAC is what the MAC is of. It begins with a path, so that none is good for
-//! anything else.
+//! All of a link before its MAC is what the MAC is of. It begins with a path, so that none is good
+//! for anything else.
 
 use std::fmt;
 
@@ -68,8 +68,8 @@ impl LinkKey {
         self.signed(&format!("/unsubscribe?user={}", user.hyphenated()))
     }
 
-    /// What a link is for, by its path and query; `None` if we did not make it so, to the byte. Whether
-    /// it has expired is for the caller to see.
+    /// What a link is for, by its path and query; `None` if we did not make it so, to the byte.
+    /// Whether it has expired is for the caller to see.
     #[must_use]
     pub fn read(&self, path_and_query: &str) -> Option<Link> {
         let (said, mac) = path_and_query.rsplit_once("&mac=")?;

@@ -1,5 +1,5 @@
-//! What the ledger tells of itself as metrics: what has ended, counted where it is written down, and
-//! what there is, looked up now and then.
+//! What the ledger tells of itself as metrics: what has ended, counted where it is written down,
+//! and what there is, looked up now and then.
 
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -85,8 +85,9 @@ struct Owed {
 }
 
 impl Ledger {
-    /// Looks up what there is. It costs little, however many jobs are over. What cannot be looked up is
-    /// NaN: of several replicas that tell a number, the one without its ledger counts for nothing.
+    /// Looks up what there is. It costs little, however many jobs are over. What cannot be looked
+    /// up is NaN: of several replicas that tell a number, the one without its ledger counts for
+    /// nothing.
     pub async fn measure(&self) -> Result<()> {
         let measures = self.look_at_all().await;
         self.tell(measures.as_ref().ok());
@@ -170,8 +171,8 @@ impl Ledger {
         self.db.run("count deliveries", look).await
     }
 
-    /// Users with waiting jobs, and what all of them have stored. Of jobs it reads those of users alone
-    /// who have unfinished ones.
+    /// Users with waiting jobs, and what all of them have stored. Of jobs it reads those of users
+    /// alone who have unfinished ones.
     async fn users_in_sum(&self) -> Result<(u64, u64)> {
         let look = || async move {
             let waiting = "SELECT COUNT(*) AS users FROM users WHERE unfinished_jobs > 0 AND EXISTS \

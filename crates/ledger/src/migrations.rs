@@ -29,7 +29,8 @@ pub(crate) async fn run(dialect: Dialect, pool: &AnyPool) -> Result<(), MigrateE
     migrator.set_ignore_missing(true);
     match dialect {
         Dialect::Postgres => migrator.run(pool).await,
-        // sqlx has no lock for it: whoever writes first keeps the others out, and all is one change.
+        // sqlx has no lock for it: whoever writes first keeps the others out, and all is one
+        // change.
         Dialect::Sqlite => {
             let mut tx = pool.begin_with(dialect.begin()).await?;
             migrator.run(&mut *tx).await?;
@@ -46,8 +47,8 @@ pub(crate) async fn run(dialect: Dialect, pool: &AnyPool) -> Result<(), MigrateE
     }
 }
 
-/// A server's locks are for all of its databases; their names are short. A minute is longer than all
-/// migrations take.
+/// A server's locks are for all of its databases; their names are short. A minute is longer than
+/// all migrations take.
 const LOCK: &str =
     "SELECT CAST(GET_LOCK(MD5(CONCAT('tonemill.migrations.', DATABASE())), 60) AS SIGNED)";
 const UNLOCK: &str = "DO RELEASE_LOCK(MD5(CONCAT('tonemill.migrations.', DATABASE())))";

@@ -1,11 +1,11 @@
 //! The reconciler: brings the queue in line with the ledger, one replica at a time.
 //!
-//! Jobs that the ledger believes dispatched and the queue does not have are dispatched again. The two
-//! cannot be looked at in one moment, so a job counts as forgotten when two looks in a row miss it and
-//! nothing changed in between. A job leaves the queue in the same step in which its end is told, so what
-//! the first look missed may be among the events that wait to be recorded: the second look waits until
-//! the recorder has come past all that was there at the first. A job that is queued twice all the same
-//! ends once (see `recorder`).
+//! Jobs that the ledger believes dispatched and the queue does not have are dispatched again. The
+//! two cannot be looked at in one moment, so a job counts as forgotten when two looks in a row miss
+//! it and nothing changed in between. A job leaves the queue in the same step in which its end is
+//! told, so what the first look missed may be among the events that wait to be recorded: the second
+//! look waits until the recorder has come past all that was there at the first. A job that is
+//! queued twice all the same ends once (see `recorder`).
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! The recorder: writes down what the workers tell.
 //!
-//! A batch of events is one transaction (see `events`). Only then is it confirmed to the queue. A database
-//! that is too slow for a batch is given less at a time; an event that it refuses is put aside, and its
-//! job fails. Any number of replicas record at once.
+//! A batch of events is one transaction (see `events`). Only then is it confirmed to the queue. A
+//! database that is too slow for a batch is given less at a time; an event that it refuses is put
+//! aside, and its job fails. Any number of replicas record at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +66,8 @@ struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
-    /// Writes a batch down and confirms it. What cannot be written is left unconfirmed: it comes again.
+    /// Writes a batch down and confirms it. What cannot be written is left unconfirmed: it comes
+    /// again.
     async fn record(&mut self, mut batch: Vec<(EventId, JobEvent)>, shutdown: &CancellationToken) {
         // By job, so that two replicas lock rows in the same order; each job's own order stays.
         batch.sort_by_key(|(_, event)| event.job);
@@ -115,8 +116,8 @@ impl Recorder<'_> {
         metrics::histogram!("tonemill_recorder_lag_seconds").record(seconds(lag_ms));
     }
 
-    /// Puts an event aside that cannot be written down. A job that would never end without it fails:
-    /// else it would be taken for lost, and done again and again.
+    /// Puts an event aside that cannot be written down. A job that would never end without it
+    /// fails: else it would be taken for lost, and done again and again.
     async fn refuse(&self, id: &EventId, event: &JobEvent, why: &LedgerError) {
         tracing::error!(error = chain(why), "an event is put aside");
         if event.what.is_end() {

@@ -1,5 +1,5 @@
-//! Removing objects that nobody needs any more, beside more important work: a store that is slow or away
-//! must not hold up who found them. What does not go here is swept (see `sweep`).
+//! Removing objects that nobody needs any more, beside more important work: a store that is slow or
+//! away must not hold up who found them. What does not go here is swept (see `sweep`).
 
 use std::sync::Arc;
 use std::time::Duration;

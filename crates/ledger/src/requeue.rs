@@ -53,9 +53,9 @@ impl Ledger {
         Ok(Some(History { attempts: began.max(history.attempts), ..history }))
     }
 
-    /// Takes all jobs back: for a queue that died with its process, which was the workers' as well. It
-    /// may have been a job's doing, also of one whose start was not written down any more, and a file
-    /// that crashes who decodes it must not do so again and again.
+    /// Takes all jobs back: for a queue that died with its process, which was the workers' as well.
+    /// It may have been a job's doing, also of one whose start was not written down any more, and a
+    /// file that crashes who decodes it must not do so again and again.
     pub async fn requeue_all(&self) -> Result<usize> {
         let mut count = 0;
         loop {

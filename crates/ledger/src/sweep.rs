@@ -2,12 +2,13 @@
 //!
 //! Jobs that are over go after the retention period: first they are deleted for their users, then
 //! their objects, then their rows. Once an hour the store is looked through for objects that no job
-//! and no upload names: outputs that lost a race, uploads whose API died before it could accept a job.
-//! An object's age says little while it may still be written: some stores count from when it was begun. So
-//! until then one goes only if nobody named it the time before either, and never if somebody names it
-//! when it is about to go.
+//! and no upload names: outputs that lost a race, uploads whose API died before it could accept a
+//! job. An object's age says little while it may still be written: some stores count from when it
+//! was begun. So until then one goes only if nobody named it the time before either, and never if
+//! somebody names it when it is about to go.
 //!
-//! All of it can end between any two steps, and be done again. What one object refuses harms no other.
+//! All of it can end between any two steps, and be done again. What one object refuses harms no
+//! other.
 
 mod books;
 
@@ -180,8 +181,8 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Removes what uploads have stored that nobody went on with, and what came to the addresses of those
-    /// that are jobs by now, unless it is what their jobs are to convert.
+    /// Removes what uploads have stored that nobody went on with, and what came to the addresses of
+    /// those that are jobs by now, unless it is what their jobs are to convert.
     async fn uploads(&mut self) -> Result<(), Trouble> {
         loop {
             let expired = self.ledger.expired_uploads(BATCH).await?;
@@ -191,7 +192,8 @@ impl Sweep<'_> {
             for upload in expired {
                 let is_input = upload.kind == UploadKind::Accepted
                     && self.ledger.is_input(upload.id, &upload.key).await?;
-                // First the row: from then on it becomes no job. What of its objects stays is nameless.
+                // First the row: from then on it becomes no job. What of its objects stays is
+                // nameless.
                 if !self.ledger.drop_upload(&upload).await? {
                     continue;
                 }

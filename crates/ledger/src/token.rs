@@ -1,5 +1,5 @@
-//! What a token looks like: `{prefix}_{id}_{secret}`. The secret has 244 random bits, so a fast hash of it
-//! is kept; whoever reads the ledger cannot use it.
+//! What a token looks like: `{prefix}_{id}_{secret}`. The secret has 244 random bits, so a fast
+//! hash of it is kept; whoever reads the ledger cannot use it.
 
 use std::fmt;
 

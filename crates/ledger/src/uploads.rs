@@ -2,10 +2,10 @@
 //!
 //! What is here was received: a request that dies in the middle leaves the upload as the last
 //! [`Ledger::extend_upload`] wrote it down. One request writes to an upload at a time, under a lease;
-//! two at once could each store the same part. An upload's bytes count against its user's quota from
-//! the start, by what it says it will have. Its name becomes that of its job, so that there is one. What
-//! came to an address can come there again for as long as that is good: until then the upload is
-//! remembered, and then goes what came in vain.
+//! two at once could each store the same part. An upload's bytes count against its user's quota
+//! from the start, by what it says it will have. Its name becomes that of its job, so that there is
+//! one. What came to an address can come there again for as long as that is good: until then the
+//! upload is remembered, and then goes what came in vain.
 
 use std::time::Duration;
 
@@ -37,8 +37,8 @@ pub enum UploadKind {
     Direct,
     /// Not any more: it was direct, and nobody wants it. What comes all the same still counts.
     GivenUp,
-    /// Not any more: it was direct, and is a job. What comes all the same goes with its address, unless
-    /// the job still needs what is there.
+    /// Not any more: it was direct, and is a job. What comes all the same goes with its address,
+    /// unless the job still needs what is there.
     Accepted,
 }
 

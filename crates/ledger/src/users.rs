@@ -162,8 +162,9 @@ impl Ledger {
         Ok(!self.list_users(None, 1).await?.is_empty())
     }
 
-    /// Changes a user; false if there is none, or its password is another by now. Who is disabled or
-    /// gets another password is logged out everywhere, and API keys of a disabled user end for good.
+    /// Changes a user; false if there is none, or its password is another by now. Who is disabled
+    /// or gets another password is logged out everywhere, and API keys of a disabled user end for
+    /// good.
     pub async fn change_user(&self, id: Uuid, change: &UserChange) -> Result<bool> {
         let update = || self.try_change_user(id, change);
         self.db.run("change a user", update).await

@@ -210,8 +210,8 @@ impl Ledger {
         Ok(self.db.write("enable a webhook", update).await? == 1)
     }
 
-    /// A webhook is told nothing any more, and what is owed to it is given up, if it is at `url` still:
-    /// its user may have changed that meanwhile.
+    /// A webhook is told nothing any more, and what is owed to it is given up, if it is at `url`
+    /// still: its user may have changed that meanwhile.
     pub(crate) async fn disable(
         &self,
         tx: &mut Tx,

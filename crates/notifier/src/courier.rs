@@ -52,8 +52,8 @@ impl Courier {
         Health { ledger: Arc::clone(&self.ledger), channels: Arc::clone(&self.channels) }
     }
 
-    /// Works until it is told to end, and then for `grace` at most on what is under way. What is not done
-    /// by then is claimed by another when its claim runs out.
+    /// Works until it is told to end, and then for `grace` at most on what is under way. What is
+    /// not done by then is claimed by another when its claim runs out.
     pub async fn run(mut self, shutdown: &CancellationToken, grace: Duration) {
         while !shutdown.is_cancelled() {
             let pause = match self.claim().await {

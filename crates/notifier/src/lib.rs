@@ -1,9 +1,10 @@
 //! Tells people and programs what became of their jobs.
 //!
-//! What there is to tell is in the ledger: a delivery for each change and each who wants to know of it,
-//! written in the transaction of the change. Any number of notifiers claim them, a few at a time, and try
-//! them, until somebody takes them or they are too old. A notifier that dies loses nothing: its claims run
-//! out, and what it may have sent already is sent again under the same event id.
+//! What there is to tell is in the ledger: a delivery for each change and each who wants to know of
+//! it, written in the transaction of the change. Any number of notifiers claim them, a few at a
+//! time, and try them, until somebody takes them or they are too old. A notifier that dies loses
+//! nothing: its claims run out, and what it may have sent already is sent again under the same
+//! event id.
 //!
 //! | file | what |
 //! |---|---|

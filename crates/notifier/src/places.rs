@@ -1,8 +1,8 @@
 //! How many attempts of whom may be under way.
 //!
-//! There is a place for each attempt, and a few places for each webhook and each user, fewer for those
-//! whose webhooks do not answer: whoever is slow waits for itself, and for nobody else. Users are counted
-//! besides webhooks because each of their jobs may have a webhook of its own.
+//! There is a place for each attempt, and a few places for each webhook and each user, fewer for
+//! those whose webhooks do not answer: whoever is slow waits for itself, and for nobody else. Users
+//! are counted besides webhooks because each of their jobs may have a webhook of its own.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use crate::Verdict;
 
 /// Mails at a time.
 const MAILS: usize = 4;
-/// For how long a webhook that failed has one place only, unless it takes something; and its user, who may
-/// have others that do, only these.
+/// For how long a webhook that failed has one place only, unless it takes something; and its user,
+/// who may have others that do, only these.
 const FAILING_FOR: Duration = Duration::from_hours(1);
 const FAILING_WEBHOOK: usize = 1;
 const FAILING_USER: usize = 4;
@@ -100,8 +100,8 @@ impl Places {
         let user = self.users.entry(place.user).or_default();
         user.under_way -= 1;
         if let PlaceWay::Webhook(webhook) = place.way {
-            // A mail that fails is seldom its reader's fault; and what one webhook takes says nothing
-            // about the others of its user.
+            // A mail that fails is seldom its reader's fault; and what one webhook takes says
+            // nothing about the others of its user.
             user.failed = failed.or(user.failed);
             let webhook = self.webhooks.entry(webhook).or_default();
             webhook.under_way -= 1;

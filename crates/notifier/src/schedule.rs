@@ -1,8 +1,8 @@
 //! When a delivery is tried again, and when it is given up.
 //!
-//! Pauses double, and are never longer than it is owed already: neither an outage of ours nor a replay of
-//! what was tried often begins with long ones. Nothing is given up for its age alone: after an outage of
-//! ours everything is old.
+//! Pauses double, and are never longer than it is owed already: neither an outage of ours nor a
+//! replay of what was tried often begins with long ones. Nothing is given up for its age alone:
+//! after an outage of ours everything is old.
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// How long to wait after the `attempt`-th, at a delivery of this age; `None`: it is given up. `wait`
-    /// is what the other side asked for.
+    /// How long to wait after the `attempt`-th, at a delivery of this age; `None`: it is given up.
+    /// `wait` is what the other side asked for.
     #[must_use]
     pub fn pause(&self, attempt: u64, age: Duration, wait: Option<Duration>) -> Option<Duration> {
         let left = self.give_up_after.saturating_sub(age);

@@ -1,4 +1,5 @@
-//! Notifications to webhooks, as Standard Webhooks has them (standardwebhooks.com, specification 1.0).
+//! Notifications to webhooks, as Standard Webhooks has them (standardwebhooks.com, specification
+//! 1.0).
 //!
 //! | file | what |
 //! |---|---|

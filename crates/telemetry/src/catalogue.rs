@@ -1,8 +1,8 @@
-//! Every metric, on one page. What is counted anywhere has a row here, or the tests that ask running
-//! processes fail; `docs/watching.md` has the same rows.
+//! Every metric, on one page. What is counted anywhere has a row here, or the tests that ask
+//! running processes fail; `docs/watching.md` has the same rows.
 //!
-//! Names and units are Prometheus' own: seconds and bytes, `_total` for what only grows. The values of
-//! every label are a closed set, whatever clients send.
+//! Names and units are Prometheus' own: seconds and bytes, `_total` for what only grows. The values
+//! of every label are a closed set, whatever clients send.
 
 use metrics::Unit;
 

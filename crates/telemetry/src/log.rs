@@ -1,5 +1,5 @@
-//! The log, as lines on standard error for people or for machines, and the traces: what a process that
-//! runs for long starts with.
+//! The log, as lines on standard error for people or for machines, and the traces: what a process
+//! that runs for long starts with.
 
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ pub struct LogConfig {
     pub filter: String,
     /// The process, to whoever sees traces of several; `OTEL_SERVICE_NAME` says otherwise.
     pub service: &'static str,
-    /// The collector that spans are sent to, as in `OTEL_EXPORTER_OTLP_ENDPOINT`. Without one they are
-    /// not exported.
+    /// The collector that spans are sent to, as in `OTEL_EXPORTER_OTLP_ENDPOINT`. Without one they
+    /// are not exported.
     pub otlp_endpoint: Option<String>,
     /// How many of the traces that begin here are exported, of 1. `OTEL_TRACES_SAMPLER` decides if
     /// this does not.

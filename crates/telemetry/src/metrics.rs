@@ -83,8 +83,8 @@ impl Family {
         });
     }
 
-    /// What has not happened yet has happened 0 times: else its first time goes unseen by a rate. That
-    /// needs labels whose values are known beforehand.
+    /// What has not happened yet has happened 0 times: else its first time goes unseen by a rate.
+    /// That needs labels whose values are known beforehand.
     fn count_from_zero(&self) {
         let is_known = self.labels.iter().all(|label| !label.values.is_empty());
         if !matches!(self.kind, Kind::Counter) || !is_known {

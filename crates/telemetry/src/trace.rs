@@ -1,8 +1,8 @@
 //! Spans that belong to one trace, whichever process they are in.
 //!
-//! A trace begins with a request, or with a client's `traceparent`, and goes on wherever its context is
-//! carried: in the row of a job, in its message, in the events about it. The context is carried, and
-//! the log names the trace, whether or not spans are exported.
+//! A trace begins with a request, or with a client's `traceparent`, and goes on wherever its
+//! context is carried: in the row of a job, in its message, in the events about it. The context is
+//! carried, and the log names the trace, whether or not spans are exported.
 
 use std::time::SystemTime;
 
@@ -50,8 +50,8 @@ fn tell_trace(span: &Span) {
     }
 }
 
-/// What others have to be told to continue with `span`: a `traceparent`, unless this process keeps no
-/// traces.
+/// What others have to be told to continue with `span`: a `traceparent`, unless this process keeps
+/// no traces.
 #[must_use]
 pub fn traceparent_of(span: &Span) -> Option<String> {
     let context = span.context();
@@ -68,8 +68,8 @@ pub fn traceparent() -> Option<String> {
     traceparent_of(&Span::current())
 }
 
-/// Puts a span into the current trace, below the current span, whose time is over already: for stages
-/// that overlap, each of which is many small pieces of work.
+/// Puts a span into the current trace, below the current span, whose time is over already: for
+/// stages that overlap, each of which is many small pieces of work.
 pub fn past(
     name: &'static str,
     from: SystemTime,
@@ -103,7 +103,8 @@ pub fn answered(span: &Span, method: &'static str, route: &str, status: u16) {
     }
 }
 
-/// A `traceparent` as the recommendation has it (<https://www.w3.org/TR/trace-context/>, section 3.2).
+/// A `traceparent` as the recommendation has it (<https://www.w3.org/TR/trace-context/>, section
+/// 3.2).
 fn parse(text: &str) -> Option<SpanContext> {
     let is_hex = |text: &str| text.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
     let mut fields = text.split('-');

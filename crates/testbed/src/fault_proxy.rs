@@ -1,8 +1,8 @@
 //! A proxy in front of a server, with faults on command.
 //!
-//! It passes TCP on, whatever the protocol; what it knows of HTTP/1.1 is where a head ends. There it
-//! asks for every connection to be closed after one request, so that a fault for a connection is one
-//! for a request, and positions count from the start of the body.
+//! It passes TCP on, whatever the protocol; what it knows of HTTP/1.1 is where a head ends. There
+//! it asks for every connection to be closed after one request, so that a fault for a connection is
+//! one for a request, and positions count from the start of the body.
 
 mod connection;
 

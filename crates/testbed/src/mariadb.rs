@@ -1,5 +1,5 @@
-//! A real MariaDB server for a test: on a port of its own, with its data in a folder of its own, gone
-//! when it is dropped. It can be killed, paused and started again on the same port and data.
+//! A real MariaDB server for a test: on a port of its own, with its data in a folder of its own,
+//! gone when it is dropped. It can be killed, paused and started again on the same port and data.
 
 use std::fs;
 use std::path::Path;

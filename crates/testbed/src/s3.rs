@@ -84,8 +84,8 @@ impl S3Server {
         }
     }
 
-    /// Starts Garage, a real distributed store, as a single node. The program is `$TONEMILL_GARAGE`, or
-    /// where `make setup` puts it.
+    /// Starts Garage, a real distributed store, as a single node. The program is
+    /// `$TONEMILL_GARAGE`, or where `make setup` puts it.
     ///
     /// # Panics
     ///

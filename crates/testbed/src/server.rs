@@ -1,5 +1,5 @@
-//! What the servers have in common: a port that nobody else takes first, a log that says when they are
-//! ready, and that they can be killed and started again where they were.
+//! What the servers have in common: a port that nobody else takes first, a log that says when they
+//! are ready, and that they can be killed and started again where they were.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -96,8 +96,8 @@ pub fn start(command: &mut Command, folder: &Path, ready: &str) -> Option<Proces
     None
 }
 
-/// What `start` makes on a port that nobody takes first; it is `None` where somebody did, between our
-/// look and the server's.
+/// What `start` makes on a port that nobody takes first; it is `None` where somebody did, between
+/// our look and the server's.
 ///
 /// # Panics
 ///

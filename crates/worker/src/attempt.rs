@@ -114,7 +114,8 @@ impl Attempt {
         let look = async {
             let outcome = self.store.head(&self.message.input).await;
             if outcome.as_ref().is_err_and(|error| error.kind == StoreErrorKind::NotFound) {
-                // Of a bucket that is not there S3 says the same, and that is not the upload's fault.
+                // Of a bucket that is not there S3 says the same, and that is not the upload's
+                // fault.
                 self.store.check().await?;
             }
             outcome

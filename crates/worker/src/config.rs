@@ -69,8 +69,8 @@ const JOB_BYTES: u64 = 40 << 20;
 const SEGMENT_BYTES: u64 = 7 << 20;
 
 impl Size {
-    /// What fits into `memory_bytes`, or else into the memory that the cgroup and the machine leave,
-    /// at most four jobs per core: more would only wait for each other.
+    /// What fits into `memory_bytes`, or else into the memory that the cgroup and the machine
+    /// leave, at most four jobs per core: more would only wait for each other.
     #[must_use]
     pub fn detect(memory_bytes: Option<u64>) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);

@@ -1,9 +1,9 @@
 //! The worker: permit, receive, spawn, settle.
 //!
-//! A permit is taken before a job is received, so that no job waits in a process that has no room for
-//! it; the permit travels with the job. Each job runs on its own, under its own lease, until it is
-//! settled. When the worker is to end it takes no more, lets jobs finish for a while, and releases the
-//! rest unharmed.
+//! A permit is taken before a job is received, so that no job waits in a process that has no room
+//! for it; the permit travels with the job. Each job runs on its own, under its own lease, until it
+//! is settled. When the worker is to end it takes no more, lets jobs finish for a while, and
+//! releases the rest unharmed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -229,9 +229,9 @@ impl Worker {
         .instrument(span)
     }
 
-    /// Whether jobs can be expected to read and write. At the start, and after the store failed one,
-    /// it has to prove itself before the next is taken: in an outage, and while a setting is wrong,
-    /// jobs wait in the queue and use up no attempts.
+    /// Whether jobs can be expected to read and write. At the start, and after the store failed
+    /// one, it has to prove itself before the next is taken: in an outage, and while a setting is
+    /// wrong, jobs wait in the queue and use up no attempts.
     async fn store_answers(&self) -> bool {
         if !self.store_suspect.load(Ordering::Relaxed) {
             return true;

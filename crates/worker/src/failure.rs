@@ -151,8 +151,8 @@ pub(crate) enum Next {
     TryAgain { history: History, delay: Duration },
 }
 
-/// Decides. `history` is what it was before this attempt, which was the `attempt`th, in a process of
-/// its own if `alone`.
+/// Decides. `history` is what it was before this attempt, which was the `attempt`th, in a process
+/// of its own if `alone`.
 pub(crate) fn next(
     kind: FailureKind,
     history: History,

@@ -64,7 +64,8 @@ mod armed {
 
     /// A step at which things may go wrong, with the facts that a fault may depend on.
     ///
-    /// Panics, besides on command, if the faults are misspelt: a test that asks for none would pass.
+    /// Panics, besides on command, if the faults are misspelt: a test that asks for none would
+    /// pass.
     pub(crate) fn point(step: &str, facts: &[(&str, u64)]) -> io::Result<()> {
         static FAULTS: OnceLock<Vec<Fault>> = OnceLock::new();
         let faults = FAULTS.get_or_init(|| {

@@ -46,8 +46,8 @@ impl Lease {
         Self { queue, token, _renewal: ended.drop_guard() }
     }
 
-    /// Settles the job. While the queue is away or full this goes on until `until`, and the lease is
-    /// renewed meanwhile.
+    /// Settles the job. While the queue is away or full this goes on until `until`, and the lease
+    /// is renewed meanwhile.
     pub(crate) async fn settle(
         self,
         settlement: &Settlement,

@@ -1,7 +1,7 @@
 //! What a job asks for, in the codec's terms.
 //!
-//! What may be asked for is decided in `tonemill_job::options`. What passed there has a place in the
-//! codec's types: a test holds the two against each other, value by value.
+//! What may be asked for is decided in `tonemill_job::options`. What passed there has a place in
+//! the codec's types: a test holds the two against each other, value by value.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Passwords: hashed with Argon2id, a few at a time.
 //!
-//! Each hash takes 19 MiB and some 20 ms of a core on purpose; a crowd that logs in waits in line, up
-//! to a length, and cannot use up the machine.
+//! Each hash takes 19 MiB and some 20 ms of a core on purpose; a crowd that logs in waits in line,
+//! up to a length, and cannot use up the machine.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,8 @@ impl Passwords {
         self.work(move || hash(&password)).await?
     }
 
-    /// Whether `password` is the one that was hashed. Without a hash it is not, after the same time.
+    /// Whether `password` is the one that was hashed. Without a hash it is not, after the same
+    /// time.
     pub async fn verify(&self, password: &str, hash: Option<&str>) -> Answer<bool> {
         let is_known = hash.is_some();
         let hash = hash.unwrap_or(&self.nobodys).to_owned();

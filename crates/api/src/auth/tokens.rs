@@ -1,7 +1,7 @@
 //! Access tokens: JWTs (RFC 9068) signed with Ed25519 (RFC 8037), by keys that change.
 //!
-//! Keys live in the ledger, so that every replica signs and verifies alike. A new key is published a
-//! while before it signs, and stays published until the last token that it signed has expired.
+//! Keys live in the ledger, so that every replica signs and verifies alike. A new key is published
+//! a while before it signs, and stays published until the last token that it signed has expired.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};

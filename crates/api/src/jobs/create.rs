@@ -27,8 +27,8 @@ use crate::jobs::request::{JobRequest, clean_file_name};
 use crate::jobs::view::{JobView, JobWebhookView};
 use crate::problem::{Answer, Problem};
 
-/// Submit a video: the body is the video (options in the query), a form with a field `file`, or JSON
-/// that names a finished upload.
+/// Submit a video: the body is the video (options in the query), a form with a field `file`, or
+/// JSON that names a finished upload.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "Jobs", operation_id = "create_job",
     params(

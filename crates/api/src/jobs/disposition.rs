@@ -1,5 +1,5 @@
-//! The name of a file in `Content-Disposition` (RFC 6266), as a client sends it beside a body. The library
-//! that reads forms reads the same of their parts, for itself alone.
+//! The name of a file in `Content-Disposition` (RFC 6266), as a client sends it beside a body. The
+//! library that reads forms reads the same of their parts, for itself alone.
 
 use axum::http::{HeaderMap, header};
 use percent_encoding::percent_decode_str;
@@ -34,8 +34,8 @@ fn parameter(text: &str, wanted: &str) -> Option<String> {
     }
 }
 
-/// A token or a quoted string (RFC 9110 section 5.6.4), and what comes after it; `None` if its quotes are
-/// not closed.
+/// A token or a quoted string (RFC 9110 section 5.6.4), and what comes after it; `None` if its
+/// quotes are not closed.
 fn value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.trim_start().strip_prefix('"') else {
         let (token, after) = text.split_at(text.find(';').unwrap_or(text.len()));

@@ -2,8 +2,9 @@
 //! section 9.2).
 //!
 //! `state` events carry the whole job, and their id is the version of its state, so that a client
-//! that comes back (`Last-Event-ID`) is told the state again only if it has changed. `progress` events
-//! come in between, without an id. The stream ends with the job, and with the caller's right to it.
+//! that comes back (`Last-Event-ID`) is told the state again only if it has changed. `progress`
+//! events come in between, without an id. The stream ends with the job, and with the caller's right
+//! to it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -130,7 +131,8 @@ impl Watching {
     async fn look(&mut self) -> Option<bool> {
         match self.api.look_again(&self.caller).await {
             Ok(_) => self.looked = Instant::now(),
-            // A browser that is refused once does not come back. It is told nothing until it is known.
+            // A browser that is refused once does not come back. It is told nothing until it is
+            // known.
             Err(problem) if problem.status >= 500 => {
                 let ends = self.api.shutdown.cancelled();
                 tokio::select! {

@@ -15,7 +15,8 @@ use crate::problem::{Answer, Problem};
 const MAX_FIELDS_BYTES: usize = 256 << 10;
 /// Most fields of a form.
 const MAX_FIELDS: usize = 100;
-/// By how much a form may be longer than its file, in bytes: by the fields and what is between them.
+/// By how much a form may be longer than its file, in bytes: by the fields and what is between
+/// them.
 pub(super) const MAX_OTHER_BYTES: u64 = 1 << 20;
 
 /// The form of an upload.

@@ -1,8 +1,8 @@
-//! Bytes of an upload on their way into the store: counted, hashed, looked at, and never on a disk of
-//! ours.
+//! Bytes of an upload on their way into the store: counted, hashed, looked at, and never on a disk
+//! of ours.
 //!
-//! What fits into a part is stored at once. What is longer goes in parts, one of which is on its way
-//! while the next fills up.
+//! What fits into a part is stored at once. What is longer goes in parts, one of which is on its
+//! way while the next fills up.
 
 use axum::body::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -29,8 +29,8 @@ pub(crate) struct TakenIn {
     pub media: &'static str,
 }
 
-/// Puts a body of `user` into the store as `key`, if it is media and not too long. Not to be dropped
-/// before it is done: it would leave what it has stored to a sweep.
+/// Puts a body of `user` into the store as `key`, if it is media and not too long. Not to be
+/// dropped before it is done: it would leave what it has stored to a sweep.
 pub(crate) async fn take_in<E>(
     api: &Api,
     user: Uuid,

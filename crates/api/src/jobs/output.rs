@@ -1,7 +1,7 @@
 //! The MP3: `GET /v1/jobs/{id}/output`, whole or in ranges (RFC 9110 section 14).
 //!
-//! An output never changes, so its tag is a hash of its name in the store. Conditions are judged here:
-//! not every store knows them.
+//! An output never changes, so its tag is a hash of its name in the store. Conditions are judged
+//! here: not every store knows them.
 
 use std::convert::Infallible;
 use std::ops::{Range, RangeInclusive};
@@ -26,8 +26,8 @@ use crate::extract::Id;
 use crate::jobs::view::output_file_name;
 use crate::problem::{Answer, Problem};
 
-/// Bytes that are read from the store at a time. They become more while the client takes them, so that
-/// those who take nothing cost little.
+/// Bytes that are read from the store at a time. They become more while the client takes them, so
+/// that those who take nothing cost little.
 const CHUNK_BYTES: RangeInclusive<u64> = 256 << 10..=1 << 20;
 /// What RFC 8187 section 3.2.1 lets stand as it is.
 const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
@@ -104,7 +104,8 @@ impl Api {
         let validators = Validators::of(job, output)?;
         let mut response = match validators.judge(headers)? {
             Judged::NotModified => {
-                // Of a body that is known to be empty, its length would be told as if it were the file's.
+                // Of a body that is known to be empty, its length would be told as if it were the
+                // file's.
                 let nothing = Body::from_stream(empty::<Result<Bytes, Infallible>>());
                 (StatusCode::NOT_MODIFIED, nothing).into_response()
             }
@@ -245,8 +246,9 @@ impl Validators {
         Ok(if is_known { Judged::NotModified } else { Judged::Send })
     }
 
-    /// Whether a range is of the file that the client means: `If-Range` is our tag or our date as we gave
-    /// it (RFC 9110 section 13.1.5), and whatever else it is, the client gets all of the file.
+    /// Whether a range is of the file that the client means: `If-Range` is our tag or our date as
+    /// we gave it (RFC 9110 section 13.1.5), and whatever else it is, the client gets all of the
+    /// file.
     fn is_range_wanted(&self, headers: &HeaderMap) -> bool {
         let mut ours = HeaderMap::new();
         ours.typed_insert(self.tag.clone());
@@ -289,7 +291,8 @@ fn position(text: &str) -> Option<u64> {
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// `Content-Disposition` (RFC 6266): the name for those who know UTF-8, and one in ASCII for others.
+/// `Content-Disposition` (RFC 6266): the name for those who know UTF-8, and one in ASCII for
+/// others.
 #[must_use]
 pub fn attachment(name: &str) -> String {
     let plain = |letter: char| {

@@ -1,4 +1,5 @@
-//! What may be asked of a job: the options of `tonemill convert`, a lane, a label, who is told of it.
+//! What may be asked of a job: the options of `tonemill convert`, a lane, a label, who is told of
+//! it.
 //!
 //! The same fields come as JSON, as fields of a form, or in a query; all three are parsed as one.
 
@@ -68,7 +69,8 @@ pub struct JobRequest {
     #[param(minimum = 0)]
     #[schema(minimum = 0)]
     pub end_seconds: Option<f64>,
-    /// Tags that replace the input's; an empty text removes one. In forms and queries `tag.title=…`.
+    /// Tags that replace the input's; an empty text removes one. In forms and queries
+    /// `tag.title=…`.
     #[param(ignore)]
     #[schema(schema_with = names::tags, required = false)]
     pub tags: BTreeMap<String, String>,
@@ -97,8 +99,8 @@ pub struct JobRequest {
     #[param(format = Uri, max_length = 2000, pattern = "^https?://[^/?#@]+([/?#]|$)")]
     #[schema(format = Uri, max_length = 2000, pattern = "^https?://[^/?#@]+([/?#]|$)")]
     pub webhook: Option<String>,
-    /// What it is told: some of `job.started`, `job.finished`, `job.failed`. Default: the last two. In
-    /// forms and queries separated by commas.
+    /// What it is told: some of `job.started`, `job.finished`, `job.failed`. Default: the last two.
+    /// In forms and queries separated by commas.
     #[param(value_type = Option<Vec<EventName>>, style = Form, explode = false, min_items = 1)]
     #[schema(value_type = Option<Vec<EventName>>, min_items = 1)]
     pub webhook_events: Option<Vec<String>>,

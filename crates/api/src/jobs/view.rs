@@ -23,7 +23,8 @@ pub struct JobView {
     /// Its name.
     #[schema(value_type = String, format = Uuid)]
     pub id: JobId,
-    /// `waiting` for its turn, `queued` for a worker, `running`, `finished`, `failed` or `cancelled`.
+    /// `waiting` for its turn, `queued` for a worker, `running`, `finished`, `failed` or
+    /// `cancelled`.
     #[schema(value_type = StateName)]
     pub state: &'static str,
     /// Counts the changes of its state.

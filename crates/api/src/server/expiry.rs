@@ -1,5 +1,5 @@
-//! When a certificate expires (RFC 5280, section 4.1). Libraries that read the whole of one bring a dozen
-//! crates for this date.
+//! When a certificate expires (RFC 5280, section 4.1). Libraries that read the whole of one bring a
+//! dozen crates for this date.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;

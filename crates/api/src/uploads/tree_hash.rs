@@ -1,8 +1,8 @@
 //! BLAKE3 of an upload from its parts, which may come in requests to different processes.
 //!
-//! BLAKE3 is a binary tree over chunks of 1 KiB whose left halves are as large a power of two as there
-//! is. A part is a power of two long, so it is a subtree of its own, whose chaining value is all that
-//! has to be kept of it (the BLAKE3 paper, section 2.1).
+//! BLAKE3 is a binary tree over chunks of 1 KiB whose left halves are as large a power of two as
+//! there is. A part is a power of two long, so it is a subtree of its own, whose chaining value is
+//! all that has to be kept of it (the BLAKE3 paper, section 2.1).
 
 use blake3::hazmat::{
     ChainingValue, HasherExt as _, Mode, left_subtree_len, merge_subtrees_non_root,

@@ -1,9 +1,9 @@
 //! Bytes of one request on their way into an upload.
 //!
-//! Whole parts go into the store and are written down as they fill, so that a request that breaks off
-//! has not come in vain; what is left of a part that is not full goes into an object of its own, the
-//! tail, with which the next request begins. With a checksum nothing is written down before it is seen
-//! to be right.
+//! Whole parts go into the store and are written down as they fill, so that a request that breaks
+//! off has not come in vain; what is left of a part that is not full goes into an object of its
+//! own, the tail, with which the next request begins. With a checksum nothing is written down
+//! before it is seen to be right.
 
 use std::time::Duration;
 
@@ -25,8 +25,9 @@ use crate::uploads::checksum::Checksum;
 use crate::uploads::no_upload;
 use crate::uploads::tree_hash::{subtree_hash, whole_hash};
 
-/// How long a request that shows no sign of life keeps others out. Shorter than clients' patience: when
-/// this process dies, they come back within seconds and give up after a few tries (tus-js-client: 9 s).
+/// How long a request that shows no sign of life keeps others out. Shorter than clients' patience:
+/// when this process dies, they come back within seconds and give up after a few tries
+/// (tus-js-client: 9 s).
 const LOCK: Duration = Duration::from_secs(6);
 /// How often a request shows that it lives.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
@@ -201,8 +202,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Why a part is not taken. Perhaps the object was made of its parts before, by a process that died
-    /// before it could say so: then nothing is missing, though its hash is not known.
+    /// Why a part is not taken. Perhaps the object was made of its parts before, by a process that
+    /// died before it could say so: then nothing is missing, though its hash is not known.
     async fn gone(&self, error: StoreError) -> Problem {
         let Upload { id, key, total_bytes, media, .. } = &self.upload;
         let is = self.api.store.head(key).await;

@@ -1,4 +1,5 @@
-//! A thousand slow heads and two hundred slow bodies at once, and somebody who only wants an answer.
+//! A thousand slow heads and two hundred slow bodies at once, and somebody who only wants an
+//! answer.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! `tonemill admin doctor`: looks at all that a service needs, and says what to do about what is not as
-//! it should be. It changes nothing of what it looks at.
+//! `tonemill admin doctor`: looks at all that a service needs, and says what to do about what is
+//! not as it should be. It changes nothing of what it looks at.
 //!
 //! | file | looks at |
 //! |---|---|

@@ -146,8 +146,8 @@ pub enum UsersCommand {
     Mail {
         /// The user
         name: String,
-        /// What it is mailed about, separated by commas, such as job.finished,job.failed; "none"; or
-        /// "default", as everybody
+        /// What it is mailed about, separated by commas, such as job.finished,job.failed; "none";
+        /// or "default", as everybody
         #[arg(long, value_parser = MailEvents::parse)]
         events: Option<MailEvents>,
         /// Where it is written to; an empty text: nowhere

@@ -1,5 +1,5 @@
-//! What the user may say of files that are to be converted, here or elsewhere: which, how, and where
-//! the MP3s go.
+//! What the user may say of files that are to be converted, here or elsewhere: which, how, and
+//! where the MP3s go.
 
 use std::path::PathBuf;
 

@@ -43,7 +43,8 @@ pub struct NotifyArgs {
     /// Where users reach the API; links in mails begin with it
     #[arg(long, value_name = "URL", value_parser = parse_public_url, env = "TONEMILL_PUBLIC_URL")]
     pub public_url: Option<Url>,
-    /// Mail server: <smtps://NAME:PASSWORD@HOST> for TLS, smtp: for STARTTLS, with ?tls=none for neither
+    /// Mail server: <smtps://NAME:PASSWORD@HOST> for TLS, smtp: for STARTTLS, with ?tls=none for
+    /// neither
     #[arg(long, value_name = "URL", value_parser = parse_smtp_url, env = "TONEMILL_SMTP_URL",
           hide_env_values = true, conflicts_with = "mail_folder")]
     pub smtp_url: Option<SmtpConfig>,
@@ -105,7 +106,8 @@ fn parse_webhook_timeout(text: &str) -> Result<f64, String> {
     if is_one { Ok(time) } else { Err("must be 1 to 60 seconds".to_owned()) }
 }
 
-/// Reads the address of a mail server. What is wrong is said without repeating it: it has a password.
+/// Reads the address of a mail server. What is wrong is said without repeating it: it has a
+/// password.
 fn parse_smtp_url(text: &str) -> Result<SmtpConfig, String> {
     let like = || "must be like smtps://NAME:PASSWORD@mail.example.org".to_owned();
     let url = Url::parse(text).map_err(|_| like())?;

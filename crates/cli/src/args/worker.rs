@@ -1,5 +1,5 @@
-//! What operators may say to a worker, alone or within a whole service. Everything can be said by an
-//! environment variable instead, as containers like it.
+//! What operators may say to a worker, alone or within a whole service. Everything can be said by
+//! an environment variable instead, as containers like it.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
-//! The folder of what the client remembers: `$XDG_CONFIG_HOME/tonemill` or `~/.config/tonemill`, for
-//! its user alone.
+//! The folder of what the client remembers: `$XDG_CONFIG_HOME/tonemill` or `~/.config/tonemill`,
+//! for its user alone.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};

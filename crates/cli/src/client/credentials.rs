@@ -1,7 +1,7 @@
 //! Log-ins, one for each service: a file that its user alone can read.
 //!
-//! A refresh token is good once. Whoever exchanges one holds a lock meanwhile, so that a second client
-//! finds the next one in the file instead of using the same.
+//! A refresh token is good once. Whoever exchanges one holds a lock meanwhile, so that a second
+//! client finds the next one in the file instead of using the same.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! `tonemill download`: outputs of finished jobs, under their names when they are whole.
 //!
-//! What is not whole is a hidden file beside the output, and the tag of what it is a part of is in a
-//! record: so whatever ends the process, the next one goes on. (A file without a name, as for
+//! What is not whole is a hidden file beside the output, and the tag of what it is a part of is in
+//! a record: so whatever ends the process, the next one goes on. (A file without a name, as for
 //! conversions, would be gone with the process.)
 
 use std::collections::HashMap;

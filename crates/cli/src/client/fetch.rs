@@ -1,7 +1,7 @@
 //! One output out of the service, in as many requests as it takes.
 //!
-//! A request that goes on names the tag of what is there (`If-Range`), so that no file is put together
-//! from two.
+//! A request that goes on names the tag of what is there (`If-Range`), so that no file is put
+//! together from two.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};

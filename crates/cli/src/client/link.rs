@@ -1,5 +1,5 @@
-//! The way to a service: one request at a time, to a server that may be away, slow, or no service of
-//! ours at all.
+//! The way to a service: one request at a time, to a server that may be away, slow, or no service
+//! of ours at all.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

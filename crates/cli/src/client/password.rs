@@ -1,7 +1,8 @@
 //! A question on the terminal, whose answer nobody sees.
 //!
-//! The libraries for it cannot be interrupted: a signal that ends the process in the middle of their
-//! read leaves the terminal without echo. Here the read looks around, and the echo comes back first.
+//! The libraries for it cannot be interrupted: a signal that ends the process in the middle of
+//! their read leaves the terminal without echo. Here the read looks around, and the echo comes back
+//! first.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};

@@ -99,8 +99,8 @@ impl Left {
     }
 }
 
-/// Opens and locks; `None` if another process has it. A file that was removed meanwhile is no longer
-/// the one that others would lock.
+/// Opens and locks; `None` if another process has it. A file that was removed meanwhile is no
+/// longer the one that others would lock.
 fn lock(path: &Path) -> io::Result<Option<File>> {
     loop {
         let file = open_private(path)?;

@@ -22,8 +22,8 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// Exchanges that are under way in this process.
 static EXCHANGES: AtomicUsize = AtomicUsize::new(0);
 
-/// Waits for the end of exchanges: the service has used up the old token, and the new one is nowhere
-/// but here.
+/// Waits for the end of exchanges: the service has used up the old token, and the new one is
+/// nowhere but here.
 pub async fn settled() {
     let begun = Instant::now();
     while EXCHANGES.load(Ordering::SeqCst) > 0 && begun.elapsed() < SETTLE {
@@ -91,8 +91,8 @@ impl Session {
 
 impl Tokens {
     /// Asks for tokens until there is an answer: of a log-in or of an exchange, which may both come
-    /// twice, so an answer that was lost is asked for again. `refusal` says what it means that there
-    /// are none, if that is something special.
+    /// twice, so an answer that was lost is asked for again. `refusal` says what it means that
+    /// there are none, if that is something special.
     pub async fn ask(
         link: &Link,
         path: &str,

@@ -1,7 +1,7 @@
 //! One file into the service (tus 1.0), in as many requests as it takes.
 //!
-//! Where an upload goes on, the service says. It keeps what came before a connection broke, so after
-//! any trouble it is asked, and nothing is sent twice that it has.
+//! Where an upload goes on, the service says. It keeps what came before a connection broke, so
+//! after any trouble it is asked, and nothing is sent twice that it has.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ const FIRST_BYTES: u64 = 64 << 10;
 /// Most bytes of a request. What a proxy in front of the service takes may have a limit too, and a
 /// token must be good only when a request begins.
 const MOST_BYTES: u64 = 64 << 20;
-/// How long a request may send nothing and get no answer: the service may have to put a large object
-/// together at the end.
+/// How long a request may send nothing and get no answer: the service may have to put a large
+/// object together at the end.
 const STALLED: Duration = Duration::from_mins(2);
 /// How often the bar is brought up to date.
 const TICK: Duration = Duration::from_millis(200);
@@ -64,8 +64,8 @@ impl Tus<'_> {
         id.ok_or_else(|| self.api.link.strange("it does not say where the upload goes"))
     }
 
-    /// Has the service forget the upload at once: it counts against the user's quota. If that fails,
-    /// the service forgets it in a day.
+    /// Has the service forget the upload at once: it counts against the user's quota. If that
+    /// fails, the service forgets it in a day.
     pub async fn give_up(&self) {
         if let Some(id) = self.begun {
             let ask = Ask::new(Method::DELETE, path(id)).header(TUS_RESUMABLE, VERSION);

@@ -1,8 +1,9 @@
 //! `tonemill upload`: files become jobs, one after the other, while the jobs of those before are
 //! watched and their MP3s come down.
 //!
-//! What is remembered of a file is the name of its upload, which is that of its job: the same command
-//! finds either, and asks for no second job. It is forgotten when the command has done all it can.
+//! What is remembered of a file is the name of its upload, which is that of its job: the same
+//! command finds either, and asks for no second job. It is forgotten when the command has done all
+//! it can.
 
 mod report;
 

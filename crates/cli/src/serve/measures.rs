@@ -1,5 +1,5 @@
-//! What is looked up now and then, not counted: what the books say, what is in the queue, how full the
-//! disks are, how busy the workers.
+//! What is looked up now and then, not counted: what the books say, what is in the queue, how full
+//! the disks are, how busy the workers.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What the service is put together from: a ledger, a queue and a store.
 //!
-//! What was not said where to find is made here: a ledger in SQLite, a store in a folder, a queue in
-//! memory, all under the data folder, which is locked for this process. A queue in memory starts
+//! What was not said where to find is made here: a ledger in SQLite, a store in a folder, a queue
+//! in memory, all under the data folder, which is locked for this process. A queue in memory starts
 //! empty: what the ledger believes in it is queued again at once.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, create_dir_all};

@@ -1,5 +1,5 @@
-//! The service apart from its workers: what answers, and what keeps the books for as long as there is
-//! something to.
+//! The service apart from its workers: what answers, and what keeps the books for as long as there
+//! is something to.
 
 use std::io;
 use std::path::PathBuf;
@@ -157,8 +157,8 @@ impl Service {
         }
     }
 
-    /// Ends what is told to: first the answers, then the books about them. Fails if it was not told by
-    /// somebody, but by the death of a part.
+    /// Ends what is told to: first the answers, then the books about them. Fails if it was not told
+    /// by somebody, but by the death of a part.
     pub(super) async fn end(mut self) -> Result<(), Failure> {
         let answered = async { while self.http.join_next().await.is_some() {} };
         tokio::select! {
@@ -181,8 +181,8 @@ impl Service {
     }
 }
 
-/// Ends the service when a part of it ends that should go on: a service without its dispatcher, say,
-/// would look alive and do nothing.
+/// Ends the service when a part of it ends that should go on: a service without its dispatcher,
+/// say, would look alive and do nothing.
 #[derive(Clone)]
 struct Vital {
     shutdown: Shutdown,

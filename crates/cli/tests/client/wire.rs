@@ -1,4 +1,5 @@
-//! The network between client and service: it can be slow, it can be cut, and the other end can move.
+//! The network between client and service: it can be slow, it can be cut, and the other end can
+//! move.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -25,7 +25,8 @@ fn under_way(output: &Path, arguments: &[&str]) -> Running {
     running
 }
 
-/// Waits until some of the hour is written and `first` exists, without guessing how long that takes.
+/// Waits until some of the hour is written and `first` exists, without guessing how long that
+/// takes.
 fn wait_until_written(running: &mut Running, first: &Path) {
     let begun = Instant::now();
     while !(first.exists() && has_written(running.child.id())) {

@@ -1,10 +1,10 @@
-//! The program as people use it on one machine, `tonemill convert` and `tonemill probe`: each test runs
-//! it on media of known content, on real files or on hostile ones, and asks other programs what came
-//! out.
+//! The program as people use it on one machine, `tonemill convert` and `tonemill probe`: each test
+//! runs it on media of known content, on real files or on hostile ones, and asks other programs
+//! what came out.
 //!
-//! One program for all of them: each would link everything else once more. They share nothing but the
-//! fixtures; what a test measures or sets (memory, time, descriptors, working folders, signals), it
-//! measures in processes of its own and sets for these.
+//! One program for all of them: each would link everything else once more. They share nothing but
+//! the fixtures; what a test measures or sets (memory, time, descriptors, working folders,
+//! signals), it measures in processes of its own and sets for these.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -178,7 +178,8 @@ fn an_offset_far_behind_the_end_costs_a_chunk() {
     assert!(count > 50, "{count}");
     let folder = tempfile::tempdir().unwrap();
     let (input, output) = (folder.path().join("far.mp4"), folder.path().join("out.mp3"));
-    // One that FFmpeg is shown, where the chunks that follow it are lost as well, and one of the rest.
+    // One that FFmpeg is shown, where the chunks that follow it are lost as well, and one of the
+    // rest.
     for (chunk, at_least_seconds) in [(3, 8.0), (count - 20, 9.5)] {
         let place = at + 12 + 4 * chunk..at + 16 + 4 * chunk;
         let offset = file[place.clone()].to_vec();

@@ -1,4 +1,5 @@
-//! What is in the bucket when a test is over: outputs of jobs, and what the dead have left half-way.
+//! What is in the bucket when a test is over: outputs of jobs, and what the dead have left
+//! half-way.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,8 +16,8 @@ pub struct Bucket<'a> {
 }
 
 impl Bucket<'_> {
-    /// All outputs, by job. What a worker died over that only tried out whether it may write is none:
-    /// it would be the output of an attempt before the first, and is swept.
+    /// All outputs, by job. What a worker died over that only tried out whether it may write is
+    /// none: it would be the output of an attempt before the first, and is swept.
     pub async fn outputs(&self) -> BTreeMap<JobId, Vec<ObjectKey>> {
         let mut outputs: BTreeMap<JobId, Vec<ObjectKey>> = BTreeMap::new();
         for key in self.keys(ObjectKey::OUTPUTS).await {
@@ -78,8 +79,8 @@ impl Bucket<'_> {
         uploads.len()
     }
 
-    /// Files of uploads in parts. s3s-fs cannot list them, but keeps them under names that begin with
-    /// a dot, beside its buckets.
+    /// Files of uploads in parts. s3s-fs cannot list them, but keeps them under names that begin
+    /// with a dot, beside its buckets.
     fn parts(&self) -> Vec<PathBuf> {
         let bucket = self.s3.object_path("");
         let root = bucket.parent().expect("a folder of buckets");

@@ -36,7 +36,8 @@ pub fn all() -> &'static [Arc<Clip>] {
     })
 }
 
-/// Short clips and, at full size, some that take a second or two, so that a run lasts for many kills.
+/// Short clips and, at full size, some that take a second or two, so that a run lasts for many
+/// kills.
 pub fn mixed() -> Vec<Arc<Clip>> {
     let mut clips = all().to_vec();
     if is_full() {

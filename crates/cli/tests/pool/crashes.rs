@@ -130,8 +130,8 @@ async fn what_cannot_be_converted_is_told_at_once_and_in_full() {
     }
 }
 
-/// Nobody can say of such a file that it ends whole machines; a job that was tried often before, and is
-/// tried again because somebody wants it, is not one.
+/// Nobody can say of such a file that it ends whole machines; a job that was tried often before,
+/// and is tried again because somebody wants it, is not one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_lives_to_tell_of_is_given_up() {
     let mut arena = Arena::new().await;

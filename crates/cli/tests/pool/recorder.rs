@@ -18,7 +18,8 @@ pub struct Book {
 #[derive(Debug, Default, Clone)]
 pub struct Record {
     pub ends: Vec<End>,
-    /// When its attempts began, in milliseconds since 1970 by the worker's clock, as all times here.
+    /// When its attempts began, in milliseconds since 1970 by the worker's clock, as all times
+    /// here.
     pub started_ms: Vec<u64>,
     /// What was tried again, and when that was said.
     pub retries: Vec<(u64, Failure)>,

@@ -218,7 +218,8 @@ impl Reply {
         self
     }
 
-    /// Checks that it is a problem (RFC 9457) with this status; the field to blame, if there is one.
+    /// Checks that it is a problem (RFC 9457) with this status; the field to blame, if there is
+    /// one.
     #[track_caller]
     pub fn problem(&self, status: u16) -> Option<String> {
         assert_eq!(self.status, status, "{}", self.text());

@@ -1,5 +1,5 @@
-//! `kill -9`, over and over, while clients upload: every job that was accepted ends, once (fault tests
-//! 8 and 9, with everything in one process).
+//! `kill -9`, over and over, while clients upload: every job that was accepted ends, once (fault
+//! tests 8 and 9, with everything in one process).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -218,7 +218,8 @@ async fn survive(
     }
 }
 
-/// The jobs that have files. What only tried out whether one can write is of no attempt, and no job.
+/// The jobs that have files. What only tried out whether one can write is of no attempt, and no
+/// job.
 fn folders(files: &[PathBuf]) -> BTreeSet<String> {
     let is_trial = |file: &PathBuf| file.file_name()?.to_str().map(|name| name.starts_with("0-"));
     let folder = |file: &PathBuf| file.parent()?.file_name()?.to_str().map(str::to_owned);

@@ -1,6 +1,6 @@
-//! Clients that are slow on purpose, and one that never ends: what they cost the others, and us (fault
-//! test 24). They come from addresses of their own, as those who mean harm do; an address has 512
-//! connections at most.
+//! Clients that are slow on purpose, and one that never ends: what they cost the others, and us
+//! (fault test 24). They come from addresses of their own, as those who mean harm do; an address
+//! has 512 connections at most.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -275,8 +275,8 @@ fn stored(scene: &Scene) -> u64 {
     bytes
 }
 
-/// Uploads of several users at once, each longer than two parts: memory is for a number of parts, not
-/// for all of them.
+/// Uploads of several users at once, each longer than two parts: memory is for a number of parts,
+/// not for all of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_uploads_at_once_need_little_memory() {
     let scene = Scene::new(4).await;

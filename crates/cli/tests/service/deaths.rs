@@ -1,5 +1,6 @@
-//! The API is killed at each step of an upload, whichever way it comes, and started again; the client
-//! goes on. Every request becomes one job, and nothing else is left of it (fault tests 8 and 9).
+//! The API is killed at each step of an upload, whichever way it comes, and started again; the
+//! client goes on. Every request becomes one job, and nothing else is left of it (fault tests 8 and
+//! 9).
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! `tonemill admin doctor`: what it finds where all is well, and where something is not; and that it
-//! leaves what it looks at as it is.
+//! `tonemill admin doctor`: what it finds where all is well, and where something is not; and that
+//! it leaves what it looks at as it is.
 
 use serde_json::Value;
 use tonemill_testbed::mail::{MailSecurity, MailServer};

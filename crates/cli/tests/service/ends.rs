@@ -1,4 +1,5 @@
-//! How the service ends: SIGTERM waits for who is being answered, SIGINT and a second SIGTERM do not.
+//! How the service ends: SIGTERM waits for who is being answered, SIGINT and a second SIGTERM do
+//! not.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Nobody waits behind another's thousand files: what the others wait does not grow with what one user
-//! has submitted before them.
+//! Nobody waits behind another's thousand files: what the others wait does not grow with what one
+//! user has submitted before them.
 //!
 //! Told by order, not by time: how many of the big user's jobs finish between the moment in which
 //! another user's job is accepted and its end.

@@ -140,8 +140,8 @@ async fn forged_tokens_open_nothing() {
     eve.with(role).get("/v1/users").send().await.problem(403);
 }
 
-/// Headers of JWS that say which key to verify with (RFC 7515 sections 4.1.2 to 4.1.8): ours alone are
-/// good, and nobody is asked for others.
+/// Headers of JWS that say which key to verify with (RFC 7515 sections 4.1.2 to 4.1.8): ours alone
+/// are good, and nobody is asked for others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_a_token_brings_along_are_not_taken() {
     let service = Service::embedded();

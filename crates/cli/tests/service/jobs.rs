@@ -1,5 +1,5 @@
-//! What tests do with jobs: submit, wait for the end, fetch; and what `tonemill convert` makes of the
-//! same file.
+//! What tests do with jobs: submit, wait for the end, fetch; and what `tonemill convert` makes of
+//! the same file.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Mails of a service as they come out of a mail server: their links do what they say, and none is lost
-//! while that server is down.
+//! Mails of a service as they come out of a mail server: their links do what they say, and none is
+//! lost while that server is down.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;

@@ -1,5 +1,5 @@
-//! What is taken and what is not: sizes at the edge and one past it, kinds of bodies, forms of every
-//! shape.
+//! What is taken and what is not: sizes at the edge and one past it, kinds of bodies, forms of
+//! every shape.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! Links in mails, which nobody logs in for: an MP3 for a while, an end of the mails, and nothing else.
+//! Links in mails, which nobody logs in for: an MP3 for a while, an end of the mails, and nothing
+//! else.
 
 use std::process::Command;
 

@@ -1,10 +1,11 @@
-//! The service as its users and operators know it: the program, started as they start it, asked over
-//! HTTP as they ask it, with real videos, a real Redis, S3 server and databases, and `kill -9`.
+//! The service as its users and operators know it: the program, started as they start it, asked
+//! over HTTP as they ask it, with real videos, a real Redis, S3 server and databases, and `kill
+//! -9`.
 //!
-//! `service` starts it whole, `separate` in parts; `client` and `events` speak to it; `jobs` is what every
-//! test does with a job, `exposition` and `promql` are what Prometheus makes of metrics. The quick tier runs
-//! small versions; with `TONEMILL_CHAOS=1` they run at full size. `TONEMILL_SEED` repeats a run as far as
-//! chance is ours.
+//! `service` starts it whole, `separate` in parts; `client` and `events` speak to it; `jobs` is
+//! what every test does with a job, `exposition` and `promql` are what Prometheus makes of metrics.
+//! The quick tier runs small versions; with `TONEMILL_CHAOS=1` they run at full size.
+//! `TONEMILL_SEED` repeats a run as far as chance is ours.
 
 #[allow(dead_code, reason = "the tests of the pool use the rest")]
 #[path = "../pool/clips.rs"]

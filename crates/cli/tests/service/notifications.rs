@@ -1,5 +1,5 @@
-//! Notifications of a service whose notifier is killed wherever it can be, and of one whose webhooks
-//! behave as badly as they can (fault test 23).
+//! Notifications of a service whose notifier is killed wherever it can be, and of one whose
+//! webhooks behave as badly as they can (fault test 23).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -195,8 +195,8 @@ async fn owed(ledger: &Ledger) -> usize {
     deliveries(ledger).await.iter().filter(is_owed).count()
 }
 
-/// Kills notifiers, one at each step, at its first and at a later time; how many. There are ever more jobs
-/// to tell of, up to `jobs`.
+/// Kills notifiers, one at each step, at its first and at a later time; how many. There are ever
+/// more jobs to tell of, up to `jobs`.
 async fn kill_at_each_step(
     ledger: &Ledger,
     user: &User,

@@ -1,4 +1,5 @@
-//! `tonemill admin`: what operators do about webhooks, deliveries and mails, beside a service that runs.
+//! `tonemill admin`: what operators do about webhooks, deliveries and mails, beside a service that
+//! runs.
 
 use serde_json::{Value, json};
 use uuid::Uuid;

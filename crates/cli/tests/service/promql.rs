@@ -1,5 +1,6 @@
-//! Which metrics a text mentions, be it an expression of Prometheus' language or not, and whether the
-//! catalogue has them so. promtool knows the grammar; what our processes tell, only the catalogue does.
+//! Which metrics a text mentions, be it an expression of Prometheus' language or not, and whether
+//! the catalogue has them so. promtool knows the grammar; what our processes tell, only the
+//! catalogue does.
 
 use std::collections::BTreeSet;
 
@@ -90,7 +91,8 @@ impl<'a> Mention<'a> {
     }
 }
 
-/// Labels by which `expression` groups, or that `legend` shows, and that nothing in the expression has.
+/// Labels by which `expression` groups, or that `legend` shows, and that nothing in the expression
+/// has.
 pub fn strange_labels<'a>(expression: &'a str, legend: &'a str) -> Vec<&'a str> {
     let told: BTreeSet<&str> = mentions(expression)
         .iter()

@@ -1,5 +1,5 @@
-//! Resumable uploads by the protocol tus, by hand: pieces of every size, wrong ones, connections that
-//! are cut, a service that is killed.
+//! Resumable uploads by the protocol tus, by hand: pieces of every size, wrong ones, connections
+//! that are cut, a service that is killed.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::Engine as _;

@@ -1,5 +1,5 @@
-//! The service's parts as processes of their own: APIs, workers, Redis, an S3 server, and a database.
-//! Each can be killed and replaced while the others go on, and reached on a detour.
+//! The service's parts as processes of their own: APIs, workers, Redis, an S3 server, and a
+//! database. Each can be killed and replaced while the others go on, and reached on a detour.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,7 +14,8 @@ use crate::service::PASSWORD;
 use crate::support::daemon::{Daemon, read};
 use crate::support::process::program;
 
-/// Where nobody is: the port is below those that are given to who asks for any, and no service has it.
+/// Where nobody is: the port is below those that are given to who asks for any, and no service has
+/// it.
 pub const NOWHERE: &str = "127.0.0.1:1";
 
 /// Variables that one process has besides the usual.

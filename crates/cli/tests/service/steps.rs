@@ -1,9 +1,9 @@
-//! A trap for the API: what it does while it takes an upload is seen from outside, step by step, and
-//! at the step that the trap is set to, nothing passes any more until the API is killed.
+//! A trap for the API: what it does while it takes an upload is seen from outside, step by step,
+//! and at the step that the trap is set to, nothing passes any more until the API is killed.
 //!
-//! Proxies stand between the API and everybody else. A step is a request to the store and its answer,
-//! a transaction of the ledger that writes an upload or a job, and its answer, a job on its way into
-//! the queue, some of a body, or an answer to the client.
+//! Proxies stand between the API and everybody else. A step is a request to the store and its
+//! answer, a transaction of the ledger that writes an upload or a job, and its answer, a job on its
+//! way into the queue, some of a body, or an answer to the client.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;

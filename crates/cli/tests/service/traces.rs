@@ -203,7 +203,8 @@ async fn an_attempt_alone_is_part_of_the_trace() {
     }
 }
 
-/// A collector that says nothing, or is not there, holds up neither jobs nor the end of the process.
+/// A collector that says nothing, or is not there, holds up neither jobs nor the end of the
+/// process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_that_is_away_holds_up_nothing() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -215,8 +216,8 @@ async fn a_collector_that_is_away_holds_up_nothing() {
         variables.push(("OTEL_BSP_MAX_QUEUE_SIZE", "16".to_owned()));
         variables.push(("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8".to_owned()));
         let took = drained_after_jobs(variables).await;
-        // The silent one has been asked by now, and has 5 s to answer: the process waits for 2 at most,
-        // and the machine may be busier than it was.
+        // The silent one has been asked by now, and has 5 s to answer: the process waits for 2 at
+        // most, and the machine may be busier than it was.
         assert!(took < without + Duration::from_secs(4), "{took:?}, {without:?} without any");
     }
 }

@@ -1,4 +1,5 @@
-//! Dashboards and alert rules are about metrics that the processes really tell, and promtool takes them.
+//! Dashboards and alert rules are about metrics that the processes really tell, and promtool takes
+//! them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! Webhooks for all of a user's jobs: added, looked at, changed, given another secret, tried out, ended.
+//! Webhooks for all of a user's jobs: added, looked at, changed, given another secret, tried out,
+//! ended.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

@@ -1,5 +1,5 @@
-//! What tests that break things share: how large they are, chance that can be repeated, and how they
-//! tell what they have measured.
+//! What tests that break things share: how large they are, chance that can be repeated, and how
+//! they tell what they have measured.
 
 use std::panic::resume_unwind;
 use std::thread;
@@ -25,8 +25,8 @@ pub fn report(fault_test: u32, figures: &str) {
     println!("fault test {fault_test}: {figures}");
 }
 
-/// Runs tests that wait most of the time at once. The first that fails is told when all are over: what
-/// they started goes with them.
+/// Runs tests that wait most of the time at once. The first that fails is told when all are over:
+/// what they started goes with them.
 pub fn at_once<T, F>(tests: impl IntoIterator<Item = T>)
 where
     T: FnOnce() -> F + Send + 'static,

@@ -1,5 +1,5 @@
-//! A process of the program that goes on until it is told to end (`serve`, `api`, `worker`): where it
-//! listens, what it costs, how it ends. What it logs goes to a file.
+//! A process of the program that goes on until it is told to end (`serve`, `api`, `worker`): where
+//! it listens, what it costs, how it ends. What it logs goes to a file.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};

@@ -106,7 +106,8 @@ pub const ALL: &[Fixture] = &[
         video!("-c:v", "mpeg4", "-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov"),
     ),
     made_of("aac.mov", STEREO_48, Exact, video!("-c:v", "mpeg4", "-c:a", "aac")),
-    // What has no place for the encoder's delay plays that too: a frame before, a part of one after.
+    // What has no place for the encoder's delay plays that too: a frame before, a part of one
+    // after.
     made_of("aac.mkv", STEREO, Frame(2048), video!("-c:v", "mpeg4", "-c:a", "aac")),
     made_of("aac.flv", STEREO, Frame(2048), video!("-c:v", "flv1", "-c:a", "aac")),
     made_of("aac.ts", STEREO_48, Frame(2048), video!("-c:v", "mpeg2video", "-c:a", "aac")),

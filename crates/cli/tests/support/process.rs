@@ -29,8 +29,8 @@ pub struct Finished {
     pub stdout: Vec<u8>,
     pub stderr: String,
     pub took: Duration,
-    /// Most memory that was resident at once; the kernel never says less than the test's own process
-    /// had when it started this one.
+    /// Most memory that was resident at once; the kernel never says less than the test's own
+    /// process had when it started this one.
     pub peak_bytes: u64,
 }
 

@@ -1,5 +1,5 @@
-//! Proves, or refutes, after whatever was done to the system: every job that was accepted is over, and
-//! finished unless it was to fail; its output is the one that the ledger names, the bytes of an
+//! Proves, or refutes, after whatever was done to the system: every job that was accepted is over,
+//! and finished unless it was to fail; its output is the one that the ledger names, the bytes of an
 //! undisturbed conversion, and can be downloaded; the ledger's books are right; and nothing is left
 //! in Redis or in the bucket that does not belong there.
 
@@ -161,8 +161,8 @@ impl System {
         }
     }
 
-    /// Has an API sweep what is old, which all is made to be: then the outputs that the ledger names
-    /// are in the bucket, and nothing else. How many objects and halves of objects went.
+    /// Has an API sweep what is old, which all is made to be: then the outputs that the ledger
+    /// names are in the bucket, and nothing else. How many objects and halves of objects went.
     pub async fn sweep(&mut self, verdict: &mut Verdict) -> usize {
         for (api, _) in &mut self.parts.apis {
             api.kill();

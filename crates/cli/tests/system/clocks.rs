@@ -78,7 +78,8 @@ impl System {
     }
 }
 
-/// The clock of the process is as wrong as it is to be: a test with right clocks would show nothing.
+/// The clock of the process is as wrong as it is to be: a test with right clocks would show
+/// nothing.
 async fn assert_off(api: &Client, sign: i64) {
     let reply = api.get("/livez").send().await.expect(200);
     let date = rfc2822::parse(reply.header("date").expect("a date")).expect("a date");

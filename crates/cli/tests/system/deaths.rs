@@ -40,7 +40,8 @@ async fn workers_are_killed_at_random() {
     system.end().await;
 }
 
-/// Fault test 10: whatever a worker was about to do when it died, what follows is as if it had lived.
+/// Fault test 10: whatever a worker was about to do when it died, what follows is as if it had
+/// lived.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_are_killed_at_every_step() {
     let steps = ["received", "fetch", "store", "store_finish", "settle", "settled"];

@@ -1,5 +1,5 @@
-//! The whole system as operators run it, while its parts break: APIs, workers, Redis, an S3 server and
-//! a database, each a process of its own; jobs come in over HTTP.
+//! The whole system as operators run it, while its parts break: APIs, workers, Redis, an S3 server
+//! and a database, each a process of its own; jobs come in over HTTP.
 //!
 //! `system` starts it and submits jobs, a test breaks something, and `checker` proves from the
 //! ledger, the queue, the bucket and the API that every job that was accepted ended, once, and that

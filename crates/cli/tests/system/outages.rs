@@ -1,5 +1,5 @@
-//! A database that goes away in the middle of everything: users are told to come again, workers go on,
-//! and when it is back so is the service.
+//! A database that goes away in the middle of everything: users are told to come again, workers go
+//! on, and when it is back so is the service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,8 +74,8 @@ impl Database {
         }
     }
 
-    /// Locks all users, so that every acceptance of a job waits, with its connection to the database,
-    /// for as long as what comes back from here lives.
+    /// Locks all users, so that every acceptance of a job waits, with its connection to the
+    /// database, for as long as what comes back from here lives.
     async fn hold_users(&self) -> Transaction<'static, Any> {
         sqlx::any::install_default_drivers();
         let pool = AnyPool::connect(&self.url(Outage::Paused)).await.expect("a database");

@@ -91,8 +91,8 @@ impl System {
         self.jobs.extend(users.join_all().await);
     }
 
-    /// Submits a clip until it is accepted; the job and what it is to become, which whoever asks for
-    /// it puts among the accepted.
+    /// Submits a clip until it is accepted; the job and what it is to become, which whoever asks
+    /// for it puts among the accepted.
     pub fn upload(
         &mut self,
         client: Client,

@@ -22,8 +22,8 @@ pub(crate) struct ExactLength {
 }
 
 impl ExactLength {
-    /// For packets whose durations are in units of 1/`time_scale` seconds; `declared` is the track's
-    /// duration where there is no edit.
+    /// For packets whose durations are in units of 1/`time_scale` seconds; `declared` is the
+    /// track's duration where there is no edit.
     pub(crate) fn new(time_scale: u32, edit: Option<Edit>, declared: Option<u64>) -> Self {
         let media = edit.map_or(declared, |edit| Some(edit.media));
         Self { time_scale, edit: edit.map(|edit| edit.length), media, ..Self::default() }

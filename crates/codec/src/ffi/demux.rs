@@ -12,8 +12,8 @@ use ffmpeg_next::format::stream::Stream;
 use ffmpeg_next::media::Type;
 use ffmpeg_next::{Chapter, Dictionary, Error};
 
-/// The largest single allocation that FFmpeg may make, in bytes. Indexes are the largest, at 24 bytes
-/// a packet in one piece: 192 MiB is 8 million packets, 48 hours of AAC.
+/// The largest single allocation that FFmpeg may make, in bytes. Indexes are the largest, at 24
+/// bytes a packet in one piece: 192 MiB is 8 million packets, 48 hours of AAC.
 pub(crate) const MAX_ALLOCATION_BYTES: usize = 192 << 20;
 
 /// Sets what is global in FFmpeg: nothing is logged to standard error, allocations are bounded.
@@ -27,8 +27,8 @@ pub(crate) fn init() {
     });
 }
 
-/// Opens `io` with the demuxer options in `options`, sets pictures and subtitles to be discarded and
-/// reads ahead until the audio streams are described.
+/// Opens `io` with the demuxer options in `options`, sets pictures and subtitles to be discarded
+/// and reads ahead until the audio streams are described.
 ///
 /// No name or URL is passed, and requests of the demuxer to open another resource are refused.
 pub(crate) fn open(mut io: StreamIo, options: Dictionary<'_>) -> Result<Input, Error> {

@@ -156,8 +156,8 @@ impl Lame {
 /// Sets mode and quality through the raw object; returns each call's name and code.
 fn configure(raw: *mut sys::lame_global_flags, format: &Mp3Format) -> Vec<(&'static str, c_int)> {
     let quality = c_int::from(format.quality.get());
-    // SAFETY: `raw` is a live object before `lame_init_params`, when these setters are allowed; they
-    // store integers.
+    // SAFETY: `raw` is a live object before `lame_init_params`, when these setters are allowed;
+    // they store integers.
     let mut calls = vec![("lame_set_quality", unsafe { sys::lame_set_quality(raw, quality) })];
     match format.mode {
         BitrateMode::Cbr(kbps) => {

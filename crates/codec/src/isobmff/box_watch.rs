@@ -1,8 +1,8 @@
 //! Follows the boxes on the top level of a file while somebody else reads it: do they end where the
 //! file ends?
 //!
-//! A fragmented file has two boxes or more for every second or two. To look them up one by one before
-//! the demuxer reads the file would read a remote file twice.
+//! A fragmented file has two boxes or more for every second or two. To look them up one by one
+//! before the demuxer reads the file would read a remote file twice.
 
 use super::boxes::int;
 use crate::envelope::Envelope;

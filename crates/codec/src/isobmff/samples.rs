@@ -1,16 +1,16 @@
-//! Where the samples of a track lie: its sample table (ISO/IEC 14496-12 §8.6.1, §8.7), read a window
-//! at a time, so that it takes the same memory whatever its length.
+//! Where the samples of a track lie: its sample table (ISO/IEC 14496-12 §8.6.1, §8.7), read a
+//! window at a time, so that it takes the same memory whatever its length.
 //!
-//! A "sample" of MP4 is a packet of the codec; a "chunk" is a run of them without gaps. Nothing in the
-//! table is believed but that its arrays lie within the file.
+//! A "sample" of MP4 is a packet of the codec; a "chunk" is a run of them without gaps. Nothing in
+//! the table is believed but that its arrays lie within the file.
 
 use std::io::{self, Read, Seek};
 
 use super::boxes::{int, read_up_to};
 use super::sample_reader::SampleReader;
 
-/// A demuxer is shown at least as many samples from the start of what is to be heard, enough for any
-/// decoder to come to its final format.
+/// A demuxer is shown at least as many samples from the start of what is to be heard, enough for
+/// any decoder to come to its final format.
 const MIN_SHOWN: u32 = 32;
 /// A demuxer is shown at most as many samples, three minutes of AAC.
 const MAX_SHOWN: u32 = 8192;
@@ -145,8 +145,8 @@ impl SampleTable {
         Ok(None)
     }
 
-    /// How a demuxer is shown the first samples only: what it is to read in place of the bytes at an
-    /// offset.
+    /// How a demuxer is shown the first samples only: what it is to read in place of the bytes at
+    /// an offset.
     pub(super) fn disguise(&self) -> [(u64, [u8; 4]); 3] {
         let count = |array: &Array, shown: u32| (array.at - 4, shown.to_be_bytes());
         [

@@ -1,9 +1,10 @@
 //! Objects in a folder, for a single machine.
 //!
-//! An object is the file `objects/{key}`. Until it is finished it is `unfinished/{key}/{random}`; then
-//! it is written through to the disk and linked to its name, which never replaces a file, so that it
-//! is there as a whole or not at all, also after a crash. The filesystem must know hard links. What a
-//! key names is a file or a folder: no key may be the beginning of another up to a `/`.
+//! An object is the file `objects/{key}`. Until it is finished it is `unfinished/{key}/{random}`;
+//! then it is written through to the disk and linked to its name, which never replaces a file, so
+//! that it is there as a whole or not at all, also after a crash. The filesystem must know hard
+//! links. What a key names is a file or a folder: no key may be the beginning of another up to a
+//! `/`.
 //!
 //! The content type of an object is not kept.
 

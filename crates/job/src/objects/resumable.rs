@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{Result, StoreError, StoreErrorKind};
 use crate::object_key::ObjectKey;
 
-/// Length of all parts but the last, in bytes. S3 wants at least 5 MiB, and some stores want all alike.
+/// Length of all parts but the last, in bytes. S3 wants at least 5 MiB, and some stores want all
+/// alike.
 pub const PART_BYTES: usize = 8 << 20;
 
 /// Most parts of an object, which is S3's limit: together they are 78 GiB.

@@ -1,8 +1,8 @@
 //! Objects in S3, or in what speaks like it.
 //!
-//! The SDK signs, waits and tries again, within the limits of [`S3Config`]; this module adds what it
-//! leaves out: deadlines and resumption of [bodies that are read](range), [uploads](upload) whose head
-//! comes last, and the meaning of [errors](error).
+//! The SDK signs, waits and tries again, within the limits of [`S3Config`]; this module adds what
+//! it leaves out: deadlines and resumption of [bodies that are read](range), [uploads](upload)
+//! whose head comes last, and the meaning of [errors](error).
 //!
 //! What stores do differently: s3s-fs 0.14.1 as the tests see it, Garage 2.5.0 as its source says:
 //!
@@ -60,7 +60,8 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// A store with this configuration. Nothing is sent: [`ObjectStore::check`] says whether it works.
+    /// A store with this configuration. Nothing is sent: [`ObjectStore::check`] says whether it
+    /// works.
     pub async fn new(config: S3Config) -> Result<Self> {
         let denied = |e| StoreError::new(StoreErrorKind::Denied, "configure", None, e);
         if let Some(endpoint) = &config.endpoint {

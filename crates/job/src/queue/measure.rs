@@ -7,8 +7,8 @@ use tokio::time::timeout;
 use crate::message::Lane;
 use crate::queue::{Depth, LaneDepth, Queue};
 
-/// For how long the queue is asked. Less than a page of metrics waits for its measures: else it would
-/// have what was seen last.
+/// For how long the queue is asked. Less than a page of metrics waits for its measures: else it
+/// would have what was seen last.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Looks at the queue once. What it does not tell is NaN: who has lost Redis would go on telling of

@@ -1,6 +1,6 @@
-//! The queue in the memory of one process, for the embedded default and for tests. It behaves as the
-//! one in Redis does, leases and all, and is gone with its process: the service, which wrote down
-//! what it accepted, fills it again.
+//! The queue in the memory of one process, for the embedded default and for tests. It behaves as
+//! the one in Redis does, leases and all, and is gone with its process: the service, which wrote
+//! down what it accepted, fills it again.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -112,7 +112,8 @@ impl RedisQueue {
         })
     }
 
-    /// Makes the consumer groups where they are missing: at the first use, and after Redis lost all.
+    /// Makes the consumer groups where they are missing: at the first use, and after Redis lost
+    /// all.
     async fn make_groups(&self) -> Result<()> {
         let groups = self.keys.lanes.iter().map(|lane| (lane, WORKERS));
         for (stream, group) in groups.chain([(&self.keys.events, RECORDERS)]) {

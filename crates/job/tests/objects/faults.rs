@@ -40,8 +40,8 @@ async fn refused_calls_are_made_again() {
     }
 }
 
-/// Refuses `percent` in 100, but no call as often as it is tried: by chance alone, one in 5,000 would
-/// be refused seven times.
+/// Refuses `percent` in 100, but no call as often as it is tried: by chance alone, one in 5,000
+/// would be refused seven times.
 fn some_but_never_all(percent: u8, tries: u32) -> impl FnMut(Incoming<'_>) -> Fault + Send {
     let mut refuses = some(percent, Fault::Refuse, 1);
     let mut refusals = HashMap::new();

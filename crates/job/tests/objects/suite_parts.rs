@@ -1,4 +1,5 @@
-//! The part of the suite that is about objects in parts, which whoever has the next one goes on with.
+//! The part of the suite that is about objects in parts, which whoever has the next one goes on
+//! with.
 
 use std::slice;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What every queue does, run against every implementation: in memory, and in a real Redis, alone or
-//! as a cluster.
+//! What every queue does, run against every implementation: in memory, and in a real Redis, alone
+//! or as a cluster.
 
 mod failover;
 mod holdings;

@@ -1,5 +1,5 @@
-//! Processes of the service that read events, in Redis: what they leave behind, and what comes between
-//! them and their events.
+//! Processes of the service that read events, in Redis: what they leave behind, and what comes
+//! between them and their events.
 
 use std::time::{Duration, Instant};
 

@@ -24,8 +24,8 @@ use crate::job::{json, optional, parsed, unsigned};
 pub const CLAIM_MS: i64 = 120_000;
 /// Of these, how long claiming itself may take.
 pub const CLAIMING: Duration = PATIENCE;
-/// Deliveries that are looked at, for each that there is room for: others may be faster, or of those
-/// there may be no room for more.
+/// Deliveries that are looked at, for each that there is room for: others may be faster, or of
+/// those there may be no room for more.
 const LOOK_AHEAD: usize = 4;
 /// Longest answer that is kept, in characters.
 const MAX_ANSWER: usize = 200;
@@ -148,8 +148,8 @@ pub enum AttemptOutcome {
     },
     /// It is given up.
     Dead,
-    /// It is given up, and so is everything else that is owed to the webhook, which is disabled, unless
-    /// it is elsewhere by now.
+    /// It is given up, and so is everything else that is owed to the webhook, which is disabled,
+    /// unless it is elsewhere by now.
     Gone,
 }
 

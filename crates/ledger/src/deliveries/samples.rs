@@ -1,5 +1,5 @@
-//! One of everything that mails tell of, as it is owed: for whoever wants to know beforehand whether the
-//! texts of mails are all right.
+//! One of everything that mails tell of, as it is owed: for whoever wants to know beforehand
+//! whether the texts of mails are all right.
 
 use serde_json::{Value, json};
 use tonemill_job::message::{Failure, FailureKind, Finished, Position};

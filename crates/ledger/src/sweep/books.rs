@@ -109,8 +109,8 @@ impl Ledger {
         self.db.run("forget deleted jobs", forget).await
     }
 
-    /// Those of the objects that a job or an upload names. An output counts as named as long as its job
-    /// is not over: that it is the one may be told by an event that waits to be recorded.
+    /// Those of the objects that a job or an upload names. An output counts as named as long as its
+    /// job is not over: that it is the one may be told by an event that waits to be recorded.
     pub(crate) async fn named_objects<'a>(
         &self,
         objects: &[&'a ObjectKey],

@@ -1,5 +1,5 @@
-//! Rows that this version cannot read: a later one wrote them, or something has damaged them. What is
-//! wrong with one job is its own misfortune.
+//! Rows that this version cannot read: a later one wrote them, or something has damaged them. What
+//! is wrong with one job is its own misfortune.
 
 use tonemill_job::message::{FailureKind, What};
 use tonemill_job::{JobId, Lane, ObjectKey};

@@ -92,7 +92,8 @@ pub async fn what_is_on_its_way_is_left_alone(bed: Bed) {
     assert_eq!(bed.state(young).await, JobState::Running);
 }
 
-/// Under load there is always an event that waits. Only those count that were there at the last look.
+/// Under load there is always an event that waits. Only those count that were there at the last
+/// look.
 pub async fn a_steady_stream_of_events_hides_no_loss(bed: Bed) {
     let lost = dispatched(&bed).await;
     let busy = dispatched(&bed).await;

@@ -60,7 +60,8 @@ pub async fn uploads_that_nobody_needs_go(bed: Bed) {
     }
 }
 
-/// An event that the database refuses is put aside. Its job fails, or it would be done again for ever.
+/// An event that the database refuses is put aside. Its job fails, or it would be done again for
+/// ever.
 pub async fn an_event_that_is_refused_stops_no_other(bed: Bed) {
     let user = bed.user("u").await;
     if bed.url.starts_with("sqlite:") {

@@ -132,7 +132,8 @@ pub async fn what_is_named_meanwhile_stays(bed: Bed) {
     assert!(bed.store.head(&job.input).await.is_ok());
 }
 
-/// What came to an address can be overwritten there by what comes late, when nobody needs it any more.
+/// What came to an address can be overwritten there by what comes late, when nobody needs it any
+/// more.
 pub async fn what_comes_late_to_an_address_goes_and_inputs_stay(bed: Bed) {
     let user = bed.user("u").await;
     let mut jobs = Vec::new();
@@ -208,7 +209,8 @@ pub async fn what_cannot_go_stops_nothing_else(bed: Bed) {
     assert_eq!(bed.ledger.attempts(stuck).await.unwrap().len(), 1);
 }
 
-/// Whoever sweeps may take hours; reconciling is a duty of its own, and shutting down does not wait.
+/// Whoever sweeps may take hours; reconciling is a duty of its own, and shutting down does not
+/// wait.
 pub async fn sweeping_ends_when_it_is_told(bed: Bed) {
     let store = slow_store().await;
     let user = bed.user("u").await;

@@ -1,5 +1,5 @@
-//! Mails as files, `.eml` as mail programs open them: for services without a mail server. Nobody may ever
-//! look, so what is old goes.
+//! Mails as files, `.eml` as mail programs open them: for services without a mail server. Nobody
+//! may ever look, so what is old goes.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -75,8 +75,8 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     file.persist(folder.join(name)).map(drop).map_err(|error| error.error)
 }
 
-/// Removes mails that are old, and what notifiers that died had not written to its end. Others' files
-/// stay, whatever they are.
+/// Removes mails that are old, and what notifiers that died had not written to its end. Others'
+/// files stay, whatever they are.
 fn remove_old(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -1,7 +1,8 @@
 //! A delivery as a mail.
 //!
-//! Names of files and labels are whatever a stranger chose: in a header they are one line of limited
-//! length, in HTML they are escaped, and nowhere are there characters that make a text look like another.
+//! Names of files and labels are whatever a stranger chose: in a header they are one line of
+//! limited length, in HTML they are escaped, and nowhere are there characters that make a text look
+//! like another.
 
 use std::time::Duration;
 

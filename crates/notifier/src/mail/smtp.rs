@@ -1,7 +1,8 @@
 //! Mails by way of a mail server (RFC 5321, with STARTTLS of RFC 3207 or TLS of RFC 8314).
 //!
-//! Connections are kept for a while between mails, by us: lettre's pool takes back one whose dialogue was
-//! broken off, and the next mail reads the answers to the one before. [`connection`] says what may be kept.
+//! Connections are kept for a while between mails, by us: lettre's pool takes back one whose
+//! dialogue was broken off, and the next mail reads the answers to the one before. [`connection`]
+//! says what may be kept.
 
 mod connection;
 

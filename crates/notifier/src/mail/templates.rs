@@ -1,6 +1,6 @@
-//! The texts of mails. For each event there are three templates (Jinja): `EVENT.subject.txt`, `EVENT.txt` and
-//! `EVENT.html`. What stands in the operator's folder takes the place of ours. In HTML every value is
-//! escaped.
+//! The texts of mails. For each event there are three templates (Jinja): `EVENT.subject.txt`,
+//! `EVENT.txt` and `EVENT.html`. What stands in the operator's folder takes the place of ours. In
+//! HTML every value is escaped.
 
 use std::io;
 use std::path::Path;

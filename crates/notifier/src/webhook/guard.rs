@@ -1,7 +1,7 @@
 //! Keeps users from calling, by way of a webhook, what only we can reach.
 //!
-//! A name is looked up once. If one of its addresses is not public, none is called; else the connection
-//! goes to what was looked at, and not to what the name stands for a moment later.
+//! A name is looked up once. If one of its addresses is not public, none is called; else the
+//! connection goes to what was looked at, and not to what the name stands for a moment later.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -53,7 +53,8 @@ impl Guard {
         Self { internal_hosts: Arc::new(hosts), lookup }
     }
 
-    /// Whether a URL may be called, as far as it says so itself: names are looked up later, numbers never.
+    /// Whether a URL may be called, as far as it says so itself: names are looked up later, numbers
+    /// never.
     pub(super) fn check(&self, url: &Url) -> Result<(), Forbidden> {
         let address = match url.host() {
             Some(Host::Ipv4(address)) => IpAddr::V4(address),

@@ -73,8 +73,8 @@ fn fail(error: &CodecError) -> io::Result<()> {
     wire::send_json(&mut Output, Tag::Failed, &RemoteError::from(error))
 }
 
-/// Says what the input says about itself, if that may explain the error. The error has been sent: if
-/// this fails or crashes, nothing is lost.
+/// Says what the input says about itself, if that may explain the error. The error has been sent:
+/// if this fails or crashes, nothing is lost.
 fn describe(
     source: RemoteSource,
     error: &CodecError,

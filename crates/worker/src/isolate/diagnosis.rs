@@ -26,7 +26,8 @@ impl<'a> Diagnosis<'a> {
         self.is_open.then_some(self.stderr)
     }
 
-    /// Takes what is there, without waiting, and not for ever from who writes faster than this reads.
+    /// Takes what is there, without waiting, and not for ever from who writes faster than this
+    /// reads.
     pub(super) fn drain(&mut self) {
         let mut buffer = [0; MAX_BYTES];
         for _ in 0..16 {

@@ -1,5 +1,5 @@
-//! The parent's side against children that do what no sound child does. They are threads that hold the
-//! other end of a socket.
+//! The parent's side against children that do what no sound child does. They are threads that hold
+//! the other end of a socket.
 
 use std::io::{self, Cursor, Write};
 use std::net::Shutdown;

@@ -99,7 +99,8 @@ impl<'a, S: OutputSink, P: FnMut(Progress)> Output<'a, S, P> {
         }
     }
 
-    /// What came of it. An error that the codec found stays one, however the child ended afterwards.
+    /// What came of it. An error that the codec found stays one, however the child ended
+    /// afterwards.
     pub(super) fn into_outcome(self) -> Outcome<S> {
         match self.state {
             State::Greeted(protections) => Outcome::Greeted(protections),

@@ -1,8 +1,8 @@
 //! The parent's side: serves one child until it is done, or ends it.
 //!
 //! The calling thread takes the output; one thread more answers for the source. Both keep the
-//! deadlines (`watch`), so that the child is ended even while the source or the sink is slow. Whatever
-//! happens, the child is reaped and both threads have ended when the attempt returns.
+//! deadlines (`watch`), so that the child is ended even while the source or the sink is slow.
+//! Whatever happens, the child is reaped and both threads have ended when the attempt returns.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
@@ -31,10 +31,10 @@ const HELLO: Duration = Duration::from_secs(30);
 
 /// Like [`tonemill_codec::transcode`], but in a process of its own that can reach nothing else.
 ///
-/// `options` are checked first. The child has `threads` threads that encode, and limits of its own in
-/// `sandbox`. `progress` is called on the calling thread, which is held until the child has gone and
-/// a call of `source` or `sink` under way has returned. On an error, `sink` is never finished, unless
-/// the error is that of its `finish`.
+/// `options` are checked first. The child has `threads` threads that encode, and limits of its own
+/// in `sandbox`. `progress` is called on the calling thread, which is held until the child has gone
+/// and a call of `source` or `sink` under way has returned. On an error, `sink` is never finished,
+/// unless the error is that of its `finish`.
 #[allow(clippy::too_many_arguments, reason = "those of the codec, and the walls around it")]
 pub fn transcode(
     mut source: impl MediaSource,

@@ -1,8 +1,8 @@
 //! The walls around a child, put up by itself before it reads a byte of media.
 //!
-//! No more privileges, no file, no network (Landlock, where the kernel has it), limits on memory, CPU
-//! and files, and few system calls. All but Landlock are required: without one of them the child
-//! gives up rather than go on. Nothing of it can be undone, not even by the child.
+//! No more privileges, no file, no network (Landlock, where the kernel has it), limits on memory,
+//! CPU and files, and few system calls. All but Landlock are required: without one of them the
+//! child gives up rather than go on. Nothing of it can be undone, not even by the child.
 
 use std::io;
 use std::time::Duration;

@@ -2,9 +2,9 @@
 //! bytes through its three standard descriptors.
 //!
 //! An allow-list, because kernels grow: whatever is not on it fails with EPERM, as it does for who
-//! lacks a privilege, so that libraries go on without it. Arguments count where a call has more than
-//! one use. Descriptors beyond the standard ones are useless, even if some were inherited. Memory is
-//! never made executable. Signals reach nobody else.
+//! lacks a privilege, so that libraries go on without it. Arguments count where a call has more
+//! than one use. Descriptors beyond the standard ones are useless, even if some were inherited.
+//! Memory is never made executable. Signals reach nobody else.
 
 use std::collections::BTreeMap;
 
@@ -76,8 +76,8 @@ pub(super) fn restrict() -> Result<(), seccompiler::Error> {
 }
 
 fn filters() -> Result<[BpfProgram; 2], BackendError> {
-    // Its flags lie in memory, where no filter can see them. glibc falls back to `clone`, but only if
-    // the call does not exist.
+    // Its flags lie in memory, where no filter can see them. glibc falls back to `clone`, but only
+    // if the call does not exist.
     let hidden_flags = [(libc::SYS_clone3, vec![])].into();
     let missing = SeccompAction::Errno(libc::ENOSYS as u32);
     let denied = SeccompAction::Errno(libc::EPERM as u32);

@@ -1,8 +1,8 @@
 //! Who ends a child, and why: the first reason counts.
 //!
 //! The two threads that serve a child wait for it in slices and look at the clock between them, so
-//! that each deadline is kept as long as one of them is not held up in the source or the sink. While
-//! one is, the child is not blamed for its silence.
+//! that each deadline is kept as long as one of them is not held up in the source or the sink.
+//! While one is, the child is not blamed for its silence.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -156,8 +156,8 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Fills `buffer` from a descriptor, before each read of which `wait` is called; `false` if the child
-/// has closed its end before the first byte.
+/// Fills `buffer` from a descriptor, before each read of which `wait` is called; `false` if the
+/// child has closed its end before the first byte.
 pub(super) fn read_exact(
     from: BorrowedFd<'_>,
     buffer: &mut [u8],

@@ -1,6 +1,7 @@
 //! What parent and child say to each other, byte by byte.
 //!
-//! On the child's standard input, a socket: first the parent's [`Order`], as a length and JSON; then
+//! On the child's standard input, a socket: first the parent's [`Order`], as a length and JSON;
+//! then
 //! [`Request`]s of the child, each answered by a length and as many bytes of the source. On its
 //! standard output, a pipe: frames, each a tag, a length and a payload. Numbers are little-endian.
 //!

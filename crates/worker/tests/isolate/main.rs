@@ -1,8 +1,8 @@
 //! Conversions in a process of their own, with real media and real deaths.
 //!
-//! This program starts itself again: as the child (`isolated-attempt`), to try the walls from inside
-//! (`probe-sandbox`), and for an attempt with faults, whose variable only a process of its own can
-//! have (`attempt`, `attempts`).
+//! This program starts itself again: as the child (`isolated-attempt`), to try the walls from
+//! inside (`probe-sandbox`), and for an attempt with faults, whose variable only a process of its
+//! own can have (`attempt`, `attempts`).
 
 mod attempt;
 mod deaths;

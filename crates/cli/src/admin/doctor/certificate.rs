@@ -6,8 +6,9 @@ use super::Finding;
 use crate::args::serve::TlsArgs;
 
 const ABOUT: &str = "certificate";
-/// Certificates of 90 days are usually renewed 30 days before their end: with three weeks left, that
-/// has failed for some days, and for some more nobody is called (`deploy/prometheus/alerts.yaml`).
+/// Certificates of 90 days are usually renewed 30 days before their end: with three weeks left,
+/// that has failed for some days, and for some more nobody is called
+/// (`deploy/prometheus/alerts.yaml`).
 const SOON_DAYS: i64 = 21;
 
 /// Nothing where the API speaks HTTP.

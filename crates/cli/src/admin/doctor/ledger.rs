@@ -1,5 +1,5 @@
-//! The ledger: whether it answers, what its tables are like, and its clock. It is looked at, and stays as
-//! it is: the service makes what is missing.
+//! The ledger: whether it answers, what its tables are like, and its clock. It is looked at, and
+//! stays as it is: the service makes what is missing.
 
 use tonemill_job::chain;
 use tonemill_ledger::{Condition, Ledger, LedgerError, LedgerErrorKind, Server};

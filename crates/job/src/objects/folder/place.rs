@@ -30,8 +30,8 @@ impl Place {
         Self::at(store, key, name, path)
     }
 
-    /// That of the unfinished file `name`, which may come from anywhere; `None` if no file is called
-    /// like this.
+    /// That of the unfinished file `name`, which may come from anywhere; `None` if no file is
+    /// called like this.
     pub fn of(store: &FolderStore, key: &ObjectKey, name: &str) -> Option<Self> {
         let path = ObjectKey::try_from(format!("{key}/{name}")).ok()?;
         let path = store.unfinished.join(path.as_str());
@@ -73,8 +73,8 @@ impl Place {
         }
     }
 
-    /// Writes `file`, which is the one here, through to the disk, and gives it its name as an object,
-    /// which never replaces another. It keeps this one.
+    /// Writes `file`, which is the one here, through to the disk, and gives it its name as an
+    /// object, which never replaces another. It keeps this one.
     pub fn publish(&self, file: &File) -> io::Result<()> {
         file.sync_all()?;
         tree::make_in(self.folder(), || match fs::hard_link(&self.path, &self.target) {
@@ -87,8 +87,8 @@ impl Place {
         self.sync_names()
     }
 
-    /// Writes the object's name through: it is on the disk when its folder is, and that when its own
-    /// is.
+    /// Writes the object's name through: it is on the disk when its folder is, and that when its
+    /// own is.
     pub fn sync_names(&self) -> io::Result<()> {
         let store = self.objects.parent().expect("it is in the store's folder");
         for folder in self.folder().ancestors().take_while(|folder| folder.starts_with(store)) {

@@ -5,8 +5,8 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::Path;
 
-/// Visits the files below `root` whose names start with `prefix` and come after `after`, in the order
-/// of their names, until `visit` says no. What vanishes meanwhile is left out.
+/// Visits the files below `root` whose names start with `prefix` and come after `after`, in the
+/// order of their names, until `visit` says no. What vanishes meanwhile is left out.
 pub fn walk(
     root: &Path,
     prefix: &str,
@@ -67,8 +67,8 @@ fn names(root: &Path, folder: &str) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Removes the file `path` and the folders that it leaves empty, up to `root`, which stays. That it is
-/// not there is no error.
+/// Removes the file `path` and the folders that it leaves empty, up to `root`, which stays. That it
+/// is not there is no error.
 pub fn remove(root: &Path, path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -84,8 +84,8 @@ pub fn remove(root: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Calls `make`, which makes a file in `folder`, after making `folder` and what is above it; again if
-/// a folder vanishes in between, because the last file in it is removed.
+/// Calls `make`, which makes a file in `folder`, after making `folder` and what is above it; again
+/// if a folder vanishes in between, because the last file in it is removed.
 pub fn make_in<T>(folder: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     const TRIES: usize = 100;
     for _ in 0..TRIES {

@@ -22,8 +22,8 @@ pub struct S3Config {
     pub credentials: S3Credentials,
     /// Which uploads carry a checksum.
     pub checksums: S3Checksums,
-    /// Whether writing asks the store to refuse a key that is there, by `If-None-Match`. Some stores
-    /// ignore it, which is harmless, since keys are random; to some that is an error.
+    /// Whether writing asks the store to refuse a key that is there, by `If-None-Match`. Some
+    /// stores ignore it, which is harmless, since keys are random; to some that is an error.
     pub refuses_existing: bool,
     /// A PEM file of certificate authorities to trust besides those of the system.
     pub ca_file: Option<PathBuf>,
@@ -34,8 +34,8 @@ pub struct S3Config {
 }
 
 impl S3Config {
-    /// `bucket` at `endpoint`, or at AWS without one, with defaults for the rest: region `us-east-1`,
-    /// and the bucket in the path if there is an endpoint.
+    /// `bucket` at `endpoint`, or at AWS without one, with defaults for the rest: region
+    /// `us-east-1`, and the bucket in the path if there is an endpoint.
     #[must_use]
     pub fn new(
         endpoint: Option<String>,
@@ -103,11 +103,11 @@ pub enum S3Checksums {
 pub struct S3Deadlines {
     /// For a connection, TLS included: 3 s.
     pub connect: Duration,
-    /// For one try of a call, up to its answer; what an object's bytes take to arrive is not part of
-    /// it, what ours take to be sent is: 15 s, which is 4.5 Mbit/s for a part of an upload.
+    /// For one try of a call, up to its answer; what an object's bytes take to arrive is not part
+    /// of it, what ours take to be sent is: 15 s, which is 4.5 Mbit/s for a part of an upload.
     pub attempt: Duration,
-    /// For a call with all its tries: 60 s. One try to put an object together from its parts has all
-    /// of it.
+    /// For a call with all its tries: 60 s. One try to put an object together from its parts has
+    /// all of it.
     pub call: Duration,
     /// For a range, down to its last byte, with all tries: 30 s.
     pub range: Duration,

@@ -51,8 +51,8 @@ pub fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) 
 /// Answers to HEAD have no body, and so no code.
 fn kind_of_answer(code: Option<&str>, status: Option<u16>) -> StoreErrorKind {
     match (code.unwrap_or_default(), status.unwrap_or_default()) {
-        // `SignatureDoesNotMatch` is both: a secret that is wrong, or a flipped bit. When it stays, it
-        // is the secret.
+        // `SignatureDoesNotMatch` is both: a secret that is wrong, or a flipped bit. When it stays,
+        // it is the secret.
         (
             "NoSuchBucket"
             | "SignatureDoesNotMatch"

@@ -18,8 +18,8 @@ pub struct Lifecycle {
 }
 
 impl S3Store {
-    /// The bucket's rules; `None` where the store knows no rules. Not every key that may read and write
-    /// objects may ask (`s3:GetLifecycleConfiguration`): that is [`StoreErrorKind::Denied`].
+    /// The bucket's rules; `None` where the store knows no rules. Not every key that may read and
+    /// write objects may ask (`s3:GetLifecycleConfiguration`): that is [`StoreErrorKind::Denied`].
     pub async fn lifecycle(&self) -> Result<Option<Lifecycle>> {
         let bucket = &self.config.bucket;
         let asked = self.client.get_bucket_lifecycle_configuration().bucket(bucket).send().await;

@@ -132,8 +132,8 @@ impl Drop for Multipart {
     }
 }
 
-/// Waits until no part is on its way: one that the store finishes after the abort would stay, even if
-/// we had stopped sending it.
+/// Waits until no part is on its way: one that the store finishes after the abort would stay, even
+/// if we had stopped sending it.
 async fn drain(in_flight: &mut JoinSet<Result<Part>>) {
     while in_flight.join_next().await.is_some() {}
 }

@@ -57,8 +57,8 @@ fn validity(key: &ObjectKey, valid: Duration) -> Result<PresigningConfig> {
         .map_err(|error| StoreError::new(StoreErrorKind::Invalid, OPERATION, Some(key), error))
 }
 
-/// A `Content-Disposition` that saves as `file_name` (RFC 6266): once in ASCII for old browsers, once
-/// in UTF-8 (RFC 8187). Nothing of the name can end the text, the header or the folder.
+/// A `Content-Disposition` that saves as `file_name` (RFC 6266): once in ASCII for old browsers,
+/// once in UTF-8 (RFC 8187). Nothing of the name can end the text, the header or the folder.
 fn attachment(file_name: &str) -> String {
     let is_unsafe = |c: char| is_deceptive(c) || "\"\\/:*?<>|".contains(c);
     let name: String = file_name.chars().filter(|&c| !is_unsafe(c)).collect();

@@ -1,8 +1,9 @@
 //! Reading a range, whatever happens to the connection.
 //!
-//! The SDK's time limits end where an object's bytes begin. So here is a deadline for the range, and
-//! one for the next few bytes; a body that is cut or stalls is asked for again from the byte that it
-//! reached. All answers must be about the same object: its `ETag` and its length do not change.
+//! The SDK's time limits end where an object's bytes begin. So here is a deadline for the range,
+//! and one for the next few bytes; a body that is cut or stalls is asked for again from the byte
+//! that it reached. All answers must be about the same object: its `ETag` and its length do not
+//! change.
 
 use std::io;
 use std::ops::Range;

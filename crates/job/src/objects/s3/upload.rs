@@ -1,9 +1,9 @@
 //! Writing an object whose head comes last.
 //!
-//! The first part stays in memory, because the head is in it. If the object is no longer than that, it
-//! is one PUT; else the other parts go out as they fill up, and the first goes [last](Multipart).
-//! Every byte is covered by a signature and, unless switched off, by a checksum, both of which the
-//! store verifies.
+//! The first part stays in memory, because the head is in it. If the object is no longer than that,
+//! it is one PUT; else the other parts go out as they fill up, and the first goes
+//! [last](Multipart). Every byte is covered by a signature and, unless switched off, by a checksum,
+//! both of which the store verifies.
 
 use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;

@@ -15,8 +15,8 @@ use crate::queue::{EventId, Result};
 const START: &str = "0-0";
 
 impl RedisQueue {
-    /// After an error first what this recorder was given and has not confirmed: who has it would only
-    /// be asked again when a lease is over.
+    /// After an error first what this recorder was given and has not confirmed: who has it would
+    /// only be asked again when a lease is over.
     pub(super) async fn read_events(
         &self,
         max: usize,

@@ -1,17 +1,17 @@
 //! Which jobs the queue holds, read page by page, while they come, go and move about.
 //!
-//! A job is an entry of a lane, which waits, or is under a lease, or was released; or it is among the
-//! delayed ones. Whatever moves it from one to the other is one script, and what comes into a lane
-//! comes behind everything else there, and is counted. So this reads the lanes to their ends first,
-//! and then, in a round, all that is delayed, each page at the same instant as what is new at the ends
-//! of the lanes.
+//! A job is an entry of a lane, which waits, or is under a lease, or was released; or it is among
+//! the delayed ones. Whatever moves it from one to the other is one script, and what comes into a
+//! lane comes behind everything else there, and is counted. So this reads the lanes to their ends
+//! first, and then, in a round, all that is delayed, each page at the same instant as what is new
+//! at the ends of the lanes.
 //!
-//! A job that is there throughout is found: At the instant of the round's first page it is in a lane,
-//! as an entry that was seen before or with that page; or it is delayed. Then it either stays so until
-//! the round ends, and `ZSCAN` finds whatever stays; or it moves into a lane, as an entry that is new
-//! in this round. It can be missed there only if it has moved on before the next page; but then the
-//! count of entries that were added is higher than that of those that were seen, and the round does
-//! not count.
+//! A job that is there throughout is found: At the instant of the round's first page it is in a
+//! lane, as an entry that was seen before or with that page; or it is delayed. Then it either stays
+//! so until the round ends, and `ZSCAN` finds whatever stays; or it moves into a lane, as an entry
+//! that is new in this round. It can be missed there only if it has moved on before the next page;
+//! but then the count of entries that were added is higher than that of those that were seen, and
+//! the round does not count.
 
 use std::collections::HashSet;
 
@@ -27,8 +27,8 @@ const PAGE: usize = 500;
 /// One is enough unless more than a page is delayed and jobs rush through lanes between two pages.
 const ROUNDS: u32 = 20;
 
-/// What the script answers: the next cursor and delayed jobs, then for each lane what is new, and how
-/// many entries it ever had.
+/// What the script answers: the next cursor and delayed jobs, then for each lane what is new, and
+/// how many entries it ever had.
 type Answer = (String, Vec<Vec<u8>>, Vec<Entry>, usize, Vec<Entry>, usize, Vec<Entry>, usize);
 
 /// What was seen so far.

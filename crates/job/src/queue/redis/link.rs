@@ -68,8 +68,8 @@ impl Link {
         Self { address, patience, state: Arc::default() }
     }
 
-    /// Sends a request and waits for its answer; again, on another connection, if this one breaks or
-    /// is silent. For requests that may be done twice.
+    /// Sends a request and waits for its answer; again, on another connection, if this one breaks
+    /// or is silent. For requests that may be done twice.
     pub(super) async fn send<T: FromRedisValue>(
         &self,
         operation: &'static str,

@@ -59,8 +59,8 @@ impl RedisQueue {
         Ok(())
     }
 
-    /// One look at everything that could be received now; or else how long until a delayed job comes
-    /// due.
+    /// One look at everything that could be received now; or else how long until a delayed job
+    /// comes due.
     async fn take(&self, order: [Lane; 3], idle_ms: u128) -> Result<Result<Raw, Option<Duration>>> {
         let mut script = self.scripts.receive.prepare_invoke();
         for lane in order {

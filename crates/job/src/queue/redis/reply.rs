@@ -23,8 +23,8 @@ pub(super) struct Sorted {
     pub(super) unreadable: Vec<String>,
 }
 
-/// Which of them are events. One of a later version that cannot be read is left out: whoever can will be
-/// given it in the end.
+/// Which of them are events. One of a later version that cannot be read is left out: whoever can
+/// will be given it in the end.
 pub(super) fn sorted(read: Streams) -> Sorted {
     #[derive(serde::Deserialize)]
     struct Version {

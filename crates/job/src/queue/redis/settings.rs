@@ -18,8 +18,8 @@ pub struct RedisSettings {
     pub appends: bool,
     /// Whether the last of those writes was one.
     pub appends_well: bool,
-    /// When what is written there is on the disk (`appendfsync`): `always`, `everysec` or `no`; `None`
-    /// if it does not let us see, as servers that somebody else looks after do not.
+    /// When what is written there is on the disk (`appendfsync`): `always`, `everysec` or `no`;
+    /// `None` if it does not let us see, as servers that somebody else looks after do not.
     pub syncs: Option<String>,
     /// Whether the last snapshot was one, or there was none yet.
     pub saves_well: bool,

@@ -1,8 +1,8 @@
 //! One connection to a mail server, and one mail over it.
 //!
-//! Answers come in the order of the commands, and nothing says which is whose. Whoever leaves a dialogue
-//! before its end leaves answers behind that the next would take for its own, so a connection is used
-//! again only after a dialogue in which every answer was read.
+//! Answers come in the order of the commands, and nothing says which is whose. Whoever leaves a
+//! dialogue before its end leaves answers behind that the next would take for its own, so a
+//! connection is used again only after a dialogue in which every answer was read.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use lettre::transport::smtp::response::{Code, Response, Severity};
 /// How long an address of the server may take to be connected to.
 const CONNECT: Duration = Duration::from_secs(20);
 /// Replies about us and not about a mail (RFC 5321 section 4.2.3, RFC 4954 section 6, RFC 7504): a
-/// command that is not known or not its turn, a server that takes no mail, a log-in that is missing.
-/// After RCPT, 501 is not one of them: all that varies there is the address.
+/// command that is not known or not its turn, a server that takes no mail, a log-in that is
+/// missing. After RCPT, 501 is not one of them: all that varies there is the address.
 const OURS: [u16; 10] = [500, 502, 503, 504, 521, 530, 534, 535, 538, 555];
 
 /// A mail server, and how it is spoken to.
@@ -108,10 +108,10 @@ impl Trouble {
     }
 }
 
-/// Whether a 5xx is about the mail or its reader. Before the recipient is named, the server knows of
-/// nothing but us; many tell only then what they have against us, by an enhanced code (RFC 3463):
-/// 5.1.7 and 5.1.8 are the sender's address, 5.3.x the server itself, 5.5.x the protocol, 5.7.x what we
-/// may do (such as "relay access denied").
+/// Whether a 5xx is about the mail or its reader. Before the recipient is named, the server knows
+/// of nothing but us; many tell only then what they have against us, by an enhanced code (RFC
+/// 3463): 5.1.7 and 5.1.8 are the sender's address, 5.3.x the server itself, 5.5.x the protocol,
+/// 5.7.x what we may do (such as "relay access denied").
 fn is_about_the_mail(stage: Stage, code: u16, enhanced: &str) -> bool {
     let mut parts = enhanced.split('.').map(|part| part.parse::<u16>().ok());
     let enhanced = match (parts.next(), parts.next(), parts.next(), parts.next()) {
