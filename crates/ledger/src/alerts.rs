@@ -80,7 +80,7 @@ impl Ledger {
         // Of a delivery that is over `next_ms` is when it ended, and in the index.
         let dead = format!(
             "SELECT COUNT(*) FROM deliveries WHERE state = 'dead' AND next_ms >= ? AND \
-             answer NOT IN ('{DISABLED}', '{NOBODY}')"
+             COALESCE(answer, '') NOT IN ('{DISABLED}', '{NOBODY}')"
         );
         let dead = self.number(&dead, recent).await?.unwrap_or_default();
         self.alert("deliveries", dead > thresholds.dead_deliveries, json!({ "count": dead })).await

@@ -18,7 +18,9 @@ async fn health(service: &Service, status: u16) -> Value {
 async fn a_mail_server_that_is_away_is_told_of_and_keeps_no_request_out() {
     let mut mail = MailServer::start(MailSecurity::Plain);
     let url = format!("smtp://localhost:{}?tls=none", mail.port());
-    let service = Service::with_environment(&[], vec![("TONEMILL_SMTP_URL", url)]);
+    let arguments =
+        ["--mail-from", "tonemill@example.org", "--public-url", "https://tonemill.example.org"];
+    let service = Service::with_environment(&arguments, vec![("TONEMILL_SMTP_URL", url)]);
     let well = health(&service, 200).await;
     assert_eq!((&well["status"], &well["mail"]["status"]), (&"ok".into(), &"ok".into()));
     assert!(well["mail"]["latency_ms"].is_number(), "{well}");
