@@ -101,10 +101,10 @@ pub struct UserChangeRequest {
     #[serde(default)]
     #[schema(format = Password, min_length = 10, max_length = 1024)]
     password: Option<String>,
-    /// Where it is written to; an empty text: nowhere.
-    #[serde(default)]
+    /// Where it is written to; `null`: nowhere.
+    #[serde(default, deserialize_with = "given")]
     #[schema(schema_with = names::email, required = false)]
-    email: Option<String>,
+    email: Option<Nullable<String>>,
     /// What it is mailed about: nothing, if it is empty; `null` is as everybody.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Vec<EventName>>)]
@@ -213,12 +213,13 @@ pub async fn change_user(
             Some(api.passwords.hash(&password).await?)
         }
     };
+    let email = change.email.map(|Nullable(email)| email.map_or(Ok(None), check_email));
     let change = UserChange {
         role: new_role,
         disabled: change.disabled,
         password_hash,
         if_password_hash: None,
-        email: change.email.map(check_email).transpose()?,
+        email: email.transpose()?,
         mail_events: change.mail_events.map(check_mail_events).transpose()?,
         quotas: change.quotas.map(|Object(quotas)| quotas.into()),
     };

@@ -88,6 +88,8 @@ async fn reconcile(at: &WhereArgs) -> Result<Outcome, Failure> {
     let ledger = at.ledger().await?;
     let requeued = match at.queue()? {
         Some(queue) => {
+            // A look that fails finds nothing missing.
+            queue.check().await?;
             let mut missing = Missing::default();
             // What one look misses may be on its way; what two miss is lost.
             missing.look(&ledger, &*queue).await;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonemill_job::chain;
 
 use crate::Ledger;
-use crate::deliveries::{DISABLED, NOBODY};
+use crate::deliveries::{DISABLED, NOBODY, TEST_EVENT};
 use crate::error::Result;
 use crate::measures::WAITS_SINCE_MS;
 
@@ -80,7 +80,7 @@ impl Ledger {
         // Of a delivery that is over `next_ms` is when it ended, and in the index.
         let dead = format!(
             "SELECT COUNT(*) FROM deliveries WHERE state = 'dead' AND next_ms >= ? AND \
-             COALESCE(answer, '') NOT IN ('{DISABLED}', '{NOBODY}')"
+             event <> '{TEST_EVENT}' AND COALESCE(answer, '') NOT IN ('{DISABLED}', '{NOBODY}')"
         );
         let dead = self.number(&dead, recent).await?.unwrap_or_default();
         self.alert("deliveries", dead > thresholds.dead_deliveries, json!({ "count": dead })).await

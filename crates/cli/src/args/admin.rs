@@ -65,7 +65,7 @@ pub struct WhereArgs {
     /// Where the ledger is, if not there
     #[arg(long, value_name = "URL", env = "TONEMILL_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// Print lines of JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
     /// Where the other parts are

@@ -21,6 +21,9 @@ use crate::text::parse_time;
     sent. Exit codes: 0 ended as told; 2 wrong usage; 3 it could not work."
 )]
 pub struct NotifierArgs {
+    /// File of settings, in TOML, by the names of the flags
+    #[arg(long, value_name = "FILE", env = "TONEMILL_CONFIG")]
+    pub config: Option<PathBuf>,
     #[command(flatten)]
     pub database: DatabaseArgs,
     #[command(flatten)]

@@ -15,10 +15,18 @@ use crate::support::process::{Finished, program, start};
 
 /// Asks it about everything; its exit code and what it found.
 async fn ask(all: &Separate, variables: &[(&str, &str)]) -> (i32, Vec<Value>) {
+    ask_at(all, variables, true).await
+}
+
+/// The same; with the bucket, or with the store that `variables` name.
+async fn ask_at(all: &Separate, variables: &[(&str, &str)], in_bucket: bool) -> (i32, Vec<Value>) {
     let data = tempfile::tempdir().unwrap();
     let mut command = program();
     command.args(["admin", "doctor", "--json"]).env("TONEMILL_REDIS_URL", all.redis.url());
-    command.envs(all.s3.variables()).env("TONEMILL_DATABASE_URL", &all.database);
+    command.env("TONEMILL_DATABASE_URL", &all.database);
+    if in_bucket {
+        command.envs(all.s3.variables());
+    }
     command.env("TONEMILL_DATA", data.path()).envs(variables.iter().copied());
     let run = move || start(&mut command).finish(PATIENCE);
     let finished = tokio::task::spawn_blocking(run).await.unwrap();
@@ -100,6 +108,18 @@ async fn what_is_not_well_is_found() {
     let (code, findings) = ask(&all, &others).await;
     assert_eq!((code, troubles(&findings)), (1, vec!["store: bad".to_owned(), no_mail]));
     assert_eq!(says(&findings, "store"), "the store belongs to another ledger");
+
+    let texts = tempfile::tempdir().unwrap();
+    std::fs::write(texts.path().join("job.failed.txt"), "{{ job.").unwrap();
+    let new = texts.path().join("not-yet");
+    let variables = [
+        ("TONEMILL_MAIL_TEMPLATES", texts.path().to_str().unwrap()),
+        ("TONEMILL_FOLDER", new.to_str().unwrap()),
+    ];
+    let (code, findings) = ask_at(&all, &variables, false).await;
+    let due = ["store: warning", "mail: bad"].map(str::to_owned).to_vec();
+    assert_eq!((code, troubles(&findings)), (1, due), "{findings:#?}");
+    assert!(says(&findings, "mail").contains("job.failed.txt") && !new.exists(), "{findings:#?}");
 
     let (redis, mail) = (format!("redis://{NOWHERE}"), format!("smtp://{NOWHERE}?tls=none"));
     let nowhere = [

@@ -100,6 +100,13 @@ fn what_mails_need_is_asked_for_at_the_start() {
     assert_eq!(said(&["config", "check"], &[from, public].concat()).0, Some(0));
     let (code, why) = said(&["notifier", "--database-url", "sqlite::memory:"], &public);
     assert!(code == Some(2) && why.contains("--mail-from"), "{why}");
+    // Where no password is seen by others.
+    let file = folder.path().join("settings.toml");
+    let text = "database_url = 'sqlite::memory:'\nmail_from = 'nobody'\n";
+    std::fs::write(&file, text).unwrap();
+    let settings = ["--config", file.to_str().unwrap()];
+    let (code, why) = said(&["notifier"], &[public, settings].concat());
+    assert!(code == Some(2) && why.contains("nobody"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

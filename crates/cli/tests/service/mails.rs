@@ -136,6 +136,10 @@ async fn administrators_choose_for_others() {
     let wrong = json!({"mail_events": ["x"]});
     let field = admin.patch(&path).json(&wrong).send().await.problem(422);
     assert_eq!(field.as_deref(), Some("mail_events"));
+    for nowhere in [Value::Null, json!("")] {
+        change(json!({"email": "ada@example.org"})).await;
+        assert_eq!(change(json!({"email": nowhere})).await.0, Value::Null, "{nowhere}");
+    }
     let users = admin.get("/v1/users").send().await.expect(200).json();
     assert!(users.as_array().unwrap().iter().all(|user| user["mail_events"].is_null()));
 }

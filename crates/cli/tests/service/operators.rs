@@ -4,10 +4,13 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::PATIENCE;
 use crate::client::Client;
 use crate::jobs::clip;
 use crate::ledger::Ledger;
+use crate::separate::{NOWHERE, Separate};
 use crate::service::Service;
+use crate::support::process::{program, start};
 
 const URL: &str = "https://hooks.example.invalid/";
 
@@ -142,4 +145,16 @@ async fn mails_of_users_are_chosen() {
     );
     assert_eq!(mail(&["--email", ""], 0).await, (Value::Null, Value::Null));
     service.operate(&["users", "mail", "eve", "--events", "none"]).await.ended_with(2);
+}
+
+/// A queue that does not answer has lost nothing that anybody knows of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_reconciled_is_no_success() {
+    let all = Separate::start(None, 1, 0);
+    let mut command = program();
+    command.args(["admin", "reconcile"]).envs(all.s3.variables());
+    command.env("TONEMILL_DATABASE_URL", &all.database);
+    command.env("TONEMILL_REDIS_URL", format!("redis://{NOWHERE}"));
+    let ended = tokio::task::spawn_blocking(move || start(&mut command).finish(PATIENCE));
+    ended.await.unwrap().ended_with(3);
 }

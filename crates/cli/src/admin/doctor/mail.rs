@@ -11,21 +11,26 @@ use crate::failure::Failure;
 const ABOUT: &str = "mail";
 
 pub(super) async fn look(args: &NotifyArgs) -> Finding {
-    let Some(server) = &args.smtp_url else {
-        let says = "no mail server: mails become files";
-        return Finding::warning(ABOUT, says, "set --smtp-url");
-    };
-    match ask(args).await {
-        Ok(trouble) => verdict(&server.host, trouble, args.public_url.is_some()),
-        Err(failure) => Finding::bad(ABOUT, failure.to_string(), "look at the settings of mails"),
+    match (ask(args).await, &args.smtp_url) {
+        (Ok(trouble), Some(server)) => verdict(&server.host, trouble, args.public_url.is_some()),
+        (Ok(_), None) => {
+            Finding::warning(ABOUT, "no mail server: mails become files", "set --smtp-url")
+        }
+        (Err(failure), _) => {
+            Finding::bad(ABOUT, failure.to_string(), "look at the settings of mails")
+        }
     }
 }
 
-/// What is wrong with the mail server. The settings are wrong if this fails.
+/// What is wrong with the mail server, if there is one. The settings or the templates are wrong if this
+/// fails.
 async fn ask(args: &NotifyArgs) -> Result<Option<String>, Failure> {
-    // No mail is written: where its links lead does not matter.
+    // No mail is written: where its links lead does not matter, nor where it would go.
     let anywhere = || Url::parse("http://localhost").expect("it is a URL");
-    let config = args.config(args.public_url.clone().unwrap_or_else(anywhere), None)?;
+    let folder = tempfile::tempdir();
+    let folder = folder.map_err(|error| Failure::cannot("make a temporary folder", error))?;
+    let public_url = args.public_url.clone().unwrap_or_else(anywhere);
+    let config = args.config(public_url, Some(folder.path().to_owned()))?;
     let part = try_out(config.mail).await;
     Ok(part.map_err(|error| Failure::usage(chain(&error), ""))?.trouble)
 }

@@ -7,11 +7,19 @@ use tonemill_ledger::{Bond, BondError, Ledger};
 use super::{Finding, Verdict};
 use crate::args::admin::WhereArgs;
 use crate::failure::Failure;
+use crate::text::shown;
 
 const ABOUT: &str = "store";
 
 /// `ledger` is the one that it should be of, if that can be looked at.
 pub(super) async fn look(at: &WhereArgs, ledger: Option<&Ledger>) -> Result<Vec<Finding>, Failure> {
+    if let Some(folder) = &at.backends.folder
+        && !folder.exists()
+    {
+        let says = format!("there is no folder {}", shown(folder));
+        let advice = "is its disk mounted? If it is new, start the service, which makes it";
+        return Ok(vec![Finding::warning(ABOUT, says, advice)]);
+    }
     let store = at.store().await?;
     if let Err(error) = try_out(&*store).await {
         let advice = "look at address, keys and rights: get, put, delete and list, and parts";
