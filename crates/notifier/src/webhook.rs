@@ -51,9 +51,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 ///
 /// [`CLAIM_MS`]: tonemill_ledger::deliveries::claim::CLAIM_MS
 pub const LONGEST_CALL: Duration = Duration::from_mins(1);
-/// Connections to a host that are kept, and for how long.
-const IDLE: usize = 2;
-const IDLE_FOR: Duration = Duration::from_secs(30);
 const USER_AGENT: &str = concat!("Tonemill/", env!("CARGO_PKG_VERSION"));
 
 /// Calls webhooks.
@@ -77,8 +74,8 @@ impl Webhooks {
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT)
             .timeout(patience)
-            .pool_max_idle_per_host(IDLE)
-            .pool_idle_timeout(IDLE_FOR)
+            // Each webhook may be at a host of its own: kept connections would be as many.
+            .pool_max_idle_per_host(0)
             .build()?;
         Ok(Self { client, guard, patience })
     }

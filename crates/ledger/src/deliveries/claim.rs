@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use tonemill_job::{JobId, chain};
+use tonemill_job::{JobId, chain, is_deceptive};
 use uuid::Uuid;
 
 use super::{ALERT_EVENT, DeliveryState};
@@ -301,7 +301,10 @@ impl Ledger {
         outcome: &AttemptOutcome,
         answer: &str,
     ) -> Result<bool> {
-        let answer: String = answer.chars().take(MAX_ANSWER).collect();
+        // It may be a stranger's: no database takes every character, and none should deceive a reader.
+        let answer = answer.chars().take(MAX_ANSWER);
+        let answer: String =
+            answer.map(|c| if is_deceptive(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();
         let answer = &answer;
         let settle = || async move {
             let now = self.db.now_ms();

@@ -292,6 +292,20 @@ pub async fn a_disabled_webhook_says_why(bed: Bed) {
     assert_eq!((found.webhook, found.event.as_str()), (Some(webhook.id), TEST_EVENT));
 }
 
+pub async fn answers_are_written_down_whatever_they_are(bed: Bed) {
+    let user = bed.user("u").await;
+    bed.ledger.add_webhook(user.id, &hook(&["job.finished"])).await.unwrap().unwrap();
+    let job = a_job_that_ends(&bed, &user).await;
+    let one = claim(&bed, &room(1)).await.pop().unwrap();
+    let answer = format!("550 no\0such\u{1b}[2J\u{202e}{}", "ü".repeat(1000));
+    assert!(bed.ledger.settle_delivery(&one, &AttemptOutcome::Dead, &answer).await.unwrap());
+    let delivery = bed.owed(job).await.pop().unwrap();
+    assert_eq!(delivery.state, DeliveryState::Dead);
+    let answer = delivery.answer.unwrap();
+    assert!(answer.starts_with("550 no\u{fffd}such\u{fffd}[2J\u{fffd}üü"), "{answer}");
+    assert_eq!(answer.chars().count(), 200);
+}
+
 pub async fn a_delivery_that_makes_no_sense_stops_no_other(bed: Bed) {
     let user = bed.user("u").await;
     bed.ledger.add_webhook(user.id, &hook(&["job.finished"])).await.unwrap().unwrap();

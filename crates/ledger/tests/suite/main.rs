@@ -60,7 +60,7 @@ on_every_database! {
     deliveries: webhooks_are_owed_once a_job_has_a_webhook_of_its_own
         mails_are_owed_to_who_wants_them a_delivery_is_claimed_by_one
         what_is_said_too_late_changes_nothing one_webhook_takes_nobody_elses_place
-        webhooks_change_and_end a_disabled_webhook_says_why
+        webhooks_change_and_end answers_are_written_down_whatever_they_are a_disabled_webhook_says_why
         a_delivery_that_makes_no_sense_stops_no_other secrets_are_the_same_for_all;
     fairness: who_has_much_waits_for_nobody_and_nobody_for_him replicas_take_each_job_once
         quotas_hold quotas_hold_for_replays requests_are_known_again;

@@ -139,6 +139,8 @@ fn lifetime(good_for: Duration) -> String {
 
 fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Whoever reads decodes what looks like an encoded word (RFC 2047), into line breaks if need be.
+    let line = line.replace("=?", "= ?");
     match line.char_indices().nth(MAX_SUBJECT) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
@@ -148,6 +150,14 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_subject_is_one_line_however_it_is_decoded() {
+        assert_eq!(one_line(" a\r\nBcc: b\u{2028}c "), "a Bcc: b c");
+        assert_eq!(one_line("=?utf-8?B?DQpCY2M6IHg=?= .mp4"), "= ?utf-8?B?DQpCY2M6IHg= ?= .mp4");
+        assert_eq!(one_line(&"x".repeat(MAX_SUBJECT)).len(), MAX_SUBJECT);
+        assert!(one_line(&"x".repeat(MAX_SUBJECT + 1)).ends_with("x…"));
+    }
 
     #[test]
     fn lifetimes_are_told_as_people_do() {
