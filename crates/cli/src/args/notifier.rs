@@ -57,7 +57,7 @@ pub struct NotifyArgs {
     /// Write mails to files in this folder instead; those of a week ago are removed
     #[arg(long, value_name = "DIR", env = "TONEMILL_MAIL_FOLDER")]
     pub mail_folder: Option<PathBuf>,
-    /// Who mails are from; --smtp-url needs it [default in files: Tonemill <tonemill@localhost>]
+    /// Who mails are from; --smtp-url needs it, in files it is `Tonemill <tonemill@localhost>`
     #[arg(long, value_name = "ADDRESS", env = "TONEMILL_MAIL_FROM")]
     pub mail_from: Option<Mailbox>,
     /// Folder of templates that take the place of the built-in ones
