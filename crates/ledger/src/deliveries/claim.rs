@@ -301,7 +301,8 @@ impl Ledger {
         outcome: &AttemptOutcome,
         answer: &str,
     ) -> Result<bool> {
-        // It may be a stranger's: no database takes every character, and none should deceive a reader.
+        // It may be a stranger's: no database takes every character, and none should deceive a
+        // reader.
         let answer = answer.chars().take(MAX_ANSWER);
         let answer: String =
             answer.map(|c| if is_deceptive(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();

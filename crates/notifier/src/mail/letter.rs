@@ -139,7 +139,8 @@ fn lifetime(good_for: Duration) -> String {
 
 fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    // Whoever reads decodes what looks like an encoded word (RFC 2047), into line breaks if need be.
+    // Whoever reads decodes what looks like an encoded word (RFC 2047), into line breaks if need
+    // be.
     let line = line.replace("=?", "= ?");
     match line.char_indices().nth(MAX_SUBJECT) {
         Some((end, _)) => format!("{}…", &line[..end]),

@@ -22,8 +22,8 @@ pub(super) async fn look(args: &NotifyArgs) -> Finding {
     }
 }
 
-/// What is wrong with the mail server, if there is one. The settings or the templates are wrong if this
-/// fails.
+/// What is wrong with the mail server, if there is one. The settings or the templates are wrong if
+/// this fails.
 async fn ask(args: &NotifyArgs) -> Result<Option<String>, Failure> {
     // No mail is written: where its links lead does not matter, nor where it would go.
     let anywhere = || Url::parse("http://localhost").expect("it is a URL");
