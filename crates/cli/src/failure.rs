@@ -124,7 +124,7 @@ impl From<NotifierError> for Failure {
     fn from(error: NotifierError) -> Self {
         match error {
             NotifierError::Ledger(error) => error.into(),
-            NotifierError::Client(_) => Self::fault(chain(&error), ""),
+            NotifierError::Client(_) | NotifierError::Thread(_) => Self::fault(chain(&error), ""),
             NotifierError::Template { .. } => Self::usage("--mail-templates", chain(&error)),
             NotifierError::Tls(_) => Self::usage("--smtp-ca-file", chain(&error)),
             NotifierError::File { .. } => Self::usage(chain(&error), ""),

@@ -108,12 +108,15 @@ pub enum NotifierError {
         /// Why.
         source: std::io::Error,
     },
-    /// Certificates cannot be read.
+    /// This program's TLS does not work.
     #[error("cannot set up TLS for mail")]
-    Tls(#[from] lettre::transport::smtp::Error),
+    Tls(#[from] tokio_rustls::rustls::Error),
     /// The client of webhooks cannot be made.
     #[error("cannot set up calls of webhooks")]
     Client(#[from] reqwest::Error),
+    /// The thread that calls webhooks cannot be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
     /// The ledger does not answer.
     #[error(transparent)]
     Ledger(#[from] tonemill_ledger::LedgerError),

@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use crate::Verdict;
 
-/// Mails at a time.
+/// Mails at a time, and of these to one user: who has a thousand jobs leaves room for who has one.
 const MAILS: usize = 4;
+const MAILS_PER_USER: usize = 2;
 /// For how long a webhook that failed has one place only, unless it takes something; and its user,
 /// who may have others that do, only these.
 const FAILING_FOR: Duration = Duration::from_hours(1);
@@ -73,10 +74,16 @@ impl Places {
 
     /// What is left.
     pub(crate) fn room(&mut self) -> Room {
-        let mails = self.taken.values().filter(|place| place.way == PlaceWay::Mail).count();
+        let mut mail_users = HashMap::new();
+        for place in self.taken.values().filter(|place| place.way == PlaceWay::Mail) {
+            *mail_users.entry(place.user).or_insert(MAILS_PER_USER) -= 1;
+        }
+        let mails = mail_users.values().map(|left| MAILS_PER_USER - left).sum::<usize>();
         Room {
             all: self.at_once.saturating_sub(self.taken.len()),
-            mails: MAILS.saturating_sub(mails),
+            mails: MAILS - mails,
+            mails_per_user: MAILS_PER_USER,
+            mail_users,
             per_webhook: self.per_webhook,
             webhooks: left(&mut self.webhooks, self.per_webhook, FAILING_WEBHOOK),
             per_user: self.per_user,

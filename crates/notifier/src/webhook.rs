@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
+use tokio::runtime::{Builder, Runtime};
 use tonemill_ledger::deliveries::claim::Claimed;
 use tonemill_telemetry::trace::traceparent;
 use url::Url;
@@ -53,8 +54,11 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub const LONGEST_CALL: Duration = Duration::from_mins(1);
 const USER_AGENT: &str = concat!("Tonemill/", env!("CARGO_PKG_VERSION"));
 
-/// Calls webhooks.
+/// Calls webhooks, on a thread of their own: who answers with provisional responses without end
+/// keeps the HTTP client from its next pause, and with it whatever shares its thread.
 pub(crate) struct Webhooks {
+    /// `None` when this is dropped.
+    thread: Option<Runtime>,
     client: Client,
     guard: Guard,
     patience: Duration,
@@ -77,7 +81,10 @@ impl Webhooks {
             // Each webhook may be at a host of its own: kept connections would be as many.
             .pool_max_idle_per_host(0)
             .build()?;
-        Ok(Self { client, guard, patience })
+        let mut thread = Builder::new_multi_thread();
+        thread.worker_threads(1).thread_name("webhooks").enable_all();
+        let thread = Some(thread.build().map_err(NotifierError::Thread)?);
+        Ok(Self { thread, client, guard, patience })
     }
 
     /// Calls a webhook once. It is `now_ms`, by the ledger's clock.
@@ -97,14 +104,20 @@ impl Webhooks {
         let Some(headers) = headers(one.event_id, now_ms, &body, secrets) else {
             return refused("the secret is none");
         };
-        match self.client.post(url).headers(headers).body(body).send().await {
+        match self.send(self.client.post(url).headers(headers).body(body)).await {
             // What follows the head is nobody's business: it is not read.
-            Ok(response) => meaning(&response, now_ms),
-            Err(error) => match guard::forbidden(&error) {
+            Some(Ok(response)) => meaning(&response, now_ms),
+            Some(Err(error)) => match guard::forbidden(&error) {
                 Some(forbidden) => refused(&forbidden.to_string()),
                 None => Answer::failed(self.reason(&error)),
             },
+            None => Answer::failed("it is not called any more".to_owned()),
         }
+    }
+
+    /// What is answered; `None` if the thread ended before.
+    async fn send(&self, request: RequestBuilder) -> Option<reqwest::Result<Response>> {
+        self.thread.as_ref()?.spawn(request.send()).await.ok()
     }
 
     fn reason(&self, error: &reqwest::Error) -> String {
@@ -113,6 +126,15 @@ impl Webhooks {
         }
         let error = std::error::Error::source(error).map(tonemill_job::chain);
         error.unwrap_or_else(|| "it cannot be called".to_owned())
+    }
+}
+
+impl Drop for Webhooks {
+    fn drop(&mut self) {
+        // Nobody may wait here, where others' tasks run.
+        if let Some(thread) = self.thread.take() {
+            thread.shutdown_background();
+        }
     }
 }
 

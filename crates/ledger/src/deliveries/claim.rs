@@ -37,6 +37,10 @@ pub struct Room {
     pub all: usize,
     /// Of these, by mail.
     pub mails: usize,
+    /// Of these, to one user who is not in `mail_users`.
+    pub mails_per_user: usize,
+    /// Of these, to the users to whom mails are on their way already.
+    pub mail_users: HashMap<Uuid, usize>,
     /// Of these, to one webhook that is not in `webhooks`.
     pub per_webhook: usize,
     /// Of these, to the webhooks that something is on its way to already.
@@ -50,17 +54,21 @@ pub struct Room {
 impl Room {
     /// Takes a place for a delivery, if there is one.
     fn take(&mut self, due: &Due) -> bool {
-        let Self { all, mails, per_webhook, webhooks, per_user, users } = self;
-        let left = match due.webhook {
-            Some(webhook) => webhooks.entry(webhook).or_insert(*per_webhook),
-            None => mails,
+        let of_user = self.users.entry(due.user).or_insert(self.per_user);
+        let mut no_mail = usize::MAX;
+        let (mails, of_way) = match due.webhook {
+            Some(id) => (&mut no_mail, self.webhooks.entry(id).or_insert(self.per_webhook)),
+            None => {
+                let of_reader = self.mail_users.entry(due.user).or_insert(self.mails_per_user);
+                (&mut self.mails, of_reader)
+            }
         };
-        let of_user = users.entry(due.user).or_insert(*per_user);
-        let is_there = *all > 0 && *left > 0 && *of_user > 0;
+        let places = [&mut self.all, mails, of_way, of_user];
+        let is_there = places.iter().all(|left| **left > 0);
         if is_there {
-            *all -= 1;
-            *left -= 1;
-            *of_user -= 1;
+            for left in places {
+                *left -= 1;
+            }
         }
         is_there
     }
@@ -220,7 +228,7 @@ impl Ledger {
             let full = places.iter().filter(|(_, left)| **left == 0);
             full.map(|(id, _)| id.to_string()).collect()
         };
-        let (webhooks, users) = (full(&room.webhooks), full(&room.users));
+        let [webhooks, users, readers] = [&room.webhooks, &room.users, &room.mail_users].map(full);
         let mut wheres = vec!["state = 'owed' AND next_ms <= ?".to_owned()];
         if !webhooks.is_empty() {
             let marks = marks(webhooks.len());
@@ -231,13 +239,17 @@ impl Ledger {
         }
         if room.mails == 0 {
             wheres.push("webhook_id IS NOT NULL".to_owned());
+        } else if !readers.is_empty() {
+            let marks = marks(readers.len());
+            wheres.push(format!("(webhook_id IS NOT NULL OR user_id NOT IN ({marks}))"));
         }
         let text = format!(
             "SELECT id, user_id, webhook_id FROM deliveries WHERE {} ORDER BY next_ms, id LIMIT ?",
             wheres.join(" AND ")
         );
         let mut query = self.db.dialect.query_of(text).bind(now);
-        for id in webhooks.into_iter().chain(users) {
+        let readers = readers.into_iter().filter(|_| room.mails > 0);
+        for id in webhooks.into_iter().chain(users).chain(readers) {
             query = query.bind(id);
         }
         let most = i64::try_from(room.all.saturating_mul(LOOK_AHEAD)).unwrap_or(i64::MAX);

@@ -1,7 +1,5 @@
 //! What is owed, to whom, and what becomes of it.
 
-use std::collections::HashMap;
-
 use tonemill_job::message::{FailureKind, What};
 use tonemill_job::{JobId, Lane};
 use tonemill_ledger::deliveries::claim::{AttemptOutcome, CLAIM_MS, Claimed, Recipient, Room};
@@ -14,8 +12,8 @@ use tonemill_ledger::{Acceptance, NewJob, Owner, Quotas};
 use crate::bed::{Bed, event, failure, finished, hook, new_job};
 
 pub fn room(all: usize) -> Room {
-    let (webhooks, users) = (HashMap::new(), HashMap::new());
-    Room { all, mails: all, per_webhook: all, webhooks, per_user: all, users }
+    let (mails_per_user, per_webhook, per_user) = (all, all, all);
+    Room { all, mails: all, mails_per_user, per_webhook, per_user, ..Room::default() }
 }
 
 pub async fn claim(bed: &Bed, room: &Room) -> Vec<Claimed> {

@@ -54,8 +54,9 @@ on_every_database! {
     damage: a_job_that_cannot_be_sent_fails_and_stops_no_other
         what_cannot_be_read_is_listed_watched_and_reconciled
         what_cannot_be_read_keeps_nothing_else_from_going;
-    recipients: one_user_takes_nobody_elses_place a_410_that_is_late_ends_nothing
-        a_410_from_where_it_was_ends_nothing who_is_disabled_is_told_nothing
+    recipients: one_user_takes_nobody_elses_place one_reader_takes_nobody_elses_mails
+        a_410_that_is_late_ends_nothing a_410_from_where_it_was_ends_nothing
+        who_is_disabled_is_told_nothing
         samples_are_what_is_owed nobody_reads_secrets_in_a_log;
     deliveries: webhooks_are_owed_once a_job_has_a_webhook_of_its_own
         mails_are_owed_to_who_wants_them a_delivery_is_claimed_by_one

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tonemill_job::Lane;
 use tonemill_job::message::{FailureKind, What};
 use tonemill_ledger::alerts::Thresholds;
-use tonemill_ledger::deliveries::claim::{AttemptOutcome, Recipient, Room};
+use tonemill_ledger::deliveries::claim::{AttemptOutcome, Claimed, Recipient, Room};
 use tonemill_ledger::deliveries::{DeliveryFilter, DeliveryState, JOB_EVENTS, samples};
 use tonemill_ledger::users::{Role, User, UserChange};
 use tonemill_ledger::webhooks::{Webhook, WebhookChange};
@@ -46,6 +46,28 @@ pub async fn one_user_takes_nobody_elses_place(bed: Bed) {
     room.users.insert(other.id, 0);
     let claimed = claim(&bed, &room).await;
     assert_eq!((claimed.len(), claimed[0].user), (1, many.id));
+}
+
+pub async fn one_reader_takes_nobody_elses_mails(bed: Bed) {
+    let (many, other) =
+        (bed.with_mail("many", Role::User).await, bed.with_mail("other", Role::User).await);
+    for _ in 0..3 {
+        a_job_that_ends(&bed, &many).await;
+    }
+    a_job_that_ends(&bed, &other).await;
+    let mut room = Room { mails_per_user: 2, ..room(4) };
+    let users: Vec<_> = claim(&bed, &room).await.iter().map(|one| one.user).collect();
+    assert_eq!(users, [many.id, many.id, other.id]);
+    room.mail_users.insert(many.id, 0);
+    assert_eq!(claim(&bed, &room).await.len(), 0);
+    // What is not a mail has places of its own.
+    webhook(&bed, &many).await;
+    a_job_that_ends(&bed, &many).await;
+    let claimed = claim(&bed, &room).await;
+    assert!(matches!(claimed[..], [Claimed { to: Some(Recipient::Webhook { .. }), .. }]));
+    room.mail_users.insert(many.id, 1);
+    let claimed = claim(&bed, &room).await;
+    assert!(matches!(claimed[..], [Claimed { to: Some(Recipient::Mail { .. }), .. }]));
 }
 
 /// Whoever answered 410 to an attempt that another has taken over may be there again.

@@ -1,10 +1,19 @@
 //! Mails by way of a mail server (RFC 5321, with STARTTLS of RFC 3207 or TLS of RFC 8314).
 //!
 //! Connections are kept for a while between mails, by us: lettre's pool takes back one whose
-//! dialogue was broken off, and the next mail reads the answers to the one before. [`connection`]
-//! says what may be kept.
+//! dialogue was broken off, and the next mail reads the answers to the one before.
+//!
+//! | file | what |
+//! |---|---|
+//! | `link` | the way to a server, up to TLS |
+//! | `answers` | what a server says, made harmless |
+//! | `connection` | one dialogue, and when there may be another |
+//! | `trouble` | why a mail did not go, and whether it ever will |
 
+mod answers;
 mod connection;
+mod link;
+mod trouble;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +21,11 @@ use std::time::{Duration, Instant};
 
 use lettre::Message;
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 
 use crate::{Answer, NotifierError, Verdict};
-pub(crate) use connection::Trouble;
 use connection::{Connection, Server};
+use link::Tls;
+pub(crate) use trouble::Trouble;
 
 /// Longest time that a mail may take, from the connection to the server's last word.
 pub const LONGEST_MAIL: Duration = Duration::from_secs(75);
@@ -78,8 +87,8 @@ impl Smtp {
         let SmtpConfig { host, port, security, credentials, ca_file, patience } = config;
         let tls = match security {
             SmtpSecurity::Plain => Tls::None,
-            SmtpSecurity::StartTls => Tls::Required(tls(&host, ca_file)?),
-            SmtpSecurity::Tls => Tls::Wrapper(tls(&host, ca_file)?),
+            SmtpSecurity::StartTls => Tls::Upgraded(link::connector(ca_file.as_deref())?),
+            SmtpSecurity::Tls => Tls::Wrapped(link::connector(ca_file.as_deref())?),
         };
         let credentials = credentials.map(|(name, password)| Credentials::new(name, password));
         let server = Server { host, port, tls, credentials };
@@ -133,14 +142,4 @@ impl Smtp {
         parked.retain(|(_, since)| since.elapsed() < IDLE);
         parked.pop().map(|(connection, _)| connection)
     }
-}
-
-fn tls(host: &str, ca_file: Option<PathBuf>) -> Result<TlsParameters, NotifierError> {
-    let mut builder = TlsParameters::builder(host.to_owned());
-    if let Some(path) = ca_file {
-        let file = |source| NotifierError::File { path: path.display().to_string(), source };
-        let pem = std::fs::read(&path).map_err(file)?;
-        builder = builder.add_root_certificate(Certificate::from_pem(&pem)?);
-    }
-    Ok(builder.certificate_store(CertificateStore::Default).build_rustls()?)
 }

@@ -127,6 +127,25 @@ async fn one_address_that_is_refused_or_slow_holds_up_no_other() {
 }
 
 #[tokio::test]
+async fn who_gets_many_mails_leaves_room_for_others() {
+    let (bed, server) = (Bed::sqlite().await, MailServer::start(MailSecurity::Plain));
+    let (slow, ok) = (user(&bed, "slow").await, user(&bed, "ok").await);
+    let mut many = Vec::new();
+    for _ in 0..6 {
+        many.push(finished_job(&bed, &slow, "a.mp4").await);
+    }
+    let one = finished_job(&bed, &ok, "a.mp4").await;
+    let _courier = Working::start(&bed, to_server(&server, MailSecurity::Plain)).await;
+    over(&bed, one).await;
+    let mut under_way = 0;
+    for job in many {
+        let delivery = bed.owed(job).await.remove(0);
+        under_way += usize::from(delivery.attempts > 0 && delivery.state == DeliveryState::Owed);
+    }
+    assert!(under_way <= 2, "{under_way} mails at once to one user");
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_us_is_no_reason_to_give_a_mail_up() {
     let (bed, server) = (Bed::sqlite().await, MailServer::start(MailSecurity::StartTls));
     let ada = user(&bed, "ada").await;
@@ -152,7 +171,7 @@ async fn what_is_wrong_with_us_is_no_reason_to_give_a_mail_up() {
         (wrong_password, "535"),
         (no_trust, "certificate"),
         (in_the_clear, "530"),
-        (no_tls, "connecting"),
+        (no_tls, "the TLS handshake"),
         (nobody, "553"),
     ] {
         let job = finished_job(&bed, &ada, "a.mp4").await;

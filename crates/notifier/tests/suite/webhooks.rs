@@ -1,6 +1,6 @@
 //! Webhooks that answer as they like (fault test 23), and addresses that are nobody's business.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -155,6 +155,38 @@ async fn who_hangs_holds_up_no_other() {
     assert!(tried().await <= 4, "40 at once would have taken all places for longer");
     let slow = delivery(&bed, hanging[0], |delivery| delivery.answer.is_some()).await;
     assert_eq!(slow.answer.as_deref(), Some("no answer within 2 s"));
+}
+
+/// The HTTP client reads provisional responses for as long as there are any, without a pause.
+#[tokio::test]
+async fn who_answers_without_end_holds_up_nothing_else() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+    let flood = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 4]).unwrap();
+        let some = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(1000);
+        // Until nobody listens any more, but not for ever: the client without optimisation is slow.
+        (0..500).take_while(|_| stream.write_all(&some).is_ok()).count();
+        // It hangs up when it has read all, or had enough.
+        io::copy(&mut stream, &mut io::sink()).ok();
+    });
+    let bed = Bed::sqlite().await;
+    let (_, _, job) = told(&bed, url).await;
+    let courier = Working::start(&bed, config_of_webhooks()).await;
+    let mut beats = 0;
+    let answer = loop {
+        let delivery = bed.owed(job).await.remove(0);
+        if let Some(answer) = delivery.answer {
+            break answer;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        beats += 1;
+    };
+    assert_eq!(answer, "no answer within 1 s");
+    assert!(beats > 20, "this thread went on {beats} times in a second or more");
+    drop(courier);
+    flood.join().unwrap();
 }
 
 /// Machines disagree about the time: what is sent is dated by the ledger's clock.
