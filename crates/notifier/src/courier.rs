@@ -55,6 +55,7 @@ impl Courier {
     /// Works until it is told to end, and then for `grace` at most on what is under way. What is
     /// not done by then is claimed by another when its claim runs out.
     pub async fn run(mut self, shutdown: &CancellationToken, grace: Duration) {
+        self.channels.mail.announce();
         while !shutdown.is_cancelled() {
             let pause = match self.claim().await {
                 Ok(0) => LOOK,
@@ -156,13 +157,22 @@ async fn attempt(
         metrics::histogram!("tonemill_delivery_duration_seconds", "channel" => channel)
             .record(start.elapsed());
     }
-    let (attempt, answered) = (one.attempt, &answer.text);
-    tracing::info!(channel, attempt, outcome = outcome_name, answer = answered, "notified");
-    if answer.verdict != Verdict::Delivered {
-        failed(&Span::current(), outcome_name);
-    }
+    tell(channel, one.attempt, outcome_name, &answer);
     settle(ledger, one, &outcome, &answer.text).await;
     answer.verdict
+}
+
+/// A mail that does not go is the operator's affair, a webhook that does not answer its user's.
+fn tell(channel: Option<&str>, attempt: u64, outcome: &'static str, answer: &Answer) {
+    let Answer { verdict, text } = answer;
+    if *verdict != Verdict::Delivered && channel == Some("mail") {
+        tracing::warn!(channel, attempt, outcome, answer = text, "not notified");
+    } else {
+        tracing::info!(channel, attempt, outcome, answer = text, "notified");
+    }
+    if *verdict != Verdict::Delivered {
+        failed(&Span::current(), outcome);
+    }
 }
 
 /// Who cannot write down that somebody was told tries again, for a while: or they are told twice.

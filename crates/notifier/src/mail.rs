@@ -82,6 +82,17 @@ impl Mailer {
         Ok(Self { writer, way })
     }
 
+    /// Says in the log which way mails go, and where their links lead.
+    pub(crate) fn announce(&self) {
+        let links = self.writer.public_url.as_str();
+        match &self.way {
+            Way::Smtp(smtp) => tracing::info!(server = smtp.address(), links, "mails are sent"),
+            Way::Folder(folder) => {
+                tracing::info!(folder = %folder.path().display(), links, "mails become files");
+            }
+        }
+    }
+
     /// Whether the mail server answers, if there is one.
     pub(crate) async fn ask(&self) -> Part {
         let check = async {

@@ -1,7 +1,10 @@
 //! What users were told, or are to be, for operators.
 
-use tonemill_ledger::Owner;
+use std::collections::HashMap;
+
+use jiff::Timestamp;
 use tonemill_ledger::deliveries::{Delivery, DeliveryFilter, DeliveryState};
+use tonemill_ledger::{Ledger, Owner};
 use uuid::Uuid;
 
 use crate::args::admin::{DeliveriesCommand, WhereArgs};
@@ -15,10 +18,16 @@ const PAGE: u32 = 500;
 
 pub(super) async fn run(command: &DeliveriesCommand) -> Result<Outcome, Failure> {
     match command {
-        DeliveriesCommand::List { state, job, webhook, limit, at } => {
+        DeliveriesCommand::List { state, user, job, webhook, limit, at } => {
+            let ledger = at.ledger().await?;
+            let owner = match user {
+                Some(name) => Owner::User(super::users::find(&ledger, name).await?.id),
+                None => Owner::Anyone,
+            };
             let filter =
                 DeliveryFilter { state: *state, job: *job, webhook: *webhook, before: None };
-            list(at, &filter, *limit).await
+            let deliveries = ledger.list_deliveries(owner, &filter, *limit).await?;
+            list(at, &ledger, deliveries).await
         }
         DeliveriesCommand::Show { delivery, at } => show(at, *delivery).await,
         DeliveriesCommand::Replay { all_dead: true, at, .. } => replay_all_dead(at).await,
@@ -26,24 +35,46 @@ pub(super) async fn run(command: &DeliveriesCommand) -> Result<Outcome, Failure>
     }
 }
 
-async fn list(at: &WhereArgs, filter: &DeliveryFilter, limit: u32) -> Result<Outcome, Failure> {
-    let deliveries = at.ledger().await?.list_deliveries(Owner::Anyone, filter, limit).await?;
+async fn list(
+    at: &WhereArgs,
+    ledger: &Ledger,
+    deliveries: Vec<Delivery>,
+) -> Result<Outcome, Failure> {
+    let mut names = HashMap::new();
     for delivery in deliveries {
         let told = if at.json {
             print_json(&as_json(&delivery))
         } else {
-            let Delivery { id, state, event, attempts, answer, .. } = &delivery;
-            let to = to(&delivery);
-            let answer = answer.as_deref().map(|answer| format!(": {}", plain(answer)));
-            let answer = answer.unwrap_or_default();
-            let state = state.name();
-            print_line(&format!("{id}  {state:9}  {event}  {to}  {attempts} attempts{answer}"))
+            if !names.contains_key(&delivery.user) {
+                let user = ledger.user(delivery.user).await?;
+                names.insert(delivery.user, user.map_or("-".to_owned(), |user| user.name));
+            }
+            print_line(&as_line(&delivery, &names[&delivery.user]))
         };
         if told != Outcome::Done {
             return Ok(told);
         }
     }
     Ok(Outcome::Done)
+}
+
+fn as_line(delivery: &Delivery, user: &str) -> String {
+    let Delivery { id, state, event, attempts, answer, .. } = delivery;
+    let (since, state) = (time(delivery.created_ms), state.name());
+    let next = match delivery.state {
+        DeliveryState::Owed => format!(", next {}", time(delivery.next_ms)),
+        _ => String::new(),
+    };
+    let answer = answer.as_deref().map(|answer| format!(": {}", plain(answer)));
+    let answer = answer.unwrap_or_default();
+    let to = to(delivery);
+    format!("{id}  {since}  {user}  {state:9}  {event}  {to}  {attempts} attempts{next}{answer}")
+}
+
+/// By RFC 3339, to the second.
+fn time(ms: i64) -> String {
+    let time = Timestamp::from_second(ms.div_euclid(1000));
+    time.map_or_else(|_| ms.to_string(), |time| time.to_string())
 }
 
 /// Where it goes.

@@ -252,11 +252,14 @@ pub enum DeliveriesCommand {
         /// In this state only
         #[arg(long, value_parser = delivery_state())]
         state: Option<DeliveryState>,
+        /// To this user only
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
         /// About this job
         #[arg(long, value_name = "ID")]
         job: Option<JobId>,
         /// To this webhook
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", value_parser = parse_id)]
         webhook: Option<Uuid>,
         /// How many
         #[arg(long, value_name = "N", default_value_t = 50)]
@@ -267,6 +270,7 @@ pub enum DeliveriesCommand {
     /// Show all that is known about one: what it tells, and each attempt
     Show {
         /// The delivery
+        #[arg(value_parser = parse_id)]
         delivery: Uuid,
         #[command(flatten)]
         at: WhereArgs,
@@ -274,7 +278,7 @@ pub enum DeliveriesCommand {
     /// Have some that are over made once more
     Replay {
         /// The deliveries
-        #[arg(required_unless_present = "all_dead")]
+        #[arg(required_unless_present = "all_dead", value_parser = parse_id)]
         deliveries: Vec<Uuid>,
         /// All that were given up
         #[arg(long, conflicts_with = "deliveries")]
@@ -297,10 +301,15 @@ pub enum WebhooksCommand {
     /// Have one that is disabled told again
     Enable {
         /// The webhook
+        #[arg(value_parser = parse_id)]
         webhook: Uuid,
         #[command(flatten)]
         at: WhereArgs,
     },
+}
+
+fn parse_id(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| "an id is like 01890a5d-ac96-774b-bcce-b302099a8057".to_owned())
 }
 
 /// Reads the states of deliveries.

@@ -58,7 +58,7 @@ pub struct NotifyArgs {
     #[arg(long, value_name = "DIR", env = "TONEMILL_MAIL_FOLDER")]
     pub mail_folder: Option<PathBuf>,
     /// Who mails are from; --smtp-url needs it, in files it is `Tonemill <tonemill@localhost>`
-    #[arg(long, value_name = "ADDRESS", env = "TONEMILL_MAIL_FROM")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_sender, env = "TONEMILL_MAIL_FROM")]
     pub mail_from: Option<Mailbox>,
     /// Folder of templates that take the place of the built-in ones
     #[arg(long, value_name = "DIR", env = "TONEMILL_MAIL_TEMPLATES")]
@@ -90,12 +90,18 @@ pub struct NotifyArgs {
 }
 
 fn parse_public_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let like = || "must be like https://tonemill.example.org".to_owned();
+    let url = Url::parse(text).map_err(|_| like())?;
     let is_one = matches!(url.scheme(), "http" | "https")
         && url.has_host()
         && url.query().is_none()
         && url.fragment().is_none();
-    if is_one { Ok(url) } else { Err("must be like https://tonemill.example.org".to_owned()) }
+    if is_one { Ok(url) } else { Err(like()) }
+}
+
+fn parse_sender(text: &str) -> Result<Mailbox, String> {
+    let like = "must be like \"Tonemill <tonemill@example.org>\"";
+    text.parse().map_err(|_| like.to_owned())
 }
 
 fn parse_patience(text: &str) -> Result<f64, String> {

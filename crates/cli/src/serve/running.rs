@@ -25,6 +25,7 @@ use tonemill_notifier::Courier;
 use tonemill_telemetry::Metrics;
 use tonemill_telemetry::health::Probe;
 use tonemill_worker::{Shutdown, WorkerState};
+use url::{Host, Url};
 
 use super::mail_probe::MailProbe;
 use super::measures::Measures;
@@ -228,12 +229,24 @@ async fn notifying(
     ledger: &Arc<Ledger>,
 ) -> Result<Option<Notifying>, Failure> {
     let Some((notify, folder)) = notify else { return Ok(None) };
-    let own = url.parse().map_err(|error| Failure::cannot("name the service", error))?;
+    let own: Url = url.parse().map_err(|error| Failure::cannot("name the service", error))?;
+    if notify.public_url.is_none() && is_everywhere(&own) {
+        tracing::warn!(links = url, "links in mails lead nowhere: say --public-url");
+    }
     let public = notify.public_url.clone().unwrap_or(own);
     let config = notify.config(public, Some(folder))?;
     let courier = Courier::new(Arc::clone(ledger), config).await?;
     let mail = MailProbe::of(notify, &courier);
     Ok(Some(Notifying { courier, thresholds: notify.thresholds(), mail }))
+}
+
+/// Whether its host stands for all addresses of this machine.
+fn is_everywhere(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_unspecified(),
+        Some(Host::Ipv6(address)) => address.is_unspecified(),
+        _ => false,
+    }
 }
 
 /// Makes the first administrator where there is nobody; its password, if it was made up here.

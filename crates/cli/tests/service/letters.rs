@@ -138,6 +138,9 @@ async fn a_mail_server_that_is_down_loses_no_mail() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let took = back.elapsed();
+    for told in ["mails are sent", "not notified", "\"WARN\""] {
+        assert!(notifier.log().contains(told), "{told}: {}", notifier.log());
+    }
     notifier.drain().await;
 
     let mut times: BTreeMap<String, usize> = BTreeMap::new();

@@ -47,6 +47,8 @@ async fn deliveries_of_all_are_looked_after() {
     assert_eq!(lines(&service, &["deliveries", "list", "--limit", "2"]).await, all[..2]);
     let of_webhook = ["deliveries", "list", "--state", "dead", "--webhook", &of_ada];
     assert_eq!(lines(&service, &of_webhook).await, all[2..]);
+    assert_eq!(lines(&service, &["deliveries", "list", "--user", "eve"]).await, all[..2]);
+    service.operate(&["deliveries", "list", "--user", "nobody"]).await.ended_with(2);
     let job = ada.submit(&clip(), &format!("webhook={URL}")).await;
     ada.finished(&job).await;
     let about = lines(&service, &["deliveries", "list", "--job", &job]).await;
@@ -54,7 +56,7 @@ async fn deliveries_of_all_are_looked_after() {
     end_all(&mut ledger).await;
     let listed = service.operate(&["deliveries", "list", "--webhook", &of_eve]).await.succeeded();
     let listed = String::from_utf8(listed.stdout).unwrap();
-    let to = format!("dead       webhook.test  webhook {of_eve}  ");
+    let to = format!("Z  eve  dead       webhook.test  webhook {of_eve}  ");
     assert!(
         listed.lines().all(|line| line.contains(&to) && line.ends_with(": 410 Gone")),
         "{listed}"

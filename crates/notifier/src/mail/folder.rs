@@ -36,6 +36,10 @@ impl Folder {
         Ok(Self { path, looked: Mutex::default() })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Puts a mail there, whole or not at all. Once more, it takes its own place.
     pub(super) async fn put(&self, id: Uuid, letter: &Message) -> Answer {
         let (folder, bytes) = (self.path.clone(), letter.formatted());

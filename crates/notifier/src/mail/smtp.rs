@@ -95,6 +95,11 @@ impl Smtp {
         Ok(Self { server, patience: patience.min(LONGEST_MAIL), parked: Mutex::default() })
     }
 
+    pub(super) fn address(&self) -> String {
+        let Server { host, port, .. } = &self.server;
+        format!("{host}:{port}")
+    }
+
     /// Whether the server answers us, and lets us in: on a connection of its own.
     pub(super) async fn check(&self) -> Result<(), Trouble> {
         Connection::open(&self.server).await?.check().await
