@@ -156,7 +156,7 @@ async fn all_arrived(worker: Process, collector: &Collector, due: usize) -> Resu
     ended.map_err(|error| BenchError::work(error.to_string()))??;
     let patience = Instant::now() + PATIENCE;
     while collector.count() < due && Instant::now() < patience {
-        sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(100)).await;
     }
     match collector.count() {
         count if count == due => Ok(()),
@@ -181,8 +181,8 @@ async fn admin_port(log: &Path) -> Result<SocketAddr, BenchError> {
 
 /// Fetches metrics for as long as it is polled, or until there are none.
 async fn scrape(address: SocketAddr) {
-    let url = format!("http://{address}/metrics");
-    while let Ok(page) = reqwest::get(&url).await {
+    let (client, url) = (reqwest::Client::new(), format!("http://{address}/metrics"));
+    while let Ok(page) = client.get(&url).send().await {
         match page.text().await {
             Ok(page) if page.contains("tonemill_attempts_total") => sleep(SCRAPE).await,
             _ => return,

@@ -1,5 +1,5 @@
 //! A collector of traces, as OpenTelemetry's: takes spans by OTLP over HTTP, in protobuf, and keeps
-//! them.
+//! them as they came. They are read when somebody asks: beside a measurement it should cost nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::post;
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -26,9 +26,11 @@ use tokio::task::JoinHandle;
 pub struct Collector {
     /// What to send to, without the path.
     pub endpoint: String,
-    spans: Arc<Mutex<Vec<Span>>>,
+    requests: Requests,
     serving: JoinHandle<()>,
 }
+
+type Requests = Arc<Mutex<Vec<Bytes>>>;
 
 /// A span that was received. Ids are in hexadecimal.
 #[derive(Debug, Clone)]
@@ -70,32 +72,46 @@ impl Collector {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let spans = Arc::default();
-        let routes = Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&spans));
+        let requests = Requests::default();
+        let taking = post(take).with_state(Arc::clone(&requests));
+        let routes = Router::new().route("/v1/traces", taking);
         let serving = tokio::spawn(async move {
             axum::serve(listener, routes).await.expect("a collector");
         });
-        Self { endpoint: format!("http://{address}"), spans, serving }
+        Self { endpoint: format!("http://{address}"), requests, serving }
     }
 
     /// What has come so far.
+    ///
+    /// # Panics
+    ///
+    /// If it makes no sense.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let read = |bytes| ExportTraceServiceRequest::decode(bytes).expect("spans");
+        requests.into_iter().map(read).flat_map(spans).collect()
     }
 
     /// How many that are.
+    ///
+    /// # Panics
+    ///
+    /// If they make no sense.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.spans().len()
     }
 }
 
-async fn take(State(spans): State<Arc<Mutex<Vec<Span>>>>, body: Bytes) -> impl IntoResponse {
-    let Ok(request) = ExportTraceServiceRequest::decode(body) else {
-        return (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "text/plain")], Vec::new());
-    };
-    let mut spans = spans.lock().unwrap_or_else(PoisonError::into_inner);
+async fn take(State(requests): State<Requests>, body: Bytes) -> impl IntoResponse {
+    requests.lock().unwrap_or_else(PoisonError::into_inner).push(body);
+    let answer = ExportTraceServiceResponse::default().encode_to_vec();
+    ([(header::CONTENT_TYPE, "application/x-protobuf")], answer)
+}
+
+fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
+    let mut spans = Vec::new();
     for resource in request.resource_spans {
         let described = texts(resource.resource.map(|it| it.attributes).unwrap_or_default());
         let service = described.get("service.name").cloned().unwrap_or_default();
@@ -113,8 +129,7 @@ async fn take(State(spans): State<Arc<Mutex<Vec<Span>>>>, body: Bytes) -> impl I
             attributes: texts(span.attributes),
         }));
     }
-    let answer = ExportTraceServiceResponse::default().encode_to_vec();
-    (StatusCode::OK, [(header::CONTENT_TYPE, "application/x-protobuf")], answer)
+    spans
 }
 
 fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
