@@ -19,7 +19,7 @@ secret() {
 
 ledger=$(random 16) queue=$(random 16)
 secret ledger "url=postgres://tonemill:$ledger@postgres:5432/tonemill" "password=$ledger"
-secret queue "url=redis://default:$queue@redis:6379" "address=redis:6379" "username=default" "password=$queue"
+secret queue "url=redis://default:$queue@redis:6379" "password=$queue"
 secret bucket "access-key-id=GK$(random 16)" "secret-access-key=$(random 32)" "rpc-secret=$(random 32)"
 secret mail "url=smtp://mail:1025?tls=none"
 secret administrator "password=$(random 8)"
