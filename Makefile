@@ -52,6 +52,10 @@ test-garage: setup-test setup-garage ## Run the tests of store, workers and serv
 	cargo test --workspace --locked --test objects -- --ignored
 	TONEMILL_S3=garage cargo test --workspace --locked --test pool --test service
 
+.PHONY: kubernetes
+kubernetes: setup-kubernetes ## Check the manifests: render, schemas, and what the program really has
+	@scripts/kubernetes.sh
+
 .PHONY: clients
 clients: setup-clients ## Prove the API with clients of others: schemathesis, tus, a browser, curl
 	@scripts/clients.sh
@@ -109,8 +113,8 @@ clean: ## Remove everything that was built
 	cargo clean
 	rm -rf fuzz/target
 
-.PHONY: setup-test setup-garage setup-bench setup-fuzz setup-audit setup-clients
-setup-test setup-garage setup-bench setup-fuzz setup-audit setup-clients: setup-%:
+.PHONY: setup-test setup-garage setup-bench setup-fuzz setup-audit setup-clients setup-kubernetes
+setup-test setup-garage setup-bench setup-fuzz setup-audit setup-clients setup-kubernetes: setup-%:
 	@scripts/setup.sh $*
 
 # fuzz_each SECONDS. RUSTC_BOOTSTRAP lets stable Rust build with AddressSanitizer, which cargo-fuzz

@@ -2,7 +2,7 @@
 # Installs what building, testing and demonstrating Tonemill needs, and says what it did.
 # It does nothing when everything is in place, so every make target calls it first.
 #
-#   scripts/setup.sh [test] [bench] [audit] [fuzz] [garage] [clients]
+#   scripts/setup.sh [test] [bench] [audit] [fuzz] [garage] [clients] [kubernetes]
 #
 # Each word adds what make targets of that name need beyond the common set; garage is the S3 server
 # of the full tests, which takes ten minutes or more to build.
@@ -25,7 +25,7 @@ usage() {
     sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 }
 
-want_test=no want_bench=no want_audit=no want_fuzz=no want_garage=no want_clients=no
+want_test=no want_bench=no want_audit=no want_fuzz=no want_garage=no want_clients=no want_kubernetes=no
 for argument in "$@"; do
     case $argument in
         test) want_test=yes ;;
@@ -34,6 +34,7 @@ for argument in "$@"; do
         fuzz) want_fuzz=yes ;;
         garage) want_garage=yes ;;
         clients) want_clients=yes ;;
+        kubernetes) want_kubernetes=yes ;;
         -h | --help) usage && exit ;;
         *) usage >&2 && die "unknown argument: $argument" ;;
     esac
@@ -94,6 +95,11 @@ setup_debian() {
     if [ $want_clients = yes ]; then
         packages+=(python3-venv nodejs chromium b3sum)
         # A newer nodejs than Debian's brings its own.
+        command -v npm >/dev/null || packages+=(npm)
+    fi
+    if [ $want_kubernetes = yes ]; then
+        packages+=(python3-venv redis-server)
+        command -v node >/dev/null || packages+=(nodejs)
         command -v npm >/dev/null || packages+=(npm)
     fi
 
@@ -213,6 +219,56 @@ setup_clients() {
     fi
 }
 
+# kubectl, if there is none whose kustomize knows components: that of Debian 13, which runs on 12 as well (the
+# latter's own is too old). apt fetches and verifies it; it is kept below target/.
+setup_kubectl() {
+    local at=$root/target/tools/kubectl
+    if [ -x "$at/usr/bin/kubectl" ] || knows_components; then return; fi
+    command -v apt-get >/dev/null || die "install kubectl 1.21 or later: https://kubernetes.io/docs/tasks/tools"
+    say "fetching kubectl of Debian 13"
+    mkdir -p "$at/lists/partial" "$at/archives/partial"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+        "http://deb.debian.org/debian trixie main" >"$at/sources.list"
+    : >"$at/status"
+    local options=(-q -o Dir::Etc::sourcelist="$at/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o Dir::State::lists="$at/lists" -o Dir::State::status="$at/status" -o Dir::Cache="$at")
+    (cd "$at" && apt-get "${options[@]}" update && apt-get "${options[@]}" download kubectl)
+    dpkg-deb -x "$at"/kubectl_*.deb "$at"
+    rm -rf "$at"/{lists,archives,*.bin,kubectl_*.deb}
+    say "installed $("$at/usr/bin/kubectl" version --client | head -n 1)"
+    done_something=yes
+}
+
+knows_components() {
+    local version
+    version=$(kubectl version --client 2>/dev/null | sed -n 's/^Kustomize Version: v//p')
+    [ -n "$version" ] && printf '4\n%s\n' "$version" | sort -VC
+}
+
+# What `make kubernetes` holds the manifests against, in the versions that were tested.
+setup_kubernetes() {
+    setup_kubectl
+    local from=scripts/kubernetes to=target/kubernetes
+    mkdir -p $to/node
+    if ! cmp -s $from/requirements.txt $to/venv/requirements.txt; then
+        say "installing the schemas of Kubernetes"
+        rm -rf $to/venv
+        python3 -m venv $to/venv
+        $to/venv/bin/pip install -q -r $from/requirements.txt
+        cp $from/requirements.txt $to/venv/
+        say "installed the schemas of Kubernetes"
+        done_something=yes
+    fi
+    if ! cmp -s $from/package-lock.json $to/node/node_modules/installed.json; then
+        say "installing the models of operators"
+        cp $from/package.json $from/package-lock.json $to/node/
+        npm ci --prefix $to/node --no-audit --no-fund --silent
+        cp $from/package-lock.json $to/node/node_modules/installed.json
+        say "installed the models of operators"
+        done_something=yes
+    fi
+}
+
 # --- all of it ---------------------------------------------------------------------------------
 
 if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
@@ -230,6 +286,7 @@ if [ $want_garage = yes ]; then
     setup_server garage 2.5.0 --no-default-features --features bundled-libs,sqlite
 fi
 if [ $want_clients = yes ]; then setup_clients; fi
+if [ $want_kubernetes = yes ]; then setup_kubernetes; fi
 if [ $want_audit = yes ]; then setup_cargo_tool cargo-deny 0.20.2; fi
 if [ $want_fuzz = yes ]; then setup_cargo_tool cargo-fuzz 0.13.2; fi
 
