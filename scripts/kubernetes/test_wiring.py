@@ -2,9 +2,11 @@
 to fit together. No schema knows of it."""
 
 import unittest
+import urllib.parse
 
 import manifests
 import rules
+import yaml
 from manifests import called, matches, of_kind, pod_of
 
 OURS = ["api", "worker", "notifier"]
@@ -238,6 +240,21 @@ class Wiring(unittest.TestCase):
             self.assertEqual(let_in["from"][0]["podSelector"], policies[name]["spec"]["podSelector"])
 
     @in_each_overlay
+    def test_the_host_is_that_of_the_public_url(self, name, things):
+        notifier = pod_of(of_kind(things, "Deployment")["notifier"])["spec"]["containers"][0]
+        host = urllib.parse.urlsplit(settings(things, notifier)["TONEMILL_PUBLIC_URL"]).hostname
+        hosts = set()
+        for gateway in of_kind(things, "Gateway").values():
+            hosts |= {listener["hostname"] for listener in gateway["spec"]["listeners"]}
+        for route in of_kind(things, "HTTPRoute").values():
+            hosts |= set(route["spec"]["hostnames"])
+        for certificate in of_kind(things, "Certificate").values():
+            hosts |= set(certificate["spec"]["dnsNames"])
+        for ingress in of_kind(things, "Ingress").values():
+            hosts |= {rule["host"] for rule in ingress["spec"]["rules"]}
+        self.assertEqual(hosts, set() if name == "dev" else {host})
+
+    @in_each_overlay
     def test_images_are_said_in_one_place(self, _, things):
         images = {}
         for _, pod in pods(things):
@@ -250,8 +267,6 @@ class Wiring(unittest.TestCase):
 
     def test_alerts_are_those_of_prometheus(self):
         self.assertEqual(rules.RULES.read_text(), rules.made(), "run scripts/kubernetes.sh rules")
-        import yaml
-
         made = yaml.safe_load(rules.RULES.read_text())["spec"]["groups"]
         self.assertEqual(made, yaml.safe_load(rules.ALERTS.read_text())["groups"])
 
