@@ -18,7 +18,7 @@ WAYS = {
     "migrate": {"to-dns", "to-ledger"},
     "backup": {"to-dns", "to-ledger", "to-bucket"},
 }
-# What KEDA's triggers know; their metadata has no schema. From KEDA's own book, 2.14 and later.
+# What KEDA's triggers know; their metadata has no schema. They are from KEDA's own book.
 TRIGGERS = {
     "redis-streams": {"stream", "streamLength", "databaseIndex", "enableTLS"},
     "prometheus": {"serverAddress", "query", "threshold", "activationThreshold", "ignoreNullValues"},
