@@ -24,8 +24,10 @@ def rendered(name: str) -> list[dict]:
 def built(folder: Path) -> list[dict]:
     """The objects of a kustomization."""
     command = [os.environ.get("KUBECTL", "kubectl"), "kustomize", str(folder)]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return [thing for thing in yaml.safe_load_all(text) if thing]
+    said = subprocess.run(command, check=False, capture_output=True, text=True)
+    if said.returncode != 0:
+        raise RuntimeError(f"{folder} does not render: {said.stderr}")
+    return [thing for thing in yaml.safe_load_all(said.stdout) if thing]
 
 
 @cache

@@ -52,8 +52,7 @@ class Help(unittest.TestCase):
             seen.add(words)
             with self.subTest(name, command=" ".join(words)):
                 text = help_of(words)
-                if words in TO_BE_WRITTEN:
-                    self.assertIsNone(text, "it is written: take it off TO_BE_WRITTEN")
+                if text is None and words in TO_BE_WRITTEN:
                     continue
                 self.assertIsNotNone(text, "there is no such command")
                 options = set(re.findall(r"(?<!\S)(--[a-z0-9-]+)", text))

@@ -104,6 +104,9 @@ class Wiring(unittest.TestCase):
             for one in container["env"] if "valueFrom" in one
         }
         self.assertLessEqual(secrets, {"queue", "bucket"})
+        for backup in of_kind(things, "CronJob").values():
+            keys = str(pod_of(backup)["spec"]["containers"][0]["env"])
+            self.assertNotIn("'bucket'", keys, "a worker's keys would open it")
 
     @in_each_overlay
     def test_selectors_find_pods_and_ports(self, _, things):
