@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Checks the manifests below deploy/kubernetes: every overlay renders, every object is what Kubernetes and the
-# operators take, what objects say of each other is true, and every command, variable, port, probe and path is
-# the program's. No cluster is needed. scripts/setup.sh kubernetes installs what is.
+# Checks the manifests below deploy/kubernetes: every overlay renders, every object is what
+# Kubernetes and the operators take, what objects say of each other is true, and every command,
+# variable, port, probe and path is the program's. No cluster is needed; scripts/setup.sh kubernetes
+# installs what is.
 #
 #   scripts/kubernetes.sh [rules | TEST…]
 #

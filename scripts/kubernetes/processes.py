@@ -1,4 +1,6 @@
-"""The program, run as the manifests say, with a Redis server, a SQLite ledger and a folder as its bucket."""
+"""The program, run as the manifests say, with a Redis server, a SQLite ledger and a folder as its
+bucket.
+"""
 
 import os
 import socket
@@ -54,8 +56,17 @@ def environment() -> dict[str, str]:
 class Redis(Process):
     def __init__(self, folder: Path):
         self.port = free_port()
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-                   "--dir", str(folder)]
+        command = [
+            "redis-server",
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(folder),
+        ]
         super().__init__(command, folder / "redis.log", environment())
         self.wait_for("Redis", self.answers)
 

@@ -1,9 +1,11 @@
-"""Whether objects are what Kubernetes and the operators take: strictly, an unknown field is a mistake.
+"""Whether objects are what Kubernetes and the operators take: strictly, an unknown field is a
+mistake.
 
-Kubernetes' own kinds are held against its JSON schemas, of the oldest version that is supported and of the
-newest that is known. Those of operators are held against models that are generated from the operators' own
-Go types, as their CRDs are: TypeScript finds fields that do not exist, the models' validators everything
-else. Rules in CEL (x-kubernetes-validations) are evaluated by neither.
+Kubernetes' own kinds are held against its JSON schemas, of the oldest version that is supported
+and of the newest that is known. Those of operators are held against models that are generated
+from the operators' own Go types, as their CRDs are: TypeScript finds fields that do not exist,
+the models' validators everything else. Rules in CEL (x-kubernetes-validations) are evaluated by
+neither.
 """
 
 import json
@@ -94,8 +96,21 @@ def typed(folder: Path, modules: Path, things: list[dict]):
     ]
     source = folder / "objects.mts"
     source.write_text("\n".join(lines) + "\nexport {};\n")
-    command = [modules / ".bin/tsc", "--noEmit", "--strict", "--skipLibCheck", "--pretty", "false",
-               "--module", "nodenext", "--target", "es2022", "--types", "", source]
+    command = [
+        modules / ".bin/tsc",
+        "--noEmit",
+        "--strict",
+        "--skipLibCheck",
+        "--pretty",
+        "false",
+        "--module",
+        "nodenext",
+        "--target",
+        "es2022",
+        "--types",
+        "",
+        source,
+    ]
     said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     for line in said.stdout.splitlines():
         if where := re.match(r"objects\.mts\((\d+),\d+\): error (.*)", line):
@@ -111,6 +126,7 @@ def validated(folder: Path, things: list[dict]) -> list[list[str]]:
     script = folder / VALIDATE.name
     script.write_text(VALIDATE.read_text())
     things = [[module_of(thing), thing] for thing in things]
-    said = subprocess.run(["node", script], input=json.dumps(things), text=True, check=True,
-                          capture_output=True)
+    said = subprocess.run(
+        ["node", script], input=json.dumps(things), text=True, check=True, capture_output=True
+    )
     return json.loads(said.stdout)

@@ -1,7 +1,7 @@
 """Every command, option, variable, port, probe and path in the manifests is the program's.
 
-The program is asked, not its sources: `--help` has what was really built, whatever made it, and a process
-that starts with a container's settings and answers its probes has understood them.
+The program is asked, not its sources: `--help` has what was really built, whatever made it, and a
+process that starts with a container's settings and answers its probes has understood them.
 """
 
 import json
@@ -27,8 +27,9 @@ DOCKERFILE = manifests.ROOT / "deploy/Dockerfile"
 @cache
 def help_of(words: tuple[str, ...]) -> str | None:
     """What the program says of a command, if it has it."""
-    said = subprocess.run([TONEMILL, *words, "--help"], capture_output=True, text=True,
-                          check=False, env=environment())
+    said = subprocess.run(
+        [TONEMILL, *words, "--help"], capture_output=True, text=True, check=False, env=environment()
+    )
     return said.stdout if said.returncode == 0 else None
 
 
@@ -56,10 +57,14 @@ class Help(unittest.TestCase):
                     continue
                 self.assertIsNotNone(text, "there is no such command")
                 options = set(re.findall(r"(?<!\S)(--[a-z0-9-]+)", text))
-                used = {word.split("=")[0] for word in container["command"] if word.startswith("--")}
+                used = {
+                    word.split("=")[0] for word in container["command"] if word.startswith("--")
+                }
                 self.assertLessEqual(used, options)
                 known = set(re.findall(r"\[env:\s+(\w+)", text))
-                asked = set(settings(things, container)) | {one["name"] for one in container.get("env", [])}
+                asked = set(settings(things, container)) | {
+                    one["name"] for one in container.get("env", [])
+                }
                 strange = {one for one in asked - known if not one.startswith(OF_LIBRARIES)}
                 self.assertEqual(strange, set())
         self.assertLessEqual({("api",), ("worker",), ("notifier",)} | TO_BE_WRITTEN, seen)
@@ -70,8 +75,13 @@ class Help(unittest.TestCase):
                 continue
             with self.subTest(name):
                 keys = {one["name"]: "x" for one in container["env"] if "_S3_" in one["name"]}
-                said = subprocess.run([TONEMILL, "config", "check"], capture_output=True, text=True,
-                                      check=False, env=environment() | settings(things, container) | keys)
+                said = subprocess.run(
+                    [TONEMILL, "config", "check"],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    env=environment() | settings(things, container) | keys,
+                )
                 self.assertEqual(said.returncode, 0, said.stderr)
 
     def test_images_are_built_here(self):
@@ -114,7 +124,9 @@ class Running(unittest.TestCase):
                     process, container = self.started(name, component)
                     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                         path = container[probe]["httpGet"]["path"]
-                        process.wait_for(path, lambda path=path: process.status(path) == 200 or None)
+                        process.wait_for(
+                            path, lambda path=path: process.status(path) == 200 or None
+                        )
                     self.assertIn(process.status("/no-such-path"), (401, 404))
                     monitor = of_kind(manifests.rendered(name), "ServiceMonitor").get(component)
                     for end in monitor["spec"]["endpoints"] if monitor else []:
@@ -135,8 +147,12 @@ class Running(unittest.TestCase):
         [metric] = re.findall(r"tonemill_\w+", query)
         [labels] = re.findall(r"by \(([^)]*)\)", query)
         sample = re.compile(rf"^{metric}\{{([^}}]*)\}} ", re.MULTILINE)
-        found = api.wait_for(metric, lambda: sample.search(api.get("/metrics")[1]) if
-                             api.status("/metrics") == 200 else None)
+        found = api.wait_for(
+            metric,
+            lambda: (
+                sample.search(api.get("/metrics")[1]) if api.status("/metrics") == 200 else None
+            ),
+        )
         names = set(re.findall(r'(\w+)="', found[1]))
         self.assertEqual({label.strip() for label in labels.split(",")}, names)
 
@@ -153,7 +169,11 @@ class Running(unittest.TestCase):
                 self.assertTrue(leads(routes, path), path)
             for kind, path in routes:
                 # A route that leads nowhere is a mistake as well.
-                tried = [one for one in [*paths, "/", "/docs", "/openapi.json"] if leads([(kind, path)], one)]
+                tried = [
+                    one
+                    for one in [*paths, "/", "/docs", "/openapi.json"]
+                    if leads([(kind, path)], one)
+                ]
                 self.assertTrue(tried, path)
 
 

@@ -39,7 +39,7 @@ def misspell(place, key):
 
 
 def make_another(place, key):
-    """A value of a kind that is right nowhere here: a list is a number, all else a list of lists."""
+    """A value of a kind that is right nowhere: for a list a number, for all else lists."""
     place[key] = 7 if isinstance(place[key], list) else [[]]
 
 
@@ -57,7 +57,9 @@ class Schemas(unittest.TestCase):
             for thing in manifests.rendered(name):
                 # The largest of its kind has most fields.
                 known = things.get(thing["kind"], {})
-                things[thing["kind"]] = max(thing, known, key=lambda thing: len(list(fields(thing))))
+                things[thing["kind"]] = max(
+                    thing, known, key=lambda thing: len(list(fields(thing)))
+                )
         broken = [
             (f"{kind}: {change.__name__} {'.'.join(map(str, path))}", changed(thing, path, change))
             for kind, thing in things.items()
@@ -68,7 +70,9 @@ class Schemas(unittest.TestCase):
         ]
         self.assertGreater(len(broken), 20 * len(things))
         found = schemas.mistakes([thing for _, thing in broken])
-        unnoticed = [what for (what, _), mistakes in zip(broken, found, strict=True) if not mistakes]
+        unnoticed = [
+            what for (what, _), mistakes in zip(broken, found, strict=True) if not mistakes
+        ]
         self.assertEqual(unnoticed, [])
 
 

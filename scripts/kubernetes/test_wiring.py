@@ -1,5 +1,6 @@
-"""What the objects of an overlay say of each other is true: names, keys, ports, labels, and numbers that have
-to fit together. No schema knows of it."""
+"""What the objects of an overlay say of each other is true: names, keys, ports, labels, and
+numbers that have to fit together. No schema knows of it.
+"""
 
 import unittest
 import urllib.parse
@@ -21,7 +22,13 @@ WAYS = {
 # What KEDA's triggers know; their metadata has no schema. They are from KEDA's own book.
 TRIGGERS = {
     "redis-streams": {"stream", "streamLength", "databaseIndex", "enableTLS"},
-    "prometheus": {"serverAddress", "query", "threshold", "activationThreshold", "ignoreNullValues"},
+    "prometheus": {
+        "serverAddress",
+        "query",
+        "threshold",
+        "activationThreshold",
+        "ignoreNullValues",
+    },
 }
 
 
@@ -101,7 +108,8 @@ class Wiring(unittest.TestCase):
         [container] = pod_of(worker)["spec"]["containers"]
         secrets = {
             one["valueFrom"]["secretKeyRef"]["name"]
-            for one in container["env"] if "valueFrom" in one
+            for one in container["env"]
+            if "valueFrom" in one
         }
         self.assertLessEqual(secrets, {"queue", "bucket"})
         for backup in of_kind(things, "CronJob").values():
@@ -131,7 +139,11 @@ class Wiring(unittest.TestCase):
             for spread in pod["spec"].get("topologySpreadConstraints", []):
                 self.assertTrue(matches(spread["labelSelector"], labels), called(thing))
         for budget in of_kind(things, "PodDisruptionBudget").values():
-            chosen = [one for one in everyone if matches(budget["spec"]["selector"], one["metadata"]["labels"])]
+            chosen = [
+                one
+                for one in everyone
+                if matches(budget["spec"]["selector"], one["metadata"]["labels"])
+            ]
             self.assertEqual(len(chosen), 1, called(budget))
 
     @in_each_overlay
@@ -173,7 +185,9 @@ class Wiring(unittest.TestCase):
         for name in OURS:
             pod = pod_of(of_kind(things, "Deployment")[name])["spec"]
             [container] = pod["containers"]
-            pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            pause = (
+                container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            )
             grace = int(settings(things, container)["TONEMILL_GRACE"])
             self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], pause + grace + 10, name)
 
@@ -198,11 +212,14 @@ class Wiring(unittest.TestCase):
         self.assertFalse(spec["automountServiceAccountToken"])
         self.assertFalse({"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec))
         for container in spec["containers"]:
-            self.assertEqual(container["securityContext"], {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            })
+            self.assertEqual(
+                container["securityContext"],
+                {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+            )
             self.assertIn("memory", container["resources"]["limits"])
             self.assertEqual(set(container["resources"]["requests"]), {"cpu", "memory"})
         for volume in spec.get("volumes", []):
@@ -220,8 +237,10 @@ class Wiring(unittest.TestCase):
         for thing, pod in pods(things):
             labels = pod["metadata"]["labels"]
             out = {
-                name for name, one in policies.items()
-                if "Egress" in one["spec"]["policyTypes"] and matches(one["spec"]["podSelector"], labels)
+                name
+                for name, one in policies.items()
+                if "Egress" in one["spec"]["policyTypes"]
+                and matches(one["spec"]["podSelector"], labels)
             }
             self.assertEqual(out, WAYS.get(component(pod), {"to-dns"}), called(thing))
         for name, one in policies.items():
@@ -235,14 +254,20 @@ class Wiring(unittest.TestCase):
         for name in ("to-redis", "to-bucket", "to-ledger", "to-mail"):
             [way] = policies[name]["spec"]["egress"]
             [peer] = way["to"]
-            servers = [pod for _, pod in pods(things) if matches(peer["podSelector"], pod["metadata"]["labels"])]
+            servers = [
+                pod
+                for _, pod in pods(things)
+                if matches(peer["podSelector"], pod["metadata"]["labels"])
+            ]
             [server] = servers
             entry = policies[component(server)]["spec"]
             self.assertTrue(matches(entry["podSelector"], server["metadata"]["labels"]))
             [let_in] = entry["ingress"]
             self.assertEqual(let_in["ports"], way["ports"])
             self.assertIn(way["ports"][0]["port"], port_numbers(server))
-            self.assertEqual(let_in["from"][0]["podSelector"], policies[name]["spec"]["podSelector"])
+            self.assertEqual(
+                let_in["from"][0]["podSelector"], policies[name]["spec"]["podSelector"]
+            )
 
     @in_each_overlay
     def test_the_host_is_that_of_the_public_url(self, name, things):
@@ -267,8 +292,12 @@ class Wiring(unittest.TestCase):
                 images.setdefault(component(pod), container["image"])
         self.assertRegex(images["worker"], r"(^|/)tonemill-worker:[^:]+$")
         for name in {"api", "notifier", "migrate", "backup"} & set(images):
-            self.assertEqual(images[name], images["worker"].replace("tonemill-worker:", "tonemill:"))
-        self.assertFalse([image for image in images.values() if image.endswith(":latest") or ":" not in image])
+            self.assertEqual(
+                images[name], images["worker"].replace("tonemill-worker:", "tonemill:")
+            )
+        self.assertFalse(
+            [image for image in images.values() if image.endswith(":latest") or ":" not in image]
+        )
 
     def test_alerts_are_those_of_prometheus(self):
         self.assertEqual(rules.RULES.read_text(), rules.made(), "run scripts/kubernetes.sh rules")

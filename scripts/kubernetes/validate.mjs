@@ -1,4 +1,5 @@
-// What the models' validators say of objects. Reads a list of [module, object], writes a list of lists of mistakes.
+// What the models' validators say of objects. Reads a list of [module, object], writes a list of
+// lists of mistakes.
 import { readFileSync } from "node:fs";
 
 const mistakes = [];
