@@ -33,25 +33,28 @@ cd "$work"
 apt-get source -q -o APT::Sandbox::User=root ffmpeg
 cd ffmpeg-*/
 
-enable() { for name in $2; do printf -- '--enable-%s=%s ' "$1" "$name"; done; }
+options() { for name in $2; do printf -- '--enable-%s=%s ' "$1" "$name"; done; }
 # shellcheck disable=SC2046 # one word each
 ./configure --prefix="$prefix" --toolchain=hardened --enable-shared --disable-static \
     --disable-everything --disable-autodetect --disable-programs --disable-doc --disable-debug \
     --disable-network --disable-avdevice --disable-avfilter --disable-postproc --disable-swscale \
     --enable-pthreads --enable-zlib \
-    $(enable demuxer "$demuxers") $(enable decoder "$decoders") $(enable parser "$parsers") |
+    $(options demuxer "$demuxers") $(options decoder "$decoders") $(options parser "$parsers") |
     tee configured
 if grep -q 'did not match anything' configured; then
     echo "ffmpeg.sh: this FFmpeg lacks what is named above" >&2
     exit 1
 fi
 
-# What is in it, beside what was asked for.
-components() { sed -n "s/^#define CONFIG_\(.*\)_$1 1\$/\1/p" config_components.h | tr A-Z a-z; }
+# What is in it is what was asked for, and brought nothing else along.
+# shellcheck disable=SC2086 # one word each
 same() {
-    printf '%s\n' $2 | sort >wanted
-    components "$1" | sort >there
-    diff wanted there >&2 || { echo "ffmpeg.sh: the $1 list above is not what was asked for" >&2; exit 1; }
+    printf '%s\n' $2 | sed '/^$/d' | sort >wanted
+    sed -n "s/^#define CONFIG_\(.*\)_$1 1\$/\1/p" config_components.h | tr '[:upper:]' '[:lower:]' | sort >there
+    diff wanted there >&2 || {
+        echo "ffmpeg.sh: $1: < was asked for, > is there" >&2
+        exit 1
+    }
 }
 same DEMUXER "$demuxers"
 same DECODER "$decoders"
