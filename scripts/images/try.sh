@@ -24,7 +24,7 @@ die() {
     say "$*" >&2
     exit 1
 }
-export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
+export BUILDAH_ISOLATION=chroot
 buildah() { command buildah --root "$folder/storage" --runroot "$folder/run" "$@"; }
 [ "$(id -u)" -eq 0 ] || die "this needs root: it builds and runs in other root folders"
 
@@ -102,7 +102,7 @@ build() {
     local started=$SECONDS
     # What cargo downloads is kept.
     mkdir -p "$folder/registry"
-    buildah bud $pull --format docker -f deploy/Dockerfile --target "$1" -t "$1" \
+    buildah bud $pull --layers --format docker -f deploy/Dockerfile --target "$1" -t "$1" \
         --volume "$folder/registry:/usr/local/cargo/registry" --build-arg "PROFILE=$profile" . \
         >"$folder/$1.log" 2>&1 || die "it failed: see $folder/$1.log"
     say "built in $((SECONDS - started)) s"
@@ -131,8 +131,8 @@ is() { [ "$1" = "$2" ] || { echo "  \"$1\" is not \"$2\"" >&2 && false; }; }
 
 for root in "$slim" "$worker"; do
     check "there is no shell" lacks "$root" sh
-    check "there is no package manager" lacks "$root" 'apt*'
-    check "nothing is setuid" is "$(find "$root" -xdev -perm /6000 | wc -l)" 0
+    check "there is no package manager" lacks "$root" dpkg
+    check "nothing is setuid" is "$(find "$root" -xdev -type f -perm /6000 | wc -l)" 0
     # Part of the program: the list of its crates.
     check "the crates are listed" grep -q '\.dep-v0' <(readelf -S -W "$root/usr/bin/tonemill")
 done
@@ -149,7 +149,7 @@ scratch=$(mktemp -d)
 cleanup() {
     kill "${pids[@]}" 2>/dev/null || true
     wait
-    buildah umount --all >/dev/null
+    buildah rm --all >/dev/null
     rm -rf "$scratch"
 }
 pids=()
@@ -192,8 +192,9 @@ check "and says why" grep -q "no codec" "$scratch/said"
 for input in tone.wav tone.m4a; do
     check "the other converts $input" \
         ends 0 within "$worker" convert "/work/$input" -o "/work/$input.mp3"
-    check "what came out is as long" is 5.000 "$(ffprobe -v error -show_entries format=duration \
-        -of csv=p=0 <(ffmpeg -v error -i "$scratch/work/$input.mp3" -f wav -) | cut -c1-5)"
+    # 5 s of 44,100 frames of 4 bytes.
+    check "what came out is as long" is 882000 \
+        "$(ffmpeg -v error -i "$scratch/work/$input.mp3" -f s16le - | wc -c)"
 done
 
 check "nothing else can be written" \

@@ -13,6 +13,8 @@ fn variables_of(command: &str) -> BTreeSet<String> {
     let help = start(program().args([command, "--help"])).finish(PATIENCE);
     assert_eq!(help.code, Some(0), "{help:?}");
     let help = String::from_utf8(help.stdout).expect("text");
+    // However wide the lines are.
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let variables = help.split("[env: ").skip(1);
     variables.map(|rest| rest.split(['=', ']']).next().unwrap_or_default().to_owned()).collect()
 }
