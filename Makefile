@@ -56,6 +56,18 @@ test-garage: setup-test setup-garage ## Run the tests of store, workers and serv
 kubernetes: setup-kubernetes ## Check the manifests: render, schemas, and what the program really has
 	@scripts/kubernetes.sh
 
+.PHONY: images
+images: setup-images ## Check Dockerfile, compose file and workflow against their rules
+	target/images/venv/bin/hadolint deploy/Dockerfile
+	target/images/venv/bin/shellcheck deploy/ffmpeg.sh deploy/compose/secrets.sh scripts/images/*.sh
+	target/images/venv/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	target/images/venv/bin/check-jsonschema --builtin-schema vendor.github-workflows \
+		.github/workflows/ci.yaml
+
+.PHONY: images-try
+images-try: setup-images-try ## Build the images without a Docker engine, and try them (as root)
+	scripts/images/try.sh target/images
+
 .PHONY: clients
 clients: setup-clients ## Prove the API with clients of others: schemathesis, tus, a browser, curl
 	@scripts/clients.sh
@@ -113,8 +125,10 @@ clean: ## Remove everything that was built
 	cargo clean
 	rm -rf fuzz/target
 
-.PHONY: setup-test setup-garage setup-bench setup-fuzz setup-audit setup-clients setup-kubernetes
-setup-test setup-garage setup-bench setup-fuzz setup-audit setup-clients setup-kubernetes: setup-%:
+.PHONY: setup-test setup-garage setup-bench setup-fuzz setup-audit setup-clients
+.PHONY: setup-kubernetes setup-images setup-images-try
+setup-test setup-garage setup-bench setup-fuzz setup-audit setup-clients setup-kubernetes \
+setup-images setup-images-try: setup-%:
 	@scripts/setup.sh $*
 
 # fuzz_each SECONDS. RUSTC_BOOTSTRAP lets stable Rust build with AddressSanitizer, which cargo-fuzz

@@ -2,7 +2,8 @@
 # Installs what building, testing and demonstrating Tonemill needs, and says what it did.
 # It does nothing when everything is in place, so every make target calls it first.
 #
-#   scripts/setup.sh [test] [bench] [audit] [fuzz] [garage] [clients] [kubernetes]
+#   scripts/setup.sh [test] [bench] [audit] [fuzz] [garage] [clients] [kubernetes] [images]
+#                    [images-try]
 #
 # Each word adds what make targets of that name need beyond the common set; garage is the S3 server
 # of the full tests, which takes ten minutes or more to build.
@@ -25,7 +26,8 @@ usage() {
     sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 }
 
-want_test=no want_bench=no want_audit=no want_fuzz=no want_garage=no want_clients=no want_kubernetes=no
+want_test=no want_bench=no want_audit=no want_fuzz=no want_garage=no want_clients=no
+want_kubernetes=no want_images=no want_images_try=no
 for argument in "$@"; do
     case $argument in
         test) want_test=yes ;;
@@ -35,6 +37,8 @@ for argument in "$@"; do
         garage) want_garage=yes ;;
         clients) want_clients=yes ;;
         kubernetes) want_kubernetes=yes ;;
+        images) want_images=yes ;;
+        images-try) want_images_try=yes ;;
         -h | --help) usage && exit ;;
         *) usage >&2 && die "unknown argument: $argument" ;;
     esac
@@ -101,6 +105,11 @@ setup_debian() {
         packages+=(python3-venv redis-server)
         command -v node >/dev/null || packages+=(nodejs)
         command -v npm >/dev/null || packages+=(npm)
+    fi
+
+    if [ $want_images = yes ]; then packages+=(python3-venv); fi
+    if [ $want_images_try = yes ]; then
+        packages+=(buildah debootstrap binutils redis-server)
     fi
 
     local missing=() package
@@ -269,6 +278,21 @@ setup_kubernetes() {
     fi
 }
 
+# What `make images` holds Dockerfile, compose file and workflow against, in the versions that were
+# tested.
+setup_images() {
+    local images=target/images
+    if cmp -s scripts/images/requirements.txt $images/venv/requirements.txt; then return; fi
+    say "installing hadolint, shellcheck and schemas"
+    mkdir -p $images
+    rm -rf $images/venv
+    python3 -m venv $images/venv
+    $images/venv/bin/pip install -q -r scripts/images/requirements.txt
+    cp scripts/images/requirements.txt $images/venv/
+    say "installed hadolint, shellcheck and schemas"
+    done_something=yes
+}
+
 # --- all of it ---------------------------------------------------------------------------------
 
 if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
@@ -287,6 +311,7 @@ if [ $want_garage = yes ]; then
 fi
 if [ $want_clients = yes ]; then setup_clients; fi
 if [ $want_kubernetes = yes ]; then setup_kubernetes; fi
+if [ $want_images = yes ]; then setup_images; fi
 if [ $want_audit = yes ]; then setup_cargo_tool cargo-deny 0.20.2; fi
 if [ $want_fuzz = yes ]; then setup_cargo_tool cargo-fuzz 0.13.2; fi
 

@@ -11,22 +11,21 @@ pub mod submit;
 pub mod worker;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use reqwest::Url;
 use tonemill_ledger::JobState;
 
+use crate::codec::CodecCommand;
 use crate::config_file::ConfigFile;
 
 use admin::AdminCommand;
 use client::{DownloadArgs, JobsArgs, LoginArgs, LogoutArgs, UploadArgs, WatchArgs};
-use convert::{ConvertArgs, DecoderArg};
 use notifier::NotifierArgs;
-use serve::{ApiCommandArgs, ConfigCommand, ServeArgs};
+use serve::{ApiCommandArgs, ConfigCommand};
 use submit::SubmitArgs;
-use worker::WorkerArgs;
 
 /// Turns videos into MP3s on every core.
 #[derive(Debug, Parser)]
@@ -78,18 +77,14 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Convert audio or video files to MP3
-    Convert(Box<ConvertArgs>),
-    /// Show what is in a file
-    Probe(ProbeArgs),
-    /// Take jobs from the queue and convert them, until told to end
-    Worker(Box<WorkerArgs>),
-    /// Run the whole service in one process: API, workers, and what they need
-    Serve(Box<ServeArgs>),
+    #[command(flatten)]
+    Codec(CodecCommand),
     /// Run the API, without workers
     Api(Box<ApiCommandArgs>),
     /// Send notifications, by mail and to webhooks, until told to end
     Notifier(Box<NotifierArgs>),
+    /// Ask a process whether it is well, as health checks of containers do
+    Health(HealthArgs),
     /// Look at the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -113,15 +108,10 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct ProbeArgs {
-    /// The file; "-" for standard input
-    pub input: PathBuf,
-    /// Print one line of JSON
-    #[arg(long)]
-    pub json: bool,
-    /// The library that reads the file
-    #[arg(long, value_enum, default_value_t)]
-    pub decoder: DecoderArg,
+#[command(after_help = "Exit codes: 0 it is well; 2 wrong usage; 3 it is not, or does not answer.")]
+pub struct HealthArgs {
+    /// Where to ask, such as <http://127.0.0.1:9464/readyz>
+    pub url: Url,
 }
 
 /// Reads the states of jobs that anybody sees.

@@ -50,9 +50,7 @@ pub mod watch;
 
 use std::time::Duration;
 
-use tonemill_codec::CancelToken;
-
-use crate::exit::{Outcome, on_signals};
+use crate::exit::{CancelToken, Outcome, on_signals};
 use crate::failure::Failure;
 use crate::runtime;
 

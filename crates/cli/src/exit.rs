@@ -1,9 +1,10 @@
 //! Exit codes, decided once, and what signals do.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tonemill_codec::{CancelToken, ErrorKind};
+use crate::failure::ErrorKind;
 
 /// How a command ended, mildest first: of several files the worst counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,30 @@ impl From<ErrorKind> for Outcome {
             ErrorKind::Cancelled => Self::Cancelled,
             ErrorKind::Io | ErrorKind::Bug => Self::Fault,
         }
+    }
+}
+
+/// Tells a command to end. Clones share one flag.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken {
+    /// Whether it is to end.
+    pub flag: Arc<AtomicBool>,
+}
+
+impl CancelToken {
+    /// Nobody has said anything yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the command to end.
+    pub fn cancel(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody has.
+    pub fn is_cancelled(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
     }
 }
 

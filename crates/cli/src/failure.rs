@@ -5,7 +5,6 @@
 use std::fmt;
 
 use serde::Serialize;
-use tonemill_codec::{CodecError, DecoderKind, ErrorKind, LimitKind};
 use tonemill_job::objects::StoreError;
 use tonemill_job::queue::QueueError;
 use tonemill_job::{ObjectKey, chain};
@@ -13,6 +12,22 @@ use tonemill_ledger::{BondError, LedgerError};
 use tonemill_notifier::NotifierError;
 
 use crate::exit::Outcome;
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The user's: what was named is not good.
+    BadInput,
+    /// The user's: it is more than is allowed.
+    LimitExceeded,
+    /// The machine's, the network's, the service's; trying again may help.
+    Io,
+    /// Nobody's: it was interrupted.
+    Cancelled,
+    /// Ours: a defect.
+    Bug,
+}
 
 /// Why something was not done; serialized, the error of `--json`.
 #[derive(Debug, Clone, Serialize)]
@@ -59,13 +74,6 @@ impl Failure {
     /// This machine does not let us do `what`.
     pub fn cannot(what: impl fmt::Display, error: impl fmt::Display) -> Self {
         Self::fault(format!("cannot {what}: {error}"), "")
-    }
-
-    /// The codec's, with its advice in terms of this program's options where there is one.
-    pub fn codec(error: &CodecError, decoder: DecoderKind) -> Self {
-        let cause = std::error::Error::source(error);
-        let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-        Self::of_kind(error.kind(), format!("{error}{cause}"), codec_advice(error, decoder))
     }
 
     /// Says it on standard error; how to end.
@@ -141,23 +149,5 @@ impl From<QueueError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::fault(chain(&error), "")
-    }
-}
-
-fn codec_advice(error: &CodecError, decoder: DecoderKind) -> &'static str {
-    match error {
-        CodecError::Limit { limit: LimitKind::DecodedSeconds, .. } => "raise --max-duration",
-        CodecError::Limit { limit: LimitKind::WallClockSeconds, .. } => "raise --timeout",
-        CodecError::Truncated { .. } => "fetch it again, or convert it without --strict",
-        CodecError::UnsupportedCodec { .. }
-        | CodecError::UnknownFormat
-        | CodecError::NoAudioTrack { .. }
-        | CodecError::NoSamples { .. }
-        | CodecError::DamagedContainer { .. }
-            if decoder == DecoderKind::Symphonia =>
-        {
-            "try it without --decoder symphonia, which knows fewer formats"
-        }
-        error => error.advice(),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tonemill_codec::CancelToken;
+use crate::exit::CancelToken;
 
 /// Does `work`, for at most `limit`. Ends with
 /// [`ErrorKind::Interrupted`](io::ErrorKind::Interrupted) when cancelled and with

@@ -1,42 +1,53 @@
 //! The command line's options as a job carries them.
 
-use tonemill_codec::{RateChoice, VbrLevel};
-use tonemill_job::JobOptions;
-use tonemill_job::message::{ChannelOption, DecoderOption};
+use std::collections::BTreeMap;
 
-use crate::args::convert::{ChannelArg, ConversionArgs, DecoderArg};
+use tonemill_job::JobOptions;
+
+use crate::args::convert::{ConversionArgs, TagArgs};
 
 impl ConversionArgs {
-    /// What `submit` or `upload` was asked for.
+    /// What was asked for, of whoever converts.
     pub fn job_options(&self) -> JobOptions {
         let Self { sound, part, tags, care } = self;
-        let texts = tags.overrides().into_iter();
         JobOptions {
-            bitrate_kbps: sound.bitrate.map(|kbps| u32::from(kbps.get())),
-            abr_kbps: sound.abr.map(|kbps| u32::from(kbps.get())),
-            vbr_level: sound.vbr.map(VbrLevel::get),
-            quality: Some(sound.quality.get()),
-            channels: match sound.channels {
-                ChannelArg::Auto => ChannelOption::Auto,
-                ChannelArg::Mono => ChannelOption::Mono,
-                ChannelArg::Stereo => ChannelOption::Stereo,
-            },
-            rate_hz: match sound.rate {
-                RateChoice::Auto => None,
-                RateChoice::Fixed(rate) => Some(rate.hz()),
-            },
+            bitrate_kbps: sound.bitrate,
+            abr_kbps: sound.abr,
+            vbr_level: sound.vbr,
+            quality: Some(sound.quality),
+            channels: sound.channels.into(),
+            rate_hz: sound.rate.0,
             track: part.track,
             language: part.lang.clone(),
             start_seconds: part.start,
             end_seconds: part.end,
-            tags: texts.map(|(name, text)| (name.to_owned(), text)).collect(),
+            tags: tags.overrides(),
             drop_tags: tags.no_tags,
             drop_cover: tags.no_cover,
             strict: care.strict,
-            decoder: match care.decoder {
-                DecoderArg::Ffmpeg => DecoderOption::Ffmpeg,
-                DecoderArg::Symphonia => DecoderOption::Symphonia,
-            },
+            decoder: care.decoder.into(),
         }
+    }
+}
+
+impl TagArgs {
+    fn overrides(&self) -> BTreeMap<String, String> {
+        [
+            ("title", &self.title),
+            ("artist", &self.artist),
+            ("album", &self.album),
+            ("album_artist", &self.album_artist),
+            ("track", &self.track_number),
+            ("disc", &self.disc_number),
+            ("date", &self.date),
+            ("genre", &self.genre),
+            ("composer", &self.composer),
+            ("comment", &self.comment),
+            ("copyright", &self.copyright),
+            ("publisher", &self.publisher),
+        ]
+        .into_iter()
+        .filter_map(|(name, text)| Some((name.to_owned(), text.clone()?)))
+        .collect()
     }
 }

@@ -6,58 +6,45 @@ mod admin;
 mod args;
 mod backends;
 mod client;
+#[cfg_attr(not(feature = "codec"), path = "no_codec.rs")]
+mod codec;
 mod config_check;
 mod config_file;
-mod convert;
 mod disks;
 mod exit;
 mod failure;
-mod input;
+mod health;
 mod interruptible;
 mod job_options;
 mod json;
 mod log;
 mod notifier;
 mod output;
-mod probe;
 mod progress;
-mod request;
 mod runtime;
 mod serve;
 mod submit;
+mod target;
 mod text;
 mod transfer;
-mod worker;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use tonemill_codec::CancelToken;
-use tonemill_worker::isolate::{CHILD_ARGUMENT, child_main};
-
 use crate::args::serve::ConfigCommand;
 use crate::args::{Cli, Command};
+use crate::exit::CancelToken;
 
 fn main() -> ExitCode {
     // A child that converts one job must be that before it is anything else.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == CHILD_ARGUMENT) {
-        return child_main();
+    if let Some(code) = codec::child() {
+        return code;
     }
     let (cli, sources) = Cli::read();
     std::panic::set_hook(Box::new(tell_panic));
     let cancel = CancelToken::new();
     match cli.command {
-        Command::Convert(args) => match args.validate() {
-            Ok(request) => {
-                exit::on_signals(&cancel);
-                convert::run(&request, &cancel)
-            }
-            Err(usage) => usage.exit(),
-        },
-        Command::Probe(args) => {
-            exit::on_signals(&cancel);
-            probe::run(&args, &cancel)
-        }
+        Command::Codec(command) => codec::run(&command, &cancel),
         Command::Submit(args) => {
             exit::on_signals(&cancel);
             submit::run(&args, &cancel)
@@ -68,10 +55,9 @@ fn main() -> ExitCode {
         Command::Jobs(args) => client::jobs::run(&args, &cancel),
         Command::Watch(args) => client::watch::run(&args, &cancel),
         Command::Download(args) => client::download::run(&args, &cancel),
-        Command::Worker(args) => worker::run(&args),
-        Command::Serve(args) => serve::serve(&args),
         Command::Api(args) => serve::api(&args),
         Command::Notifier(args) => notifier::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Config(ConfigCommand::Check(args)) => config_check::run(&args, &sources),
         Command::Admin(command) => admin::run(&command),
     }

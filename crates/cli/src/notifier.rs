@@ -14,10 +14,9 @@ use tonemill_notifier::mail::{MailConfig, Outbox};
 use tonemill_notifier::schedule::Schedule;
 use tonemill_notifier::webhook::WebhookConfig;
 use tonemill_notifier::{Courier, Health, NotifierConfig};
-use tonemill_telemetry::Part;
 use tonemill_telemetry::admin::{self, Watched};
 use tonemill_telemetry::catalogue::Component;
-use tonemill_worker::{Ended, Shutdown};
+use tonemill_telemetry::{Ended, Part, Shutdown};
 use url::Url;
 
 use crate::args::notifier::{NotifierArgs, NotifyArgs};

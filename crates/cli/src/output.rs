@@ -14,22 +14,21 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::{Builder, TempPath};
-use tonemill_codec::{CancelToken, ErrorKind};
 
-use crate::failure::Failure;
-use crate::input::temporary_file;
+use crate::exit::CancelToken;
+use crate::failure::{ErrorKind, Failure};
 use crate::interruptible::interruptible;
-use crate::request::Target;
+use crate::target::Target;
 use crate::text::shown;
 
 /// An output under way. Dropped without [`finish`](Self::finish), it leaves nothing.
 pub struct Output {
     pub file: File,
-    place: Place,
+    pub place: Place,
 }
 
 /// What happens to the finished file.
-enum Place {
+pub enum Place {
     /// It is linked to a name.
     Link(PathBuf),
     /// It has a temporary name and is renamed.
@@ -74,11 +73,6 @@ impl Output {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Whether it goes to a pipe, a terminal or a device, where nothing else may appear.
-    pub fn is_stream(&self) -> bool {
-        matches!(self.place, Place::Stdout | Place::Stream(_))
     }
 
     /// Puts the output in its place. With `force` an existing file is replaced, else it is kept and
@@ -157,6 +151,15 @@ fn copy<W: io::Write>(
         file.rewind()?;
         io::copy(&mut file, &mut writer)?;
         writer.flush()
+    })
+}
+
+/// An unnamed file in the folder for such; the error names the folder.
+pub fn temporary_file() -> io::Result<File> {
+    tempfile::tempfile().map_err(|error| {
+        let folder = std::env::temp_dir();
+        let text = format!("no temporary file can be made in {} (TMPDIR)", folder.display());
+        io::Error::new(error.kind(), text)
     })
 }
 

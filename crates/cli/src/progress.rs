@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tonemill_codec::Progress;
+use tonemill_job::message::Progress;
 
 use crate::text::clock;
 
@@ -71,7 +71,7 @@ impl Bars {
 }
 
 impl FileBar {
-    pub fn update(&mut self, progress: Progress) {
+    pub fn update(&mut self, progress: &Progress) {
         let encoded_ms = (progress.encoded_seconds * 1000.0) as u64;
         if let Some(total) = &self.total {
             total.add(encoded_ms.saturating_sub(self.encoded_ms));

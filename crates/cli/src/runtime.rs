@@ -4,9 +4,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use tokio::runtime::Runtime;
-use tonemill_telemetry::Metrics;
 use tonemill_telemetry::catalogue::Component;
-use tonemill_worker::{Ended, Shutdown};
+use tonemill_telemetry::{Ended, Metrics, Shutdown};
 
 use crate::args::worker::LogArgs;
 use crate::exit::Outcome;

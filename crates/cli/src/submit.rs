@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tonemill_codec::{CancelToken, ErrorKind};
 use tonemill_job::message::{self, FailureKind, Finished, Reply, What};
 use tonemill_job::queue::{EventId, QueueError};
 use tonemill_job::{JobId, JobMessage, ObjectKey, chain};
@@ -13,13 +12,13 @@ use uuid::Uuid;
 
 use crate::args::submit::SubmitArgs;
 use crate::backends::Backends;
-use crate::exit::Outcome;
-use crate::failure::Failure;
+use crate::exit::{CancelToken, Outcome};
+use crate::failure::{ErrorKind, Failure};
 use crate::json::{Line, print_line};
 use crate::output::{check, make_folder};
 use crate::progress::{Bars, FileBar};
-use crate::request::{Target, usage};
 use crate::runtime;
+use crate::target::{Target, usage};
 use crate::text::{clock, shown};
 use crate::transfer::{download, upload_file};
 
@@ -220,10 +219,7 @@ impl<'a> Submission<'a> {
         }
         for (job, submitted) in &mut self.waiting {
             if let Ok(Some(progress)) = self.backends.queue.progress(*job).await {
-                submitted.bar.update(tonemill_codec::Progress {
-                    encoded_seconds: progress.encoded_seconds,
-                    declared_seconds: progress.declared_seconds,
-                });
+                submitted.bar.update(&progress);
             }
         }
     }

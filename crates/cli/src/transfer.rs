@@ -5,15 +5,14 @@ use std::path::Path;
 
 use bytes::Bytes;
 use tokio::task::block_in_place;
-use tonemill_codec::CancelToken;
 use tonemill_job::ObjectKey;
 use tonemill_job::message::Finished;
 use tonemill_job::objects::ObjectStore;
 
-use crate::exit::Outcome;
+use crate::exit::{CancelToken, Outcome};
 use crate::failure::Failure;
 use crate::output::{Output, unwritable};
-use crate::request::Target;
+use crate::target::Target;
 
 /// Bytes at a time, up and down.
 const CHUNK_BYTES: usize = 1 << 20;

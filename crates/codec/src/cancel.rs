@@ -9,6 +9,13 @@ use crate::error::{CodecError, Result};
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 
+impl From<Arc<AtomicBool>> for CancelToken {
+    /// A token whose flag others have as well.
+    fn from(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+}
+
 impl CancelToken {
     /// A token that nobody has cancelled yet.
     #[must_use]

@@ -1,4 +1,5 @@
-//! What a process says of itself: metrics, traces, a log, and the port at which it is asked.
+//! What a process says of itself: metrics, traces, a log, and the port at which it is asked; and how
+//! it is told to end.
 //!
 //! | module | what |
 //! |---|---|
@@ -9,6 +10,7 @@
 //! | `export` | sends spans to a collector |
 //! | [`health`] | what a process needs, and whether it answers |
 //! | [`admin`] | the port of a process that has no API |
+//! | `shutdown` | how a process is told to end, and how it ended |
 
 #![forbid(unsafe_code)]
 
@@ -18,8 +20,10 @@ mod export;
 pub mod health;
 pub mod log;
 pub mod metrics;
+mod shutdown;
 pub mod trace;
 
 pub use export::ExportError;
 pub use health::Part;
 pub use metrics::Metrics;
+pub use shutdown::{Ended, Shutdown};

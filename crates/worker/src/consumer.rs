@@ -16,14 +16,13 @@ use tokio::time::{sleep, timeout};
 use tonemill_job::chain;
 use tonemill_job::objects::{ObjectStore, try_out};
 use tonemill_job::queue::{Delivery, Queue};
-use tonemill_telemetry::trace;
+use tonemill_telemetry::{Ended, Shutdown, trace};
 use tracing::Instrument;
 
 use crate::config::WorkerConfig;
 use crate::control::Stop;
 use crate::job::{After, JobRun};
 use crate::running::Running;
-use crate::shutdown::Shutdown;
 use crate::state::WorkerState;
 
 /// How long one call waits for a job; how soon a drain is noticed by an idle worker.
@@ -48,16 +47,6 @@ pub struct Worker {
     shutdown: Shutdown,
     /// The store failed a job and was not seen to read and write since, or not yet.
     store_suspect: Arc<AtomicBool>,
-}
-
-/// Why a worker ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// It was told to, or there was nothing left to do.
-    Done,
-    /// An attempt hangs in a thread of this process, which nothing but the end of the process ends:
-    /// start it again.
-    Hung,
 }
 
 impl Worker {

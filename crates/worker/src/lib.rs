@@ -3,7 +3,7 @@
 //!
 //! The way of a job, which is also the order in which to read:
 //!
-//! 1. `consumer`: permit, receive, spawn. `running` knows the jobs, `shutdown` ends them.
+//! 1. `consumer`: permit, receive, spawn. `running` knows the jobs, a `Shutdown` ends them.
 //! 2. `job`: a job under its `lease`, from start to settlement; `control` stops it.
 //! 3. `attempt`: upload to output, on a thread of its own; `range_reader` and `output` are its ends
 //!    in the object store, `coverage` what it has seen of the upload.
@@ -30,13 +30,11 @@ mod range_reader;
 mod running;
 #[cfg(feature = "faults")]
 mod sabotage;
-mod shutdown;
 mod stages;
 mod state;
 
 pub use config::{Size, WorkerConfig};
-pub use consumer::{Ended, Worker};
+pub use consumer::Worker;
 pub use options::codec_options;
-pub use shutdown::Shutdown;
 pub use state::WorkerState;
 pub use tonemill_job::InvalidOption;

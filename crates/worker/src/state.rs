@@ -5,11 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tonemill_job::objects::ObjectStore;
 use tonemill_job::queue::{Queue, measure::measure};
-use tonemill_telemetry::Part;
 use tonemill_telemetry::admin::Watched;
+use tonemill_telemetry::{Part, Shutdown};
 
 use crate::running::Running;
-use crate::shutdown::Shutdown;
 
 /// What can be told about a worker while it runs.
 #[derive(Debug, Clone)]

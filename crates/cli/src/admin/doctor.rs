@@ -3,7 +3,8 @@
 //!
 //! | file | looks at |
 //! |---|---|
-//! | `machine` | FFmpeg, LAME, disks, descriptors |
+//! | `codec` | FFmpeg, LAME, if they are built in |
+//! | `machine` | disks, descriptors |
 //! | `redis` | Redis |
 //! | `ledger` | the ledger |
 //! | `store` | the store, and whether it is the ledger's |
@@ -13,6 +14,8 @@
 //! Each asks first, and then judges what it was told in functions that ask nobody.
 
 mod certificate;
+#[cfg(feature = "codec")]
+mod codec;
 mod ledger;
 mod machine;
 mod mail;
@@ -65,7 +68,10 @@ impl Finding {
 
 /// Looks at everything.
 pub(super) async fn run(args: &DoctorArgs) -> Result<Outcome, Failure> {
-    let mut findings = machine::look(&Disks::of(Some(&args.at.data), &args.at.backends))?;
+    let mut findings = Vec::new();
+    #[cfg(feature = "codec")]
+    findings.extend(codec::look()?);
+    findings.extend(machine::look(&Disks::of(Some(&args.at.data), &args.at.backends)));
     findings.extend(redis::look(&args.at.backends).await?);
     let (of_ledger, ledger) = ledger::look(&args.at).await;
     findings.extend(of_ledger);

@@ -4,7 +4,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use tonemill_codec::{Bitrate, DecoderKind, MeanBitrate, Mp3Rate, Quality, RateChoice, VbrLevel};
+use tonemill_job::message::{ChannelOption, DecoderOption};
+use tonemill_job::options::{
+    BITRATES_KBPS, MEAN_BITRATES_KBPS, QUALITIES, SAMPLE_RATES_HZ, VBR_LEVELS,
+};
 
 use crate::text::parse_time;
 
@@ -30,6 +33,18 @@ pub struct ConvertArgs {
     /// Longest time to spend on one file, in seconds or HH:MM:SS [default: 6:00:00]
     #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = LIMITS)]
     pub timeout: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// The file; "-" for standard input
+    pub input: PathBuf,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The library that reads the file
+    #[arg(long, value_enum, default_value_t)]
+    pub decoder: DecoderArg,
 }
 
 /// What is to be made of each file, whoever does it.
@@ -90,22 +105,22 @@ pub struct CareArgs {
 pub struct SoundArgs {
     /// Constant bitrate in kbit/s, 8 to 320 [default: 192]
     #[arg(long, value_name = "K", value_parser = bitrate, conflicts_with_all = ["abr", "vbr"])]
-    pub bitrate: Option<Bitrate>,
+    pub bitrate: Option<u32>,
     /// Average bitrate in kbit/s, 8 to 310
     #[arg(long, value_name = "K", value_parser = mean_bitrate, conflicts_with = "vbr")]
-    pub abr: Option<MeanBitrate>,
+    pub abr: Option<u32>,
     /// Variable bitrate, from 0 (best) to 9 (smallest)
     #[arg(long, value_name = "0-9", value_parser = vbr_level)]
-    pub vbr: Option<VbrLevel>,
+    pub vbr: Option<u8>,
     /// LAME's effort, from 0 (slowest, best) to 9 (fastest)
     #[arg(long, value_name = "0-9", value_parser = quality, default_value = "3")]
-    pub quality: Quality,
+    pub quality: u8,
     /// Channels of the output
     #[arg(long, value_enum, default_value_t)]
     pub channels: ChannelArg,
     /// Sample rate in Hz, 8000 to 48000; "auto" keeps the input's where MP3 has it
     #[arg(long, value_name = "HZ", value_parser = rate, default_value = "auto")]
-    pub rate: RateChoice,
+    pub rate: RateArg,
 }
 
 #[derive(Debug, Args)]
@@ -190,7 +205,11 @@ pub enum ChannelArg {
     Stereo,
 }
 
-impl From<DecoderArg> for DecoderKind {
+/// A sample rate of the output, in Hz; `None` keeps the input's.
+#[derive(Debug, Clone, Copy)]
+pub struct RateArg(pub Option<u32>);
+
+impl From<DecoderArg> for DecoderOption {
     fn from(arg: DecoderArg) -> Self {
         match arg {
             DecoderArg::Ffmpeg => Self::Ffmpeg,
@@ -199,36 +218,47 @@ impl From<DecoderArg> for DecoderKind {
     }
 }
 
-fn number<T: std::str::FromStr, V>(
-    text: &str,
-    new: impl Fn(T) -> Option<V>,
-    valid: &str,
-) -> Result<V, String> {
-    text.parse().ok().and_then(new).ok_or_else(|| format!("must be {valid}"))
-}
-
-fn bitrate(text: &str) -> Result<Bitrate, String> {
-    let text = text.strip_suffix('k').unwrap_or(text); // as ffmpeg has it
-    let all = tonemill_codec::mp3::settings::BITRATES_KBPS.map(|kbps| kbps.to_string()).join(", ");
-    number(text, Bitrate::new, &format!("one of {all}"))
-}
-
-fn mean_bitrate(text: &str) -> Result<MeanBitrate, String> {
-    number(text, MeanBitrate::new, "8 to 310")
-}
-
-fn vbr_level(text: &str) -> Result<VbrLevel, String> {
-    number(text, VbrLevel::new, "0 to 9")
-}
-
-fn quality(text: &str) -> Result<Quality, String> {
-    number(text, Quality::new, "0 to 9")
-}
-
-fn rate(text: &str) -> Result<RateChoice, String> {
-    if text == "auto" {
-        return Ok(RateChoice::Auto);
+impl From<ChannelArg> for ChannelOption {
+    fn from(arg: ChannelArg) -> Self {
+        match arg {
+            ChannelArg::Auto => Self::Auto,
+            ChannelArg::Mono => Self::Mono,
+            ChannelArg::Stereo => Self::Stereo,
+        }
     }
-    let all = tonemill_codec::mp3::settings::SAMPLE_RATES_HZ.map(|hz| hz.to_string()).join(", ");
-    number(text, Mp3Rate::new, &format!("auto or one of {all}")).map(RateChoice::Fixed)
+}
+
+fn number<T: std::str::FromStr>(
+    text: &str,
+    is_valid: impl Fn(&T) -> bool,
+    valid: &str,
+) -> Result<T, String> {
+    text.parse().ok().filter(is_valid).ok_or_else(|| format!("must be {valid}"))
+}
+
+fn bitrate(text: &str) -> Result<u32, String> {
+    let text = text.strip_suffix('k').unwrap_or(text); // as ffmpeg has it
+    let all = BITRATES_KBPS.map(|kbps| kbps.to_string()).join(", ");
+    number(text, |kbps| BITRATES_KBPS.contains(kbps), &format!("one of {all}"))
+}
+
+fn mean_bitrate(text: &str) -> Result<u32, String> {
+    number(text, |kbps| MEAN_BITRATES_KBPS.contains(kbps), "8 to 310")
+}
+
+fn vbr_level(text: &str) -> Result<u8, String> {
+    number(text, |level| VBR_LEVELS.contains(level), "0 to 9")
+}
+
+fn quality(text: &str) -> Result<u8, String> {
+    number(text, |level| QUALITIES.contains(level), "0 to 9")
+}
+
+fn rate(text: &str) -> Result<RateArg, String> {
+    if text == "auto" {
+        return Ok(RateArg(None));
+    }
+    let all = SAMPLE_RATES_HZ.map(|hz| hz.to_string()).join(", ");
+    let is_valid = |hz: &u32| SAMPLE_RATES_HZ.contains(hz);
+    number(text, is_valid, &format!("auto or one of {all}")).map(|hz| RateArg(Some(hz)))
 }

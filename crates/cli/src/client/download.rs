@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
-use tonemill_codec::CancelToken;
 use tonemill_job::JobId;
 
 use crate::args::client::DownloadArgs;
@@ -24,11 +23,11 @@ use crate::client::fetch::Fetch;
 use crate::client::file_name::{MAX_BYTES, safe, shortened};
 use crate::client::job::{Job, Output};
 use crate::client::records::{Opened, Record};
-use crate::exit::Outcome;
+use crate::exit::{CancelToken, Outcome};
 use crate::failure::Failure;
 use crate::json::{print_json, print_line};
 use crate::output::{self, exists, is_folder, make_folder, unwritable};
-use crate::request::{Target, usage};
+use crate::target::{Target, usage};
 use crate::text::{clock, shown};
 
 /// What is remembered of a download.

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
-use tonemill_codec::CancelToken;
 use tonemill_job::JobId;
 
 use crate::args::client::{ChangeArgs, JobsArgs, JobsCommand, ListArgs};
@@ -14,7 +13,7 @@ use crate::client::api::{Api, Ask};
 use crate::client::bars::Bars;
 use crate::client::drive;
 use crate::client::job::{Job, path};
-use crate::exit::Outcome;
+use crate::exit::{CancelToken, Outcome};
 use crate::failure::Failure;
 use crate::json::{print_line, print_lines};
 use crate::text::plain;

@@ -1,7 +1,6 @@
 //! `tonemill login` and `tonemill logout`.
 
 use reqwest::{Method, StatusCode, Url};
-use tonemill_codec::CancelToken;
 
 use crate::args::client::{LoginArgs, LogoutArgs};
 use crate::client::api::{Api, Ask, named_service};
@@ -13,7 +12,7 @@ use crate::client::link::{Link, address, is_local};
 use crate::client::password;
 use crate::client::retry::Trouble;
 use crate::client::session::Tokens;
-use crate::exit::{Outcome, on_signals};
+use crate::exit::{CancelToken, Outcome, on_signals};
 use crate::failure::Failure;
 use crate::json::print_line;
 use crate::text::plain;

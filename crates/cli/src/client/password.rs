@@ -9,9 +9,8 @@ use std::io::{Read as _, Write as _};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use tonemill_codec::CancelToken;
 
-use crate::exit::Outcome;
+use crate::exit::{CancelToken, Outcome};
 use crate::failure::Failure;
 
 /// Longest answer, in bytes.

@@ -15,7 +15,6 @@ use futures_util::stream::unfold;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tonemill_codec::CancelToken;
 use tonemill_job::JobId;
 
 use crate::args::client::UploadArgs;
@@ -30,10 +29,10 @@ use crate::client::records::{Left, Opened, Record};
 use crate::client::source::Source;
 use crate::client::tus::{Arrived, Tus};
 use crate::client::watch::{AT_A_TIME, follow};
-use crate::exit::Outcome;
+use crate::exit::{CancelToken, Outcome};
 use crate::failure::Failure;
 use crate::output::{check, make_folder};
-use crate::request::{Target, usage};
+use crate::target::{Target, usage};
 use crate::text::shown;
 
 use report::Transfer;

@@ -5,7 +5,6 @@ use futures_util::stream::iter;
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, HeaderName};
 use serde_json::Value;
-use tonemill_codec::CancelToken;
 use tonemill_job::JobId;
 
 use crate::args::client::WatchArgs;
@@ -16,7 +15,7 @@ use crate::client::events::{Event, Events};
 use crate::client::job::{Job, Progress, path};
 use crate::client::link::is_kind;
 use crate::client::retry::{Retry, Stop, Trouble};
-use crate::exit::Outcome;
+use crate::exit::{CancelToken, Outcome};
 use crate::failure::Failure;
 use crate::json::{print_json, print_line};
 use crate::text::clock;

@@ -9,26 +9,27 @@ use tokio_util::sync::CancellationToken;
 use tonemill_job::chain;
 use tonemill_job::queue::{Queue, measure::measure};
 use tonemill_ledger::Ledger;
-use tonemill_worker::WorkerState;
 
 use crate::disks::Disks;
 
 /// How often.
-const LOOK: Duration = Duration::from_secs(15);
+const EVERY: Duration = Duration::from_secs(15);
+
+/// What looks up something more.
+pub type Look = Box<dyn Fn() + Send + Sync>;
 
 /// What is looked at.
 pub(super) struct Measures {
     pub(super) ledger: Arc<Ledger>,
     pub(super) queue: Arc<dyn Queue>,
     pub(super) disks: Disks,
-    /// Workers in this process.
-    pub(super) worker: Option<WorkerState>,
+    pub(super) also: Look,
 }
 
 impl Measures {
     /// Looks until it is told to end.
     pub(super) async fn run(self, end: CancellationToken) {
-        let mut ticks = interval(LOOK);
+        let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let looks = async {
             loop {
@@ -43,9 +44,7 @@ impl Measures {
     }
 
     async fn look(&self) {
-        if let Some(worker) = &self.worker {
-            worker.measure_room();
-        }
+        (self.also)();
         if let Err(error) = self.ledger.measure().await {
             tracing::debug!(error = chain(&error), "the ledger is not measured");
         }

@@ -22,13 +22,12 @@ use tonemill_ledger::sweep::Retention;
 use tonemill_ledger::users::{NewUser, Role};
 use tonemill_ledger::{Ledger, reconciler, recorder, sweep};
 use tonemill_notifier::Courier;
-use tonemill_telemetry::Metrics;
 use tonemill_telemetry::health::Probe;
-use tonemill_worker::{Shutdown, WorkerState};
+use tonemill_telemetry::{Metrics, Shutdown};
 use url::{Host, Url};
 
 use super::mail_probe::MailProbe;
-use super::measures::Measures;
+use super::measures::{Look, Measures};
 use super::parts::Parts;
 use crate::args::notifier::NotifyArgs;
 use crate::args::serve::{ApiArgs, HttpArgs, LedgerArgs};
@@ -44,7 +43,7 @@ const LAST_CALLS: Duration = Duration::from_secs(2);
 const ADMIN: &str = "admin";
 
 /// A service that runs, apart from its workers.
-pub(super) struct Service {
+pub struct Service {
     /// What answers.
     http: JoinSet<()>,
     /// What dispatches and records, for as long as there is something to.
@@ -56,11 +55,11 @@ pub(super) struct Service {
 }
 
 /// What is told of a service, besides what it counts itself.
-pub(super) struct Watching {
-    pub(super) metrics: Metrics,
-    pub(super) disks: Disks,
-    /// Workers in this process.
-    pub(super) worker: Option<WorkerState>,
+pub struct Watching {
+    pub metrics: Metrics,
+    pub disks: Disks,
+    /// What else is looked up: workers in this process.
+    pub also: Look,
 }
 
 /// What tells users and administrators.
@@ -72,7 +71,7 @@ struct Notifying {
 }
 
 impl Service {
-    pub(super) async fn start(
+    pub async fn start(
         args: &ApiArgs,
         max_input: Option<u64>,
         parts: Parts,
@@ -83,7 +82,7 @@ impl Service {
         let Parts { ledger, queue, store, .. } = parts;
         // Before anything is made or told: it may be wrong.
         let server = args.http.server_config()?;
-        let Watching { metrics, disks, worker } = watching;
+        let Watching { metrics, disks, also } = watching;
         let (answering, close_books) = (CancellationToken::new(), CancellationToken::new());
         let address = args.http.listen;
         let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -123,7 +122,7 @@ impl Service {
             answering.cancel();
         });
         let (l, q) = (Arc::clone(&ledger), Arc::clone(&queue));
-        let measures = Measures { ledger: l, queue: q, disks, worker };
+        let measures = Measures { ledger: l, queue: q, disks, also };
         let books = JoinSet::new();
         let mut service = Self { http, books, close_books, vital, ledger, queue };
         service.open_books(store, args.ledger.retention(), measures, notifying);
@@ -160,7 +159,7 @@ impl Service {
 
     /// Ends what is told to: first the answers, then the books about them. Fails if it was not told
     /// by somebody, but by the death of a part.
-    pub(super) async fn end(mut self) -> Result<(), Failure> {
+    pub async fn end(mut self) -> Result<(), Failure> {
         let answered = async { while self.http.join_next().await.is_some() {} };
         tokio::select! {
             () = answered => {}

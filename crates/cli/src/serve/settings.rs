@@ -30,7 +30,7 @@ impl ServeArgs {
 
 impl LedgerArgs {
     /// The ledger at `url`.
-    pub(super) fn config(&self, url: String) -> LedgerConfig {
+    pub fn config(&self, url: String) -> LedgerConfig {
         let quotas = Quotas {
             unfinished_jobs: self.quota_jobs,
             stored_bytes: self.quota_bytes,

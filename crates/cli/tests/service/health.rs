@@ -1,9 +1,12 @@
-//! `/healthz` and `/readyz` of the whole service, while its mail server goes away.
+//! `/healthz` and `/readyz` of the whole service, while its mail server goes away; and `tonemill
+//! health`, which asks for containers.
 
 use serde_json::Value;
 use tonemill_testbed::mail::{MailSecurity, MailServer};
 
+use crate::PATIENCE;
 use crate::service::Service;
+use crate::support::process::{program, start};
 
 /// What `/healthz` says, once its status is `status`.
 async fn health(service: &Service, status: u16) -> Value {
@@ -34,6 +37,27 @@ async fn a_mail_server_that_is_away_is_told_of_and_keeps_no_request_out() {
 
     mail.restart();
     assert_eq!(health(&service, 200).await["mail"]["status"], "ok");
+}
+
+/// What `tonemill health` says of a place: how it ends, and what it complains of.
+fn ask(url: &str) -> (Option<i32>, String) {
+    let ended = start(program().args(["health", url])).finish(PATIENCE);
+    assert!(ended.stdout.is_empty(), "{ended:?}");
+    (ended.code, ended.stderr)
+}
+
+#[test]
+fn containers_ask_the_program_how_it_is() {
+    let service = Service::embedded();
+    let url = |path: &str| format!("{}{path}", service.url());
+    assert_eq!(ask(&url("/readyz")), (Some(0), String::new()));
+    let (code, said) = ask(&url("/nowhere"));
+    assert!(code == Some(3) && said.contains("answers 404 Not Found"), "{code:?} {said}");
+    let gone = url("/readyz");
+    drop(service);
+    let (code, said) = ask(&gone);
+    assert!(code == Some(3) && said.contains("does not answer"), "{code:?} {said}");
+    assert_eq!(ask("nowhere").0, Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,6 +33,7 @@ mod ends;
 mod fairness;
 mod forgery;
 mod health;
+mod images;
 mod job_webhooks;
 mod keys;
 mod letters;

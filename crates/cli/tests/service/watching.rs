@@ -20,7 +20,8 @@ use crate::support::process::start;
 const RULES: &str = "prometheus/alerts.yaml";
 const CASES: &str = "prometheus/alerts_test.yaml";
 
-fn root() -> PathBuf {
+/// The repository.
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
@@ -28,7 +29,7 @@ fn deployed(name: &str) -> PathBuf {
     root().join("deploy").join(name)
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

@@ -9,7 +9,7 @@ use crate::client::job::{Job, JobWebhook};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::json::{Line, print_json, print_line};
-use crate::request::Target;
+use crate::target::Target;
 use crate::text::{clock, plain, shown};
 
 use super::{Accepted, Uploads};

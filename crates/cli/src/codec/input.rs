@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use tonemill_codec::{CancelToken, ErrorKind, Limits};
+use tonemill_codec::Limits;
 
-use crate::failure::Failure;
+use crate::exit::CancelToken;
+use crate::failure::{ErrorKind, Failure};
 use crate::interruptible::interruptible;
+use crate::output::temporary_file;
 
 /// An input that is there.
 pub enum Input {
@@ -84,13 +86,4 @@ pub fn unopened(path: &Path, error: &io::Error) -> Failure {
         _ => (ErrorKind::Io, what, "check the input and the free space, and try again"),
     };
     Failure::of_kind(kind, message, advice)
-}
-
-/// An unnamed file in the folder for such; the error names the folder.
-pub fn temporary_file() -> io::Result<File> {
-    tempfile::tempfile().map_err(|error| {
-        let folder = std::env::temp_dir();
-        let text = format!("no temporary file can be made in {} (TMPDIR)", folder.display());
-        io::Error::new(error.kind(), text)
-    })
 }

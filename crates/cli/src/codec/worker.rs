@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use tokio::net::TcpListener;
-use tonemill_telemetry::Part;
 use tonemill_telemetry::admin::{self, Watched};
 use tonemill_telemetry::catalogue::Component;
-use tonemill_worker::{Ended, Size, Worker, WorkerConfig, WorkerState};
+use tonemill_telemetry::{Ended, Part};
+use tonemill_worker::{Size, Worker, WorkerConfig, WorkerState};
 
 use crate::args::worker::{SizeArgs, WorkerArgs};
 use crate::backends::Backends;

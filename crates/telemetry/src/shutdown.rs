@@ -1,8 +1,18 @@
-//! How a worker is told to end: first to finish what it can, then at once.
+//! How a process is told to end: first to finish what it can, then at once; and how it ended.
 
 use tokio_util::sync::CancellationToken;
 
-/// Tells a worker to end. Clones tell the same one.
+/// Why a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to, or there was nothing left to do.
+    Done,
+    /// An attempt hangs in a thread of this process, which nothing but the end of the process ends:
+    /// start it again.
+    Hung,
+}
+
+/// Tells a process to end. Clones tell the same one.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     drain: CancellationToken,

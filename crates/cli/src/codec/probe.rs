@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use tonemill_codec::{AudioTrack, CancelToken, Limits, Probe};
+use tonemill_codec::{AudioTrack, DecoderKind, Limits, Probe};
 
-use crate::args::ProbeArgs;
-use crate::exit::Outcome;
+use crate::args::convert::{DecoderArg, ProbeArgs};
+use crate::exit::{CancelToken, Outcome};
 use crate::failure::Failure;
-use crate::input::{self, unopened};
 use crate::json::{Line, print_json, print_line};
 use crate::text::{clock, shown};
+
+use super::input::{self, unopened};
 
 /// Probes one file and prints it.
 pub fn run(args: &ProbeArgs, cancel: &CancelToken) -> Outcome {
@@ -32,8 +33,11 @@ fn probe(args: &ProbeArgs, cancel: &CancelToken) -> Result<Probe, Failure> {
     let unopened = |error| unopened(&args.input, &error);
     let source = input::open(&args.input).map_err(unopened)?;
     let source = source.seekable(&limits, cancel).map_err(unopened)?;
-    let decoder = args.decoder.into();
-    tonemill_codec::probe(source, decoder, &limits, cancel)
+    let decoder = match args.decoder {
+        DecoderArg::Ffmpeg => DecoderKind::Ffmpeg,
+        DecoderArg::Symphonia => DecoderKind::Symphonia,
+    };
+    tonemill_codec::probe(source, decoder, &limits, &cancel.into())
         .map_err(|error| Failure::codec(&error, decoder))
 }
 

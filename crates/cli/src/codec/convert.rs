@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tonemill_codec::{CancelToken, CodecError, Report, SeekSink, transcode};
+use tonemill_codec::{CodecError, Report, SeekSink, transcode};
+use tonemill_job::message::Progress;
 
-use crate::exit::Outcome;
+use crate::exit::{CancelToken, Outcome};
 use crate::failure::Failure;
-use crate::input::{self, unopened};
 use crate::json::{Line, print_line};
-use crate::output::{Output, make_folder, unwritable};
+use crate::output::{Output, Place, make_folder, unwritable};
 use crate::progress::Bars;
-use crate::request::{Request, Target};
+use crate::target::Target;
 use crate::text::{clock, shown};
+
+use super::input::{self, unopened};
+use super::request::Request;
 
 /// Converts all files; the worst outcome counts.
 pub fn run(request: &Request, cancel: &CancelToken) -> Outcome {
@@ -113,11 +116,17 @@ impl Run<'_> {
             SeekSink(&output.file),
             options,
             &self.pool,
-            self.cancel,
-            |progress| bar.update(progress),
+            &self.cancel.into(),
+            |at| {
+                bar.update(&Progress {
+                    encoded_seconds: at.encoded_seconds,
+                    declared_seconds: at.declared_seconds,
+                });
+            },
         )
         .map_err(|error| Failure::codec(&error, options.decoder))?;
-        let to_stream = output.is_stream();
+        // Where nothing else may appear: a pipe, a terminal, a device.
+        let to_stream = matches!(output.place, Place::Stdout | Place::Stream(_));
         output.finish(force, self.cancel).map_err(unwritable)?;
         Ok(Converted { report, to_stream })
     }
