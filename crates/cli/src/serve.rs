@@ -10,7 +10,7 @@
 
 mod mail_probe;
 mod measures;
-mod parts;
+pub mod parts;
 mod running;
 mod settings;
 

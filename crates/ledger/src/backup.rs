@@ -60,6 +60,12 @@ impl Header {
     }
 }
 
+/// The part of a [`Header`] that stays in every version.
+#[derive(Deserialize)]
+struct Format {
+    tonemill_ledger_backup: u32,
+}
+
 /// A backup that is whole: its seal fits.
 #[derive(Debug)]
 pub struct Backup {
@@ -72,10 +78,6 @@ impl Backup {
     pub fn open(file: File) -> Result<Self, BackupError> {
         let mut lines = sealed::open(file)?;
         let line = lines.line()?.ok_or(BackupError::NotOne)?;
-        #[derive(Deserialize)]
-        struct Format {
-            tonemill_ledger_backup: u32,
-        }
         let format: Format = serde_json::from_str(line).map_err(|_| BackupError::NotOne)?;
         if format.tonemill_ledger_backup != FORMAT {
             return Err(BackupError::Format(format.tonemill_ledger_backup));

@@ -24,13 +24,13 @@ use crate::failure::Failure;
 use crate::text::shown;
 
 /// The folder of everything that has no other place, for this process alone.
-pub(super) struct DataFolder<'a> {
+pub struct DataFolder<'a> {
     path: &'a Path,
     _lock: File,
 }
 
 impl<'a> DataFolder<'a> {
-    pub(super) fn lock(path: &'a Path) -> Result<Self, Failure> {
+    pub fn lock(path: &'a Path) -> Result<Self, Failure> {
         let failed = |error| Failure::cannot(format!("use the folder {}", shown(path)), error);
         // Keys, hashes of passwords and videos: nobody else's business.
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
@@ -128,7 +128,7 @@ async fn bind(ledger: &Ledger, store: &dyn ObjectStore) -> Result<(), Failure> {
 }
 
 /// Readable for nobody else, in whatever folder; SQLite's other files become as this one is.
-fn own_ledger(data: &Path) -> Result<String, Failure> {
+pub fn own_ledger(data: &Path) -> Result<String, Failure> {
     let file = data.join("ledger.db");
     let mut options = OpenOptions::new();
     let open = options.append(true).create(true).mode(0o600).open(&file);

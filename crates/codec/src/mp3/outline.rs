@@ -41,3 +41,21 @@ pub fn outline(frames: &[u8]) -> Option<Outline> {
         duration_seconds: heard as f64 / f64::from(header.sample_rate_hz),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_in_front_have_their_length() {
+        assert_eq!(id3_bytes(b"ID3\x04\0\0\0\0\x02\x01"), 257 + 10);
+        assert_eq!(id3_bytes(b"\xff\xfb\x90\x64ID3\0\0\0"), 0);
+    }
+
+    #[test]
+    fn what_is_none_of_ours_has_no_outline() {
+        for bytes in [&b""[..], &[0xff], &[0xff, 0xfb, 0x90, 0x64], &[0; 1441]] {
+            assert_eq!(outline(bytes), None);
+        }
+    }
+}

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use sqlx::Row as _;
 
-use super::tables::{Kind, TABLES, Table};
 use super::sealed::Reader;
+use super::tables::{Kind, TABLES, Table};
 use super::{Backup, BackupError, Header, of_database};
 use crate::Ledger;
 use crate::database::Tx;
@@ -19,6 +19,13 @@ const OPERATION: &str = "be restored";
 const ROWS: usize = 100;
 /// Their text, in bytes, from which on fewer are: servers take only so much at once.
 const BYTES: usize = 1 << 20;
+
+/// The line before a table's rows.
+#[derive(Deserialize)]
+struct Head {
+    table: String,
+    columns: Vec<String>,
+}
 
 /// What has been done since a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +76,8 @@ impl Ledger {
 
     async fn check_tables(&self, header: &Header) -> Result<(), BackupError> {
         let ours = self.condition().await?;
-        for (whose, theirs) in [("the ledger's", ours.migration), ("the backup's", header.migration)]
+        for (whose, theirs) in
+            [("the ledger's", ours.migration), ("the backup's", header.migration)]
         {
             if theirs != ours.known_migration {
                 let program = (whose == "the backup's").then(|| header.program.clone());
@@ -106,11 +114,6 @@ impl Ledger {
         lines: &mut Reader<BufReader<File>>,
     ) -> Result<(), BackupError> {
         let damaged = |what: &str| BackupError::Damaged(format!("{what} of {}", table.name));
-        #[derive(Deserialize)]
-        struct Head {
-            table: String,
-            columns: Vec<String>,
-        }
         let line = lines.line()?.ok_or_else(|| damaged("the end instead"))?;
         let head: Head = serde_json::from_str(line).map_err(|_| damaged("something instead"))?;
         if head.table != table.name || head.columns != table.names() {

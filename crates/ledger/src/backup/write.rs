@@ -57,10 +57,7 @@ impl Ledger {
         Ok(header)
     }
 
-    async fn marked(
-        &self,
-        connection: &mut AnyConnection,
-    ) -> Result<Option<String>, sqlx::Error> {
+    async fn marked(&self, connection: &mut AnyConnection) -> Result<Option<String>, sqlx::Error> {
         let row = self.db.query("SELECT mark FROM stores").fetch_optional(connection).await?;
         row.map(|row| row.try_get(0)).transpose()
     }
@@ -95,8 +92,11 @@ impl Ledger {
             written += 1;
         }
         if written != header.rows_of(table.name) {
-            let why = format!("{written} rows of {}, not the {} that were counted", table.name,
-                header.rows_of(table.name));
+            let why = format!(
+                "{written} rows of {}, not the {} that were counted",
+                table.name,
+                header.rows_of(table.name)
+            );
             return Err(BackupError::Damaged(why));
         }
         Ok(())
