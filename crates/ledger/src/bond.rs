@@ -101,10 +101,20 @@ impl Ledger {
         self.db.run("look up its store", look).await
     }
 
-    /// Lets a restored ledger have its store.
-    pub(crate) async fn let_in(&self) -> Result<()> {
-        let text = "UPDATE stores SET restored_ms = NULL";
-        self.db.write("be let in", || self.db.query(text)).await.map(drop)
+    /// Lets a ledger that was made from another have that one's store, and gives both another mark:
+    /// the other, should it still be there, is refused by the store from now on. Can end between any
+    /// two steps, and be done again.
+    pub async fn take_over(&self, store: &dyn ObjectStore) -> Result<(), BondError> {
+        self.bond_of(store).await?;
+        if self.mark().await?.is_none() {
+            return Ok(());
+        }
+        // First: a ledger that has a mark knows a store without one by what is in it.
+        store.delete(&ObjectKey::mark()).await?;
+        let mark = Uuid::new_v4().to_string();
+        let text = "UPDATE stores SET mark = ?, restored_ms = NULL";
+        self.db.write("mark its store", || self.db.query(text).bind(mark.clone())).await?;
+        write_mark(store, &mark).await
     }
 
     async fn mark(&self) -> Result<Option<String>> {

@@ -13,8 +13,9 @@
 //! | nothing | a card and an upload or an output | was accepted since: it comes back |
 //!
 //! Any output of a job does: each attempt at it makes the same. What nobody can place is left, and
-//! the ledger is held back until an operator says otherwise: the sweep would take it. All of it can
-//! end between any two steps, and be done again.
+//! the ledger is held back until an operator says otherwise: the sweep would take it. At the end
+//! ledger and store get another mark: whoever still has the ledger of before is not to sweep. All of
+//! it can end between any two steps, and be done again.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tonemill_job::message::{Finished, VERSION, What, now_ms};
@@ -96,7 +97,7 @@ impl Ledger {
         recovery.cards().await?;
         let recovered = recovery.recovered;
         if recovered.left.is_empty() || let_go {
-            self.let_in().await?;
+            self.take_over(store).await?;
         }
         Ok(recovered)
     }

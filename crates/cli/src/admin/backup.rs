@@ -54,6 +54,8 @@ pub(super) async fn restore(args: &RestoreArgs) -> Result<Outcome, Failure> {
     let backup = open(&args.place, &args.at).await?;
     let at = &args.at;
     let data = if at.database_url.is_none() { Some(DataFolder::lock(&at.data)?) } else { None };
+    let store = at.store().await?;
+    store.check().await?;
     let url = match &at.database_url {
         Some(url) => url.clone(),
         None => own_ledger(&at.data)?,
@@ -72,8 +74,12 @@ pub(super) async fn restore(args: &RestoreArgs) -> Result<Outcome, Failure> {
         }
         print_lines(lines)
     };
-    let in_line =
-        if args.is_move { Outcome::Done } else { recover::bring(at, &ledger, false).await? };
+    let in_line = if ledger.is_restored().await? {
+        recover::bring(at, &ledger, false).await?
+    } else {
+        ledger.take_over(&*store).await?;
+        Outcome::Done
+    };
     ledger.close().await;
     drop(data);
     Ok(told.max(in_line))

@@ -132,6 +132,9 @@ pub async fn what_the_store_has_comes_back(bed: Bed) {
     due.sort_unstable();
     assert_eq!((&back[..], recovered.left.len()), (&due[..], 0));
     bed.ledger.bind(&*bed.store).await.unwrap();
+    // The ledger of before, should it come to life again, is not to sweep.
+    let before = old.ledger.bind(&*old.store).await;
+    assert!(matches!(before, Err(BondError::OtherLedger)), "{before:?}");
 
     for (job, output) in
         [(done.id, kept), (ends.id, ended), (retried.id, retried_output), (new_done.id, new_output)]
