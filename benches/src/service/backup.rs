@@ -35,10 +35,10 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
     let report = place.convert(&place.video(1)?)?;
     let mut text = format!(
         "## Backup\n\nA ledger with {jobs} finished jobs of one user, with the report of a real\n\
-         conversion each: backed up into one file; the file's seal checked; restored into an empty\n\
-         ledger of the same kind; and what came back looked through. What came back is backed up\n\
-         again, and has as many rows of each table. {rounds} rounds. The databases keep nothing safe\n\
-         from a loss of power, as in the tests; SQLite does. Medians, in seconds.\n\n\
+         conversion each: backed up into one file; the file's seal checked; restored into an\n\
+         empty ledger of the same kind; and what came back looked through. What came back is\n\
+         backed up again, and has as many rows of each table. {rounds} rounds. The databases keep\n\
+         nothing safe from a loss of power, as in the tests; SQLite does. Medians, in seconds.\n\n\
          | database | MB | bytes a job | backup | seal | restore | look through |\n\
          |---|--:|--:|--:|--:|--:|--:|\n"
     );

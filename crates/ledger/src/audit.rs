@@ -1,5 +1,5 @@
-//! Whether it all fits together: the ledger's rows with each other, and its jobs with what is in the
-//! store. It changes nothing.
+//! Whether it all fits together: the ledger's rows with each other, and its jobs with what is in
+//! the store. It changes nothing.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sqlx::Row as _;

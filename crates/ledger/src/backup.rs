@@ -4,12 +4,13 @@
 //! | file | what |
 //! |---|---|
 //! | `tables` | what is in a backup: every table and column, but who leads |
-//! | `sealed` | the file: compressed, and sealed by a hash, so that no bit of it changes unnoticed |
+//! | `sealed` | the file: compressed, and sealed by a hash: no bit of it changes unnoticed |
 //! | `write` | from one snapshot of a ledger that goes on working |
 //! | `restore` | into a ledger that is empty, in one transaction |
 //!
-//! Inside it is text, which `zcat` shows: a line with the [`Header`], and for each table a line with
-//! its columns and one with each of its rows, in JSON. It goes row by row, in either direction.
+//! Inside it is text, which `zcat` shows: a line with the [`Header`], and for each table a line
+//! with its columns and one with each of its rows, in JSON. It goes row by row, in either
+//! direction.
 //!
 //! What is in a restored ledger may be old: it is held back from its store until `recovery` has
 //! brought the two in line.

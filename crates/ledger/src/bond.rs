@@ -102,8 +102,8 @@ impl Ledger {
     }
 
     /// Lets a ledger that was made from another have that one's store, and gives both another mark:
-    /// the other, should it still be there, is refused by the store from now on. Can end between any
-    /// two steps, and be done again.
+    /// the other, should it still be there, is refused by the store from now on. Can end between
+    /// any two steps, and be done again.
     pub async fn take_over(&self, store: &dyn ObjectStore) -> Result<(), BondError> {
         self.bond_of(store).await?;
         if self.mark().await?.is_none() {

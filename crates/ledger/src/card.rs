@@ -1,10 +1,10 @@
 //! A job's card: an object beside its upload that says what the ledger knew of the job when it was
-//! accepted. A ledger that comes from a backup finds jobs by their cards that it never heard of (see
-//! `recovery`).
+//! accepted. A ledger that comes from a backup finds jobs by their cards that it never heard of
+//! (see `recovery`).
 //!
-//! It is written when the job is accepted and before that is answered, and goes with the job. Nothing
-//! in it lets anybody do anything: no secret of a webhook, no password. Workers need neither read nor
-//! write it.
+//! It is written when the job is accepted and before that is answered, and goes with the job.
+//! Nothing in it lets anybody do anything: no secret of a webhook, no password. Workers need
+//! neither read nor write it.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

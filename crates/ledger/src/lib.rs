@@ -16,8 +16,8 @@
 //! 6. [`alerts`]: administrators are told what is wrong with the system.
 //! 7. [`jobs`], `list`, [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`], [`links`]: what
 //!    the API asks for.
-//! 8. [`backup`]: all of it in one file, and back; [`card`] and [`recovery`]: what was not in the file
-//!    comes back from the store. [`audit`]: whether it all fits together.
+//! 8. [`backup`]: all of it in one file, and back; [`card`] and [`recovery`]: what was not in the
+//!    file comes back from the store. [`audit`]: whether it all fits together.
 //!
 //! `database` runs all of it, `clock` tells one time to all replicas, `measures` tells how it goes.
 

@@ -14,8 +14,8 @@
 //!
 //! Any output of a job does: each attempt at it makes the same. What nobody can place is left, and
 //! the ledger is held back until an operator says otherwise: the sweep would take it. At the end
-//! ledger and store get another mark: whoever still has the ledger of before is not to sweep. All of
-//! it can end between any two steps, and be done again.
+//! ledger and store get another mark: whoever still has the ledger of before is not to sweep. All
+//! of it can end between any two steps, and be done again.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tonemill_job::message::{Finished, VERSION, What, now_ms};
@@ -79,8 +79,8 @@ pub enum RecoveryError {
 
 impl Ledger {
     /// Brings a restored ledger in line with its store. If all has its place then, or `let_go` says
-    /// that what has none may go, the ledger is not held back any more. `examine` reads an output of
-    /// this length; `None` if it is no MP3 of ours.
+    /// that what has none may go, the ledger is not held back any more. `examine` reads an output
+    /// of this length; `None` if it is no MP3 of ours.
     pub async fn recover(
         &self,
         store: &dyn ObjectStore,
@@ -241,7 +241,8 @@ where
 
     async fn accept(&self, card: &Card, user: users::User) -> Result<Acceptance> {
         let mut job = card.job_of(user.id);
-        // What the ledger still takes for an upload of several requests was whole, and is the job's.
+        // What the ledger still takes for an upload of several requests was whole, and is the
+        // job's.
         job.is_upload = true;
         let mut request = card.request.as_ref();
         loop {

@@ -11,8 +11,8 @@ const PLACES: &str = "A place is a file, a folder (then the file is called by th
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Safe beside others and beside a running service: they wait for each other. \
-    Exit codes: 0 the tables are current; 1 they are not (--check); 2 wrong usage; 3 they cannot be."
+    after_help = "Safe beside others and beside a running service: they wait for each other. Exit \
+    codes: 0 the tables are current; 1 they are not (--check); 2 wrong usage; 3 they cannot be."
 )]
 pub struct MigrateArgs {
     /// Only say whether they are current

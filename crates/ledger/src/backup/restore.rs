@@ -48,8 +48,8 @@ pub struct Restored {
 }
 
 impl Ledger {
-    /// Puts a backup into this ledger, which must be empty; of anything but tables, that is. Nothing
-    /// else may use it meanwhile.
+    /// Puts a backup into this ledger, which must be empty; of anything but tables, that is.
+    /// Nothing else may use it meanwhile.
     pub async fn restore(&self, backup: Backup, since: Since) -> Result<Restored, BackupError> {
         let Backup { header, mut lines } = backup;
         self.check_tables(&header).await?;

@@ -1,5 +1,5 @@
-//! Every table of the ledger, with its columns, as they are in a backup. A test holds it against the
-//! tables that the migrations make.
+//! Every table of the ledger, with its columns, as they are in a backup. A test holds it against
+//! the tables that the migrations make.
 
 /// A table.
 #[derive(Debug, Clone, Copy)]

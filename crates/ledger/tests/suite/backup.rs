@@ -81,8 +81,8 @@ fn text(bytes: &[u8]) -> String {
     text
 }
 
-/// A backup of this text, sealed as docs of the format have it: a second, empty member of gzip whose
-/// comment is the hash of the first.
+/// A backup of this text, sealed as docs of the format have it: a second, empty member of gzip
+/// whose comment is the hash of the first.
 fn sealed(text: &str) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(text.as_bytes()).unwrap();
@@ -291,7 +291,10 @@ async fn what_is_sealed_and_makes_no_sense_is_refused() {
     for migration in [3, 5] {
         let other = with(&|header| header["migration"] = json!(migration));
         let refused = restore(&other).await;
-        let is_told = |error: &BackupError| matches!(error, BackupError::Tables { theirs, program: Some(_), .. } if *theirs == migration);
+        let is_told = |error: &BackupError| match error {
+            BackupError::Tables { theirs, program: Some(_), .. } => *theirs == migration,
+            _ => false,
+        };
         assert!(refused.as_ref().is_err_and(is_told), "{refused:?}");
     }
     for wrong in [
