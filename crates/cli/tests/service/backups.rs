@@ -74,6 +74,31 @@ fn sorted<const N: usize>(mut jobs: [&str; N]) -> Vec<&str> {
     jobs.to_vec()
 }
 
+/// Jobs that the backup knows.
+struct Night {
+    done: String,
+    deleted: String,
+    bad: String,
+    low: String,
+    waits: String,
+}
+
+impl Night {
+    /// The last two are not begun yet.
+    async fn of(all: &mut Separate, client: &Client, video: &[u8]) -> Self {
+        let (done, deleted) = (client.submit(video, "").await, client.submit(video, "").await);
+        let bad = client.submit(&video[..4000], "").await;
+        client.finished(&done).await;
+        client.finished(&deleted).await;
+        client.ended(&bad).await;
+        all.workers[0].drain().await;
+        all.workers.clear();
+        let low = client.submit(video, "bitrate_kbps=64&label=low").await;
+        let waits = client.submit(video, "lane=low").await;
+        Self { done, deleted, bad, low, waits }
+    }
+}
+
 /// The rehearsal. What comes back goes on in another database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_day_after() {
@@ -81,14 +106,7 @@ async fn the_day_after() {
     let client = all.nobody(0).log_in("admin", PASSWORD).await;
     let (video, mp3) = (clip(), convert(&clip(), &[]));
     let key = client.with_a_key().await;
-    let (done, deleted) = (client.submit(&video, "").await, client.submit(&video, "").await);
-    let bad = client.submit(&video[..4000], "").await;
-    client.finished(&done).await;
-    client.finished(&deleted).await;
-    client.ended(&bad).await;
-    all.workers[0].drain().await;
-    let low = client.submit(&video, "bitrate_kbps=64&label=low").await;
-    let waits = client.submit(&video, "lane=low").await;
+    let night = Night::of(&mut all, &client, &video).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("last-night.gz");
     let file = file.to_str().unwrap();
@@ -97,18 +115,19 @@ async fn the_day_after() {
 
     // The day.
     all.add_worker(&[]);
-    let low_done = client.finished(&low).await;
+    let low_done = client.finished(&night.low).await;
     let new = client.submit(&video, "label=new").await;
     let new_done = client.finished(&new).await;
     let new_deleted = client.submit(&video, "").await;
     client.finished(&new_deleted).await;
-    client.finished(&waits).await;
-    for job in [&deleted, &new_deleted, &waits] {
+    client.finished(&night.waits).await;
+    let deleted = [&night.deleted, &new_deleted, &night.waits];
+    for job in deleted {
         delete(&client, &all, job).await;
     }
-    all.workers[1].drain().await;
-    let new_waits = client.submit(&video, "vbr_level=9&label=new%20and%20waits").await;
+    all.workers[0].drain().await;
     all.workers.clear();
+    let new_waits = client.submit(&video, "vbr_level=9&label=new%20and%20waits").await;
     all.end_all().await;
     all.redis.kill();
     all.redis.restart_empty();
@@ -118,42 +137,44 @@ async fn the_day_after() {
     all.database = database.url();
     let told = all.operate(&["restore", file, "--json"]).await.succeeded().json_lines();
     assert_eq!(told[0]["header"]["rows"]["jobs"], 5);
-    let recovered = &told[1];
-    assert_eq!(names(&recovered["finished"]), [low.as_str()]);
-    assert_eq!(names(&recovered["brought_back"]), sorted([&new, &new_waits]));
-    assert_eq!(names(&recovered["gone"]), sorted([&deleted, &waits]));
-    assert_eq!(recovered["left"].as_array().unwrap().len(), 0);
+    assert_eq!(names(&told[1]["finished"]), [night.low.as_str()]);
+    assert_eq!(names(&told[1]["brought_back"]), sorted([&new, &new_waits]));
+    assert_eq!(names(&told[1]["gone"]), sorted([&night.deleted, &night.waits]));
+    assert_eq!(told[1]["left"].as_array().unwrap().len(), 0);
     let after = all.start_again().await;
     all.add_worker(&[]);
     for (job, mp3) in [
-        (&done, &mp3),
-        (&low, &convert(&video, &["--bitrate", "64"])),
+        (&night.done, &mp3),
+        (&night.low, &convert(&video, &["--bitrate", "64"])),
         (&new, &mp3),
         (&new_waits, &convert(&video, &["--vbr", "9"])),
     ] {
         assert_same(&after.mp3(job).await, mp3);
     }
-    for job in [&deleted, &new_deleted, &waits] {
+    for job in deleted {
         after.get(format!("/v1/jobs/{job}")).send().await.problem(404);
     }
-    assert_eq!(after.job(&bad).await["state"], "failed");
-    // What an MP3 says of itself is what its worker had said.
-    for (before, job) in [(low_done, &low), (new_done, &new)] {
-        let now = after.job(job).await;
-        for same in ["label", "file_name", "input_blake3", "options", "lane"] {
-            assert_eq!(now[same], before[same], "{same}");
-        }
-        for same in ["bytes", "duration_seconds", "audio_blake3"] {
-            assert_eq!(now["output"][same], before["output"][same], "{same}");
-        }
-    }
+    assert_eq!(after.job(&night.bad).await["state"], "failed");
+    assert_alike(&low_done, &after.job(&night.low).await);
+    assert_alike(&new_done, &after.job(&new).await);
     // Log-ins have ended; keys are as they were.
     let address = after.address;
     Client { address, ..client }.get("/v1/me").send().await.problem(401);
-    Client { address, ..key }.get(format!("/v1/jobs/{done}")).send().await.expect(200);
+    let done = format!("/v1/jobs/{}", night.done);
+    Client { address, ..key }.get(done).send().await.expect(200);
     let verified = all.operate(&["verify", "--json"]).await.succeeded().json();
     assert_eq!(verified["wrong"].as_array().unwrap().len(), 0);
     all.end_all().await;
+}
+
+/// A job is what it was: what its MP3 says of itself is what its worker had said.
+fn assert_alike(before: &Value, now: &Value) {
+    for same in ["label", "file_name", "input_blake3", "options", "lane"] {
+        assert_eq!(now[same], before[same], "{same}");
+    }
+    for same in ["bytes", "duration_seconds", "audio_blake3"] {
+        assert_eq!(now["output"][same], before["output"][same], "{same}");
+    }
 }
 
 /// Of a job that cannot be placed nothing is removed before somebody has decided.

@@ -104,7 +104,9 @@ fn contents(bytes: &[u8]) -> Vec<Vec<String>> {
         }
         tables.last_mut().unwrap().push(line.to_owned());
     }
-    tables.iter_mut().for_each(|rows| rows[1..].sort_unstable());
+    for rows in &mut tables {
+        rows[1..].sort_unstable();
+    }
     tables
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonemill_job::message::{FailureKind, What};
 use tonemill_job::objects::{ListedObject, StoreError};
-use tonemill_job::{JobId, Lane, ObjectKey};
+use tonemill_job::{JobId, ObjectKey};
 use tonemill_ledger::backup::Since;
 use tonemill_ledger::card::Card;
 use tonemill_ledger::recovery::{Recovered, RecoveryError, Sound};
@@ -77,95 +77,127 @@ async fn examine(key: &ObjectKey, bytes: u64) -> Result<Option<Sound>, StoreErro
     Ok((!key.as_str().contains("/9-")).then_some(Sound { duration_seconds: 1.5, audio_blake3 }))
 }
 
+/// Jobs that a backup knows, and what became of each by then.
+struct Known {
+    done: NewJob,
+    gone: NewJob,
+    waits: NewJob,
+    ends: NewJob,
+    retried: NewJob,
+    again: NewJob,
+    cancelled: NewJob,
+    /// On its way in, by several requests.
+    tus: NewJob,
+}
+
+impl Known {
+    async fn of(bed: &Bed, user: &User) -> Self {
+        let known = Self {
+            done: bed.accepted(user).await,
+            gone: bed.accepted(user).await,
+            waits: bed.accepted(user).await,
+            ends: bed.accepted(user).await,
+            retried: bed.accepted(user).await,
+            again: bed.accepted(user).await,
+            cancelled: bed.accepted(user).await,
+            tus: NewJob { input_bytes: 5, is_upload: true, ..new_job(user) },
+        };
+        bed.finish(known.gone.id, 1).await;
+        for failed in [&known.retried, &known.again] {
+            let failure = failure(FailureKind::BadInput);
+            bed.record(failed.id, 1, What::Failed { failure }).await;
+        }
+        bed.ledger.cancel(Owner::Anyone, known.cancelled.id).await.unwrap();
+        let upload = NewUpload {
+            id: known.tus.id,
+            user: user.id,
+            kind: UploadKind::Resumable,
+            key: known.tus.input.clone(),
+            parts: None,
+            file_name: known.tus.file_name.clone(),
+            metadata: String::new(),
+            total_bytes: 5,
+            lifetime_ms: 1_000_000,
+        };
+        bed.ledger.begin_upload(&upload).await.unwrap();
+        known
+    }
+}
+
 pub async fn what_the_store_has_comes_back(bed: Bed) {
     let old = Bed::sqlite().await;
     let user = old.user("ada").await;
     old.ledger.bind(&*old.store).await.unwrap();
-    let mut known = Vec::new();
-    for _ in 0..7 {
-        known.push(old.accepted(&user).await);
-    }
-    let [done, gone, waits, ends, retried, again, cancelled] = &known[..] else { panic!("seven") };
-    let kept = old.finish(done.id, 1).await;
-    old.finish(gone.id, 1).await;
-    let fails = || What::Failed { failure: failure(FailureKind::BadInput) };
-    old.record(retried.id, 1, fails()).await;
-    old.record(again.id, 1, fails()).await;
-    old.ledger.cancel(Owner::Anyone, cancelled.id).await.unwrap();
-    let tus = NewJob { input_bytes: 5, ..new_job(&user) };
-    let upload = NewUpload {
-        id: tus.id,
-        user: user.id,
-        kind: UploadKind::Resumable,
-        key: tus.input.clone(),
-        parts: None,
-        file_name: tus.file_name.clone(),
-        metadata: String::new(),
-        total_bytes: 5,
-        lifetime_ms: 1_000_000,
-    };
-    old.ledger.begin_upload(&upload).await.unwrap();
+    let known = Known::of(&old, &user).await;
+    let done = old.finish(known.done.id, 1).await;
     let bytes = old.back_up().await;
 
     // Then it went on.
-    old.remove(gone.id).await;
-    let ended = old.finish(ends.id, 2).await;
-    old.ledger.replay(Owner::Anyone, retried.id).await.unwrap();
-    let retried_output = old.finish(retried.id, 2).await;
+    old.remove(known.gone.id).await;
+    let ended = old.finish(known.ends.id, 2).await;
+    old.ledger.replay(Owner::Anyone, known.retried.id).await.unwrap();
+    let retried = old.finish(known.retried.id, 2).await;
     let new = old.accept_as(NewJob { input_bytes: 5, ..new_job(&user) }, &user, Some("key")).await;
     let new_done = old.accepted(&user).await;
     let new_output = old.finish(new_done.id, 1).await;
-    let new_gone = old.accepted(&user).await;
-    old.remove(new_gone.id).await;
-    old.accept_as(NewJob { is_upload: true, ..tus.clone() }, &user, None).await;
+    let deleted = old.accepted(&user).await;
+    old.remove(deleted.id).await;
+    old.accept_as(known.tus.clone(), &user, None).await;
     // Of a worker whose end nobody was told of.
-    let loser = ObjectKey::output(cancelled.id, 1);
-    old.put(&loser).await;
+    old.put(&ObjectKey::output(known.cancelled.id, 1)).await;
 
     let bed = Bed::as_of(&bytes, &old, bed).await;
-    let recovered = bed.recover(false).await;
-    assert_eq!(recovered.finished, [ends.id, retried.id]);
-    assert_eq!(recovered.gone, [gone.id]);
-    let mut back = recovered.brought_back.clone();
+    let mut recovered = bed.recover(false).await;
+    assert_eq!(recovered.finished, [known.ends.id, known.retried.id]);
+    assert_eq!(recovered.gone, [known.gone.id]);
+    let mut back = [new.id, new_done.id, known.tus.id];
     back.sort_unstable();
-    let mut due = [new.id, new_done.id, tus.id];
-    due.sort_unstable();
-    assert_eq!((&back[..], recovered.left.len()), (&due[..], 0));
-    bed.ledger.bind(&*bed.store).await.unwrap();
-    // The ledger of before, should it come to life again, is not to sweep.
-    let before = old.ledger.bind(&*old.store).await;
-    assert!(matches!(before, Err(BondError::OtherLedger)), "{before:?}");
-
-    for (job, output) in
-        [(done.id, kept), (ends.id, ended), (retried.id, retried_output), (new_done.id, new_output)]
-    {
-        let job = bed.job(job).await;
-        assert_eq!(job.state, JobState::Finished);
-        assert_eq!(job.output.unwrap().key, output);
+    recovered.brought_back.sort_unstable();
+    assert_eq!((&recovered.brought_back[..], recovered.left.len()), (&back[..], 0));
+    for (job, output) in [
+        (&known.done, done),
+        (&known.ends, ended),
+        (&known.retried, retried),
+        (&new_done, new_output),
+    ] {
+        let job = bed.job(job.id).await;
+        assert_eq!((job.state, job.output.unwrap().key), (JobState::Finished, output));
     }
-    let job = bed.job(ends.id).await;
+    let job = bed.job(known.ends.id).await;
     assert_eq!((job.attempts, job.output.unwrap().duration_ms), (2, 1500));
     for (job, state) in [
-        (waits, JobState::Waiting),
+        (&known.waits, JobState::Waiting),
         (&new, JobState::Waiting),
-        (&tus, JobState::Waiting),
-        (again, JobState::Failed),
-        (cancelled, JobState::Cancelled),
+        (&known.tus, JobState::Waiting),
+        (&known.again, JobState::Failed),
+        (&known.cancelled, JobState::Cancelled),
     ] {
         let found = bed.job(job.id).await;
         assert_eq!((found.state, found.input.as_ref()), (state, Some(&job.input)));
     }
-    assert!(bed.ledger.job(Owner::Anyone, gone.id).await.unwrap().is_none());
-    assert!(bed.ledger.upload(user.id, tus.id).await.unwrap().is_none());
+    assert!(bed.ledger.job(Owner::Anyone, known.gone.id).await.unwrap().is_none());
+    assert!(bed.ledger.upload(user.id, known.tus.id).await.unwrap().is_none());
     let request = bed.ledger.known_request(user.id, "key").await.unwrap().unwrap();
     assert_eq!(request.job, new.id);
-    let again = bed.ledger.recover(&*bed.store, examine, false).await;
-    assert!(matches!(again, Err(RecoveryError::InLine)), "{again:?}");
-    // What it knows is safe from now on.
+    is_in_line(&bed, &old).await;
+}
+
+/// What it knows is safe from now on.
+async fn is_in_line(bed: &Bed, old: &Bed) {
+    bed.ledger.bind(&*bed.store).await.unwrap();
+    // The ledger of before, should it come to life again, is not to sweep.
+    let before = old.ledger.bind(&*old.store).await;
+    assert!(matches!(before, Err(BondError::OtherLedger)), "{before:?}");
+    let once_more = bed.ledger.recover(&*bed.store, examine, false).await;
+    assert!(matches!(once_more, Err(RecoveryError::InLine)), "{once_more:?}");
     let zero = Duration::ZERO;
     let hasty = Retention { nameless: zero, unfinished: zero, ..Retention::default() };
     let swept = Sweeper::new(hasty).sweep(&bed.ledger, &*bed.store).await;
-    assert_eq!((swept.purged, swept.orphans), (1, 1), "the deleted job, the loser");
+    assert_eq!(
+        (swept.purged, swept.orphans),
+        (1, 1),
+        "the deleted job, the output of the cancelled"
+    );
     assert_eq!(bed.ledger.audit_objects(&*bed.store).await.unwrap().wrong, []);
 }
 

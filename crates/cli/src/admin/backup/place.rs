@@ -70,7 +70,7 @@ impl Place {
             Self::Stdio => (Target::Stdout, None),
             Self::File(path) => (Target::File(path.clone()), None),
             Self::Folder(path) => (Target::File(path.join(name_at(now_ms))), None),
-            Self::Bucket(bucket) => (Target::Stdout, Some((bucket, name_at(now_ms)))),
+            Self::Bucket(bucket) => (Target::Stdout, Some((&**bucket, name_at(now_ms)))),
         };
         let name = target.name();
         let output = Output::create(&target, false).map_err(|error| unwritten(&name, &error))?;
