@@ -69,6 +69,9 @@ pub enum BenchError {
     /// The ledger.
     #[error("ledger: {0:?}")]
     Ledger(#[from] tonemill_ledger::LedgerError),
+    /// A backup.
+    #[error("backup: {0:?}")]
+    Backup(#[from] tonemill_ledger::backup::BackupError),
     /// The queue.
     #[error("queue: {0:?}")]
     Queue(#[from] tonemill_job::queue::QueueError),

@@ -1,10 +1,11 @@
 //! The service over HTTP and the ledger beneath it: what a job takes beyond its conversion,
-//! uploads, reads, starts, a ledger that has grown, and what one user's crowd of jobs costs the
+//! uploads, reads, starts, a ledger that has grown, its backup, and what one user's crowd of jobs costs the
 //! others.
 //!
 //! Every case checks that the work was done: outputs have equal audio, uploads are in the store
 //! byte for byte, answers are what they should be.
 
+mod backup;
 mod deployment;
 mod fair;
 mod figures;
@@ -47,7 +48,7 @@ pub struct Options {
     /// How long each measurement of the case `reads` lasts, in seconds
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub read_seconds: u64,
-    /// Jobs in the large ledger of the cases `start` and `ledger`
+    /// Jobs in the large ledger of the cases `start`, `ledger` and `backup`
     #[arg(long, default_value_t = 100_000)]
     pub ledger_jobs: usize,
     /// Jobs that one user has submitted before the others in the case `fair`
@@ -74,6 +75,8 @@ pub enum Case {
     Start,
     /// Each call of a small and of a large ledger, in three databases
     Ledger,
+    /// A backup of a large ledger and back, in three databases: time and size
+    Backup,
     /// What a hundred users wait when one of them has submitted thousands of jobs
     Fair,
 }
@@ -92,6 +95,7 @@ pub async fn run(options: &Options) -> Result<(), BenchError> {
             Case::Reads => reads::measure(&place, options).await?,
             Case::Start => start::measure(&place, options).await?,
             Case::Ledger => ledger::measure(&place, options).await?,
+            Case::Backup => backup::measure(&place, options).await?,
             Case::Fair => fair::measure(&place, options).await?,
         };
         println!("{section}");

@@ -30,6 +30,8 @@ const PAGE: u32 = 51;
 /// What of the first rounds is not counted: connections and caches fill.
 const WARM_UP: u32 = 10;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// All of them.
+pub(super) const SERVERS: [&str; 3] = ["SQLite", "MariaDB", "PostgreSQL"];
 const CALLS: [&str; 9] = [
     "accept",
     "dispatch",
@@ -61,7 +63,7 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
         let _ = write!(text, " {call} |");
     }
     let _ = writeln!(text, "\n|---|--:|{}", "--:|".repeat(CALLS.len()));
-    for server in ["SQLite", "MariaDB", "PostgreSQL"] {
+    for server in SERVERS {
         eprintln!("service: Ledger in {server}");
         let server = Server::start(server)?;
         let mut few = server.grown("few", FEW, &report).await?;
@@ -108,14 +110,14 @@ async fn in_turns(
 }
 
 /// Where the databases are.
-enum Server {
+pub(super) enum Server {
     Sqlite(TempDir),
     MariaDb(MariaDb),
     Postgres(Postgres),
 }
 
 impl Server {
-    fn start(name: &str) -> Result<Self, BenchError> {
+    pub(super) fn start(name: &str) -> Result<Self, BenchError> {
         Ok(match name {
             "MariaDB" => Self::MariaDb(MariaDb::start()),
             "PostgreSQL" => Self::Postgres(Postgres::start()),
@@ -123,7 +125,7 @@ impl Server {
         })
     }
 
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "SQLite",
             Self::MariaDb(_) => "MariaDB",
@@ -146,7 +148,7 @@ impl Server {
     }
 
     /// The URL of an empty database.
-    fn fresh(&self, name: &str) -> Result<String, BenchError> {
+    pub(super) fn fresh(&self, name: &str) -> Result<String, BenchError> {
         Ok(match self {
             Self::Sqlite(folder) => {
                 let folder = folder.path().join(name);

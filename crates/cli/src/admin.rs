@@ -1,8 +1,11 @@
 //! `tonemill admin`: looks after a service, on its ledger.
 
+mod backup;
 mod deliveries;
 mod doctor;
 mod jobs;
+mod migrate;
+mod recover;
 mod users;
 mod webhooks;
 
@@ -32,6 +35,11 @@ pub fn run(command: &AdminCommand) -> Outcome {
             AdminCommand::Webhooks(command) => webhooks::run(command).await,
             AdminCommand::Reconcile(args) => reconcile(&args.at).await,
             AdminCommand::Doctor(args) => doctor::run(args).await,
+            AdminCommand::Migrate(args) => migrate::run(args).await,
+            AdminCommand::Backup(args) => backup::back_up(args).await,
+            AdminCommand::Restore(args) => backup::restore(args).await,
+            AdminCommand::Recover(args) => recover::run(args).await,
+            AdminCommand::Verify(args) => backup::verify(args).await,
         }
     })
 }

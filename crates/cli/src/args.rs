@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod backends;
+pub mod backup;
 pub mod client;
 pub mod convert;
 pub mod notifier;

@@ -54,9 +54,16 @@ impl BackendArgs {
 
     /// The bucket, if one was said.
     pub async fn bucket(&self) -> Result<Option<S3Store>, Failure> {
-        let Some(bucket) = &self.s3_bucket else { return Ok(None) };
+        match &self.s3_bucket {
+            Some(bucket) => self.bucket_called(bucket).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A bucket of this name, at the same server.
+    pub async fn bucket_called(&self, bucket: &str) -> Result<S3Store, Failure> {
         let store = S3Store::new(self.s3(bucket)?).await;
-        store.map(Some).map_err(|error| Failure::usage(chain(&error), ""))
+        store.map_err(|error| Failure::usage(chain(&error), ""))
     }
 
     fn s3(&self, bucket: &str) -> Result<S3Config, Failure> {

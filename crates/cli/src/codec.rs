@@ -9,9 +9,11 @@
 //! | `probe` | `tonemill probe` |
 //! | `worker` | `tonemill worker` |
 //! | `serve` | `tonemill serve` |
+//! | `examine` | what an MP3 says of itself, for `tonemill admin recover` |
 //! | `failure` | what the codec says is wrong, in words |
 
 mod convert;
+mod examine;
 mod failure;
 mod input;
 mod probe;
@@ -29,6 +31,8 @@ use crate::args::convert::{ConvertArgs, ProbeArgs};
 use crate::args::serve::ServeArgs;
 use crate::args::worker::WorkerArgs;
 use crate::exit::{CancelToken, Outcome, on_signals};
+use crate::failure::Failure;
+pub use examine::examine;
 
 #[derive(Debug, Subcommand)]
 pub enum CodecCommand {
@@ -59,6 +63,12 @@ pub fn run(command: &CodecCommand, cancel: &CancelToken) -> Outcome {
         CodecCommand::Worker(args) => worker::run(args),
         CodecCommand::Serve(args) => serve::run(args),
     }
+}
+
+/// Whether MP3s that nothing is known of can be looked at: they can.
+#[expect(clippy::unnecessary_wraps, reason = "a build without the codec has another")]
+pub fn must_read_mp3s() -> Result<(), Failure> {
+    Ok(())
 }
 
 /// Converts one job and ends, if that is what this process was started for.

@@ -106,6 +106,9 @@ impl From<BondError> for Failure {
     fn from(error: BondError) -> Self {
         let message = error.to_string();
         match error {
+            BondError::Restored => {
+                Self::fault(message, "bring it in line with `tonemill admin recover`")
+            }
             BondError::OtherLedger => Self::fault(
                 format!("{message}: with this one, all that is in it would be removed"),
                 format!(

@@ -10,6 +10,7 @@ mod client;
 mod codec;
 mod config_check;
 mod config_file;
+mod data_folder;
 mod disks;
 mod exit;
 mod failure;

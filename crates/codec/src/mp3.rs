@@ -7,6 +7,7 @@
 pub(crate) mod assemble;
 pub(crate) mod header;
 pub(crate) mod id3;
+pub mod outline;
 pub(crate) mod seek_table;
 pub(crate) mod segment;
 pub mod settings;

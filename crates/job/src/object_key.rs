@@ -2,8 +2,9 @@
 //!
 //! Uploads are `uploads/{job}/{random}`, outputs are `outputs/{job}/{attempt}-{random}.mp3`. A key
 //! is made once and never written twice. Nothing that a user can name is part of a key, so a key is
-//! safe as a path below a folder, and only someone who was told a key can guess it. One object has
-//! a name that everybody knows: the mark that says whose store it is.
+//! safe as a path below a folder, and only someone who was told a key can guess it. Others have
+//! names that can be known: the mark that says whose store it is, and the card of a job,
+//! `cards/{job}`, which only the service reads and writes.
 
 use std::fmt;
 
@@ -39,6 +40,12 @@ impl ObjectKey {
         Self(format!("{}{attempt}-{}.mp3", Self::outputs_of(job), Uuid::new_v4().simple()))
     }
 
+    /// The card of `job`: what the service has to know of it besides its objects.
+    #[must_use]
+    pub fn card(job: JobId) -> Self {
+        Self(format!("{}{job}", Self::CARDS))
+    }
+
     /// The object that says whose store it is in.
     #[must_use]
     pub fn mark() -> Self {
@@ -61,6 +68,8 @@ impl ObjectKey {
     pub const UPLOADS: &str = "uploads/";
     /// What the keys of all outputs start with.
     pub const OUTPUTS: &str = "outputs/";
+    /// What the keys of all cards start with.
+    pub const CARDS: &str = "cards/";
 
     /// The key as text.
     #[must_use]

@@ -4,6 +4,7 @@
 //! served. The dispatcher takes jobs by their turns, so whoever submits ten thousand at once takes
 //! part in ten thousand rounds, and everybody else's next job is in the next round.
 
+use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use tonemill_job::{JobId, Lane};
 
@@ -15,7 +16,7 @@ use crate::quota::{OverQuota, Quotas, Usage};
 use crate::state::JobState;
 
 /// What makes a repeated request known as the same.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Idempotency {
     /// The client's name for the request. At most [`MAX_IDEMPOTENCY_KEY_BYTES`].
     pub key: String,

@@ -35,6 +35,9 @@ pub enum Bond {
 /// Why a store is not taken for the ledger's.
 #[derive(Debug, thiserror::Error)]
 pub enum BondError {
+    /// The ledger came from a backup, and is [held back](Ledger::recover) from its store.
+    #[error("the ledger was restored, and is not in line with its store yet")]
+    Restored,
     /// They have different marks, or only the store has one.
     #[error("the store belongs to another ledger")]
     OtherLedger,
@@ -66,6 +69,14 @@ impl Ledger {
 
     /// Looks whether `store` is this ledger's, or can become it, and changes neither.
     pub async fn bond(&self, store: &dyn ObjectStore) -> Result<Bond, BondError> {
+        if self.is_restored().await? {
+            return Err(BondError::Restored);
+        }
+        self.bond_of(store).await
+    }
+
+    /// The same, of a ledger that may be held back.
+    pub(crate) async fn bond_of(&self, store: &dyn ObjectStore) -> Result<Bond, BondError> {
         // First: a store that is marked by now has a ledger that was marked before it.
         let theirs = mark_of(store).await?;
         match (self.mark().await?, theirs) {
@@ -79,6 +90,31 @@ impl Ledger {
             }
             (None, None) => Ok(Bond::None),
         }
+    }
+
+    /// Whether it came from a backup and is held back from its store.
+    pub async fn is_restored(&self) -> Result<bool> {
+        let look = || async {
+            let query = self.db.query("SELECT one FROM stores WHERE restored_ms IS NOT NULL");
+            Ok(query.fetch_optional(&self.db.read).await?.is_some())
+        };
+        self.db.run("look up its store", look).await
+    }
+
+    /// Lets a ledger that was made from another have that one's store, and gives both another mark:
+    /// the other, should it still be there, is refused by the store from now on. Can end between
+    /// any two steps, and be done again.
+    pub async fn take_over(&self, store: &dyn ObjectStore) -> Result<(), BondError> {
+        self.bond_of(store).await?;
+        if self.mark().await?.is_none() {
+            return Ok(());
+        }
+        // First: a ledger that has a mark knows a store without one by what is in it.
+        store.delete(&ObjectKey::mark()).await?;
+        let mark = Uuid::new_v4().to_string();
+        let text = "UPDATE stores SET mark = ?, restored_ms = NULL";
+        self.db.write("mark its store", || self.db.query(text).bind(mark.clone())).await?;
+        write_mark(store, &mark).await
     }
 
     async fn mark(&self) -> Result<Option<String>> {

@@ -216,7 +216,7 @@ fn refused(source: Box<dyn std::error::Error + Send + Sync>) -> LedgerError {
     LedgerError { kind: LedgerErrorKind::Refused, operation: OPENED, source }
 }
 
-fn during(operation: &'static str, error: sqlx::Error) -> LedgerError {
+pub(crate) fn during(operation: &'static str, error: sqlx::Error) -> LedgerError {
     let kind = match cause(&error) {
         Cause::Contention => LedgerErrorKind::Unavailable,
         // Whoever writes a key that others may have written says `is_taken`.

@@ -56,6 +56,20 @@ impl Dialect {
         }
     }
 
+    /// How a transaction begins that reads, and sees nothing of what others write from then on (in
+    /// SQLite from its first look on); and what has to be said before it.
+    pub(crate) fn snapshot(self) -> (Option<&'static str>, &'static str) {
+        match self {
+            Self::Sqlite => (None, "BEGIN"),
+            Self::MySql => (
+                // Else there would be no snapshot, and a warning at most.
+                Some("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
+                "START TRANSACTION WITH CONSISTENT SNAPSHOT",
+            ),
+            Self::Postgres => (None, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        }
+    }
+
     /// What makes a SELECT lock its rows.
     pub(crate) fn for_update(self) -> &'static str {
         match self {

@@ -16,6 +16,8 @@
 //! 6. [`alerts`]: administrators are told what is wrong with the system.
 //! 7. [`jobs`], `list`, [`users`], [`credentials`], [`signing_keys`], [`uploads`], [`webhooks`], [`links`]: what
 //!    the API asks for.
+//! 8. [`backup`]: all of it in one file, and back; [`card`] and [`recovery`]: what was not in the
+//!    file comes back from the store. [`audit`]: whether it all fits together.
 //!
 //! `database` runs all of it, `clock` tells one time to all replicas, `measures` tells how it goes.
 
@@ -23,7 +25,10 @@
 
 pub mod accept;
 pub mod alerts;
+pub mod audit;
+pub mod backup;
 mod bond;
+pub mod card;
 mod clock;
 mod condition;
 pub mod credentials;
@@ -43,6 +48,7 @@ mod migrations;
 pub mod quota;
 pub mod reconciler;
 pub mod recorder;
+pub mod recovery;
 mod removal;
 mod requeue;
 mod secrets;

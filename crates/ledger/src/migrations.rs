@@ -7,10 +7,11 @@ use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Row as _, SqlSafeStr as _};
 
 use crate::dialect::Dialect;
 
-const ALL: [(i64, &str, &str); 3] = [
+const ALL: [(i64, &str, &str); 4] = [
     (1, "first", include_str!("migrations/0001_first.sql")),
     (2, "store", include_str!("migrations/0002_store.sql")),
     (3, "notifications", include_str!("migrations/0003_notifications.sql")),
+    (4, "restored", include_str!("migrations/0004_restored.sql")),
 ];
 
 /// Their numbers.

@@ -153,7 +153,7 @@ impl Sweeper {
             return;
         }
         let before = std::mem::take(&mut self.nameless);
-        for prefix in [ObjectKey::UPLOADS, ObjectKey::OUTPUTS] {
+        for prefix in [ObjectKey::UPLOADS, ObjectKey::OUTPUTS, ObjectKey::CARDS] {
             let outcome = sweep.orphans(prefix, &before, &mut self.nameless).await;
             sweep.end_step(outcome);
         }

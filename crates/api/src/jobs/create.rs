@@ -4,13 +4,17 @@
 //! there already. It goes past us into the store, and the job is written down when it is all there:
 //! whoever gets a 201 has a job that will be done.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize as _;
+use tokio::time::timeout;
 use tonemill_job::{JobId, JobOptions, ObjectKey, chain};
 use tonemill_ledger::accept::KnownRequest;
+use tonemill_ledger::card::Card;
 use tonemill_ledger::{Acceptance, Idempotency, Job, NewJob, Owner};
 use tonemill_telemetry::trace;
 use tracing::Instrument as _;
@@ -26,6 +30,9 @@ use crate::jobs::quotas::over_quota;
 use crate::jobs::request::{JobRequest, clean_file_name};
 use crate::jobs::view::{JobView, JobWebhookView};
 use crate::problem::{Answer, Problem};
+
+/// How long an answer waits for the store to take a job's card.
+const CARD: Duration = Duration::from_secs(5);
 
 /// Submit a video: the body is the video (options in the query), a form with a field `file`, or
 /// JSON that names a finished upload.
@@ -166,7 +173,7 @@ impl Api {
             is_upload: false,
             webhook: request.webhook()?,
         };
-        let accepted = self.accept(&new, key).await;
+        let accepted = self.accept(caller, &new, key).await;
         let is_needless = match &accepted {
             Ok(submitted) => submitted.new.is_none(),
             // Where the ledger did not answer, the job may be there: a sweep finds out.
@@ -178,14 +185,20 @@ impl Api {
         accepted
     }
 
-    /// Writes the job down.
-    pub(crate) async fn accept(&self, new: &NewJob, key: Option<String>) -> Answer<Submitted> {
+    /// Writes the job down, and its card beside its upload.
+    pub(crate) async fn accept(
+        &self,
+        caller: &Caller,
+        new: &NewJob,
+        key: Option<String>,
+    ) -> Answer<Submitted> {
         let request_hash = request_hash(new)?;
         let idempotency = key.map(|key| Idempotency { key, request_hash: request_hash.clone() });
         match self.ledger.accept(new, idempotency.as_ref()).await? {
             Acceptance::Accepted => {
                 metrics::counter!("tonemill_jobs_accepted_total", "lane" => new.lane.name())
                     .increment(1);
+                self.put_card(&Card::of(new, &caller.user.name, idempotency)).await;
                 Ok(Submitted { id: new.id, new: Some(Box::new(new.clone())) })
             }
             Acceptance::Known(known) => of_key(&known, &request_hash),
@@ -197,6 +210,20 @@ impl Api {
             },
             Acceptance::NoUser => Err(no_user()),
         }
+    }
+
+    /// The job is accepted, whatever becomes of its card.
+    async fn put_card(&self, card: &Card) {
+        let failed = match timeout(CARD, card.put(&*self.store)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => chain(&error),
+            Err(_) => format!("no answer within {} s", CARD.as_secs()),
+        };
+        tracing::warn!(
+            job = %card.job(),
+            error = failed,
+            "the job has no card: a ledger from a backup older than it will not know it"
+        );
     }
 
     /// Refuses a body that there is no room for before it is sent, unless its request came before:

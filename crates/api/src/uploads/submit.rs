@@ -79,7 +79,7 @@ impl Api {
             is_upload: true,
             webhook: request.webhook()?,
         };
-        self.accept(&new, key).await
+        self.accept(caller, &new, key).await
     }
 
     /// The answer to a request for the job of an upload that is one already.

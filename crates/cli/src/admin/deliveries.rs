@@ -1,6 +1,7 @@
 //! What users were told, or are to be, for operators.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use jiff::Timestamp;
 use tonemill_ledger::deliveries::{Delivery, DeliveryFilter, DeliveryState};
@@ -45,11 +46,14 @@ async fn list(
         let told = if at.json {
             print_json(&as_json(&delivery))
         } else {
-            if !names.contains_key(&delivery.user) {
-                let user = ledger.user(delivery.user).await?;
-                names.insert(delivery.user, user.map_or("-".to_owned(), |user| user.name));
-            }
-            print_line(&as_line(&delivery, &names[&delivery.user]))
+            let name = match names.entry(delivery.user) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let user = ledger.user(delivery.user).await?;
+                    new.insert(user.map_or("-".to_owned(), |user| user.name))
+                }
+            };
+            print_line(&as_line(&delivery, name))
         };
         if told != Outcome::Done {
             return Ok(told);

@@ -13,6 +13,7 @@ use tonemill_ledger::users::Role;
 use uuid::Uuid;
 
 use super::backends::BackendArgs;
+use super::backup::{BackupArgs, MigrateArgs, RecoverArgs, RestoreArgs, VerifyArgs};
 use super::job_state;
 use super::notifier::NotifyArgs;
 use super::serve::TlsArgs;
@@ -40,6 +41,16 @@ pub enum AdminCommand {
     Reconcile(ReconcileArgs),
     /// Check all that the service needs, and say what to do about what is not as it should be
     Doctor(Box<DoctorArgs>),
+    /// Make the ledger's tables, or bring them up to date, as the service does when it starts
+    Migrate(MigrateArgs),
+    /// Back the ledger up into one file, beside a running service
+    Backup(BackupArgs),
+    /// Put a backup into an empty ledger, in any database, and bring it in line with its store
+    Restore(RestoreArgs),
+    /// Bring a restored ledger in line with its store, once more
+    Recover(RecoverArgs),
+    /// Check a backup, or the ledger and its store
+    Verify(VerifyArgs),
 }
 
 #[derive(Debug, Args)]

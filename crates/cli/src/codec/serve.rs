@@ -4,15 +4,9 @@
 //! in memory, all under the data folder, which is locked for this process. A queue in memory starts
 //! empty: what the ledger believes in it is queued again at once.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, create_dir_all};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use tonemill_job::objects::{FolderStore, ObjectStore};
 use tonemill_job::queue::memory::MemoryQueue;
 use tonemill_job::queue::{LaneWeights, Queue};
 use tonemill_ledger::Ledger;
@@ -20,6 +14,7 @@ use tonemill_telemetry::catalogue::Component;
 use tonemill_worker::Worker;
 
 use crate::args::serve::{ApiArgs, ServeArgs};
+use crate::data_folder::DataFolder;
 use crate::disks::Disks;
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -65,49 +60,6 @@ pub fn run(args: &ServeArgs) -> Outcome {
     })
 }
 
-/// The folder of everything that has no other place, for this process alone.
-struct DataFolder<'a> {
-    path: &'a Path,
-    _lock: File,
-}
-
-impl<'a> DataFolder<'a> {
-    fn lock(path: &'a Path) -> Result<Self, Failure> {
-        let failed = |error| Failure::cannot(format!("use the folder {}", shown(path)), error);
-        // Keys, hashes of passwords and videos: nobody else's business.
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        close_to_others(path).map_err(failed)?;
-        let lock = File::create(path.join("lock")).map_err(failed)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let message = format!("another process uses the folder {}", shown(path));
-                Err(Failure::fault(message, "--data names one"))
-            }
-            Err(error) => Err(failed(error.into())),
-        }
-    }
-}
-
-/// Shuts out others from a folder that was there before. One whose group was let in to read, say to
-/// back it up, stays as it is.
-fn close_to_others(path: &Path) -> io::Result<()> {
-    let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
-    if mode & 0o027 == 0 {
-        return Ok(());
-    }
-    match fs::set_permissions(path, Permissions::from_mode(mode & !0o077)) {
-        Ok(()) => {
-            tracing::warn!(folder = %path.display(), "the folder was open to others: no more");
-        }
-        // It is another's, as mounted folders are: whoever mounts it decides.
-        Err(error) => {
-            tracing::warn!(folder = %path.display(), %error, "others may look into the folder");
-        }
-    }
-    Ok(())
-}
-
 /// What was said, and the rest in the data folder; and the queue as the workers have it, who are
 /// another user of it.
 async fn embedded(
@@ -117,12 +69,12 @@ async fn embedded(
 ) -> Result<(Parts, Arc<dyn Queue>), Failure> {
     let url = match &args.ledger.database.database_url {
         Some(url) => url.clone(),
-        None => own_ledger(data.path)?,
+        None => data.ledger()?,
     };
     let ledger = Arc::new(Ledger::open(args.ledger.config(url)).await?);
     let store = match args.backends.store().await? {
         Some(store) => store,
-        None => own_store(data.path)?,
+        None => data.store()?,
     };
     bind(&ledger, &*store).await?;
     let queues = (args.backends.queue(Some(lease))?, args.backends.queue(Some(lease))?);
@@ -136,20 +88,4 @@ async fn embedded(
         tracing::info!(jobs = again, "jobs from before are queued again");
     }
     Ok((Parts { ledger, queue: Arc::new(queue), store }, of_workers))
-}
-
-/// Readable for nobody else, in whatever folder; SQLite's other files become as this one is.
-fn own_ledger(data: &Path) -> Result<String, Failure> {
-    let file = data.join("ledger.db");
-    let mut options = OpenOptions::new();
-    let open = options.append(true).create(true).mode(0o600).open(&file);
-    open.map_err(|error| Failure::cannot(format!("write {}", shown(&file)), error))?;
-    Ok(format!("sqlite://{}", file.display()))
-}
-
-fn own_store(data: &Path) -> Result<Arc<dyn ObjectStore>, Failure> {
-    // Elsewhere a missing folder may be a missing disk; this one is ours to make.
-    let objects = data.join("objects");
-    create_dir_all(&objects).map_err(|error| Failure::cannot("keep objects", error))?;
-    Ok(Arc::new(FolderStore::new(data)))
 }

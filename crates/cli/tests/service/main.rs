@@ -8,6 +8,9 @@
 //! `TONEMILL_SEED` repeats a run as far as chance is ours.
 
 #[allow(dead_code, reason = "the tests of the pool use the rest")]
+#[path = "../pool/bucket.rs"]
+mod bucket;
+#[allow(dead_code, reason = "the tests of the pool use the rest")]
 #[path = "../pool/clips.rs"]
 mod clips;
 #[path = "../support/mod.rs"]
@@ -24,6 +27,7 @@ mod separate;
 mod service;
 
 mod auth;
+mod backups;
 mod crash;
 mod crowd;
 mod deaths;

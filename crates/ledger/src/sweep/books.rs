@@ -83,7 +83,8 @@ impl Ledger {
                 let keys: [Option<String>; 2] =
                     [sqlx::Row::try_get(row, "input_key")?, sqlx::Row::try_get(row, "output_key")?];
                 let keys = keys.into_iter().flatten().filter_map(|key| key.try_into().ok());
-                Ok((parsed(row, "id")?, keys.collect()))
+                let job = parsed(row, "id")?;
+                Ok((job, keys.chain([ObjectKey::card(job)]).collect()))
             };
             rows.iter().map(job).collect()
         };
@@ -110,7 +111,8 @@ impl Ledger {
     }
 
     /// Those of the objects that a job or an upload names. An output counts as named as long as its
-    /// job is not over: that it is the one may be told by an event that waits to be recorded.
+    /// job is not over: that it is the one may be told by an event that waits to be recorded. A card
+    /// counts as long as its job is there.
     pub(crate) async fn named_objects<'a>(
         &self,
         objects: &[&'a ObjectKey],
@@ -135,6 +137,10 @@ impl Ledger {
                     let keys: [Option<String>; 2] = [row.try_get(0)?, row.try_get(1)?];
                     named.extend(keys.into_iter().flatten());
                     let state: String = row.try_get(3)?;
+                    if !state.is_empty() {
+                        let card = row.try_get::<String, _>(2)?.parse().map(ObjectKey::card);
+                        named.extend(card.map(String::from));
+                    }
                     if JobState::named(&state).is_some_and(|state| !state.is_ended()) {
                         unfinished.insert(row.try_get::<String, _>(2)?);
                     }

@@ -1,6 +1,7 @@
 //! One suite for all databases: what the ledger promises, on SQLite, MariaDB and PostgreSQL.
 
 mod alerts;
+mod backup;
 mod bed;
 mod bonds;
 mod credentials;
@@ -12,6 +13,7 @@ mod recipients;
 mod reconciling;
 mod recorder;
 mod recording;
+mod recovery;
 mod sweeping;
 mod users;
 
@@ -47,6 +49,10 @@ on_every_database! {
     alerts: administrators_are_told_once_of_trouble all_administrators_are_told_of_one_event
         a_job_that_is_replayed_has_not_waited_since_it_was_accepted
         what_a_webhook_that_is_gone_was_owed_is_no_trouble;
+    backup: a_backup_is_of_one_moment a_ledger_that_is_not_empty_takes_none
+        two_who_restore_at_once_make_one_ledger a_restored_ledger_is_held_back;
+    recovery: what_the_store_has_comes_back what_has_no_place_is_left
+        a_recovery_can_be_done_again cards_go_with_their_jobs;
     bonds: a_store_has_one_ledger a_ledger_has_one_store;
     credentials: log_ins_are_renewed_and_end no_log_in_outlives_its_password
         reuse_ends_the_family who_logs_out_meets_every_refresh a_made_up_token_waits_for_no_writer

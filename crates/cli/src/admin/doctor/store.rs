@@ -49,6 +49,10 @@ fn of_bond(bond: &Result<Bond, BondError>) -> Option<Finding> {
             ABOUT,
             "it is nobody's yet: the service makes it the ledger's when it starts",
         ),
+        Err(error @ BondError::Restored) => {
+            let advice = "bring it in line: tonemill admin recover";
+            Finding::bad(ABOUT, error.to_string(), advice)
+        }
         Err(error @ (BondError::OtherLedger | BondError::OtherStore { .. })) => {
             let advice = "name the right one: what a ledger does not know is removed";
             Finding::bad(ABOUT, error.to_string(), advice)
@@ -124,6 +128,7 @@ mod tests {
             (Ok(Bond::Whole), &[][..]),
             (Ok(Bond::Half { mark: mark() }), &["ok"]),
             (Ok(Bond::None), &["ok"]),
+            (Err(BondError::Restored), &["bad"]),
             (Err(BondError::OtherLedger), &["bad"]),
             (Err(BondError::OtherStore { mark: mark() }), &["bad"]),
             (Err(BondError::Ledger(away)), &["warning"]),

@@ -1,0 +1,75 @@
+//! The folder of everything that has no other place, for one process at a time.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, create_dir_all};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+use tonemill_job::objects::{FolderStore, ObjectStore};
+
+use crate::failure::Failure;
+use crate::text::shown;
+
+/// A data folder, locked for this process.
+pub struct DataFolder<'a> {
+    path: &'a Path,
+    _lock: File,
+}
+
+impl<'a> DataFolder<'a> {
+    pub fn lock(path: &'a Path) -> Result<Self, Failure> {
+        let failed = |error| Failure::cannot(format!("use the folder {}", shown(path)), error);
+        // Keys, hashes of passwords and videos: nobody else's business.
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        close_to_others(path).map_err(failed)?;
+        let lock = File::create(path.join("lock")).map_err(failed)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let message = format!("another process uses the folder {}", shown(path));
+                Err(Failure::fault(message, "--data names one"))
+            }
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// The ledger's address. Readable for nobody else, in whatever folder; SQLite's other files
+    /// become as this one is.
+    pub fn ledger(&self) -> Result<String, Failure> {
+        let file = self.path.join("ledger.db");
+        let mut options = OpenOptions::new();
+        let open = options.append(true).create(true).mode(0o600).open(&file);
+        open.map_err(|error| Failure::cannot(format!("write {}", shown(&file)), error))?;
+        Ok(format!("sqlite://{}", file.display()))
+    }
+
+    /// A store for objects. Elsewhere a missing folder may be a missing disk; this one is ours to
+    /// make.
+    #[cfg(feature = "codec")]
+    pub fn store(&self) -> Result<Arc<dyn ObjectStore>, Failure> {
+        let objects = self.path.join("objects");
+        create_dir_all(&objects).map_err(|error| Failure::cannot("keep objects", error))?;
+        Ok(Arc::new(FolderStore::new(self.path)))
+    }
+}
+
+/// Shuts out others from a folder that was there before. One whose group was let in to read, say to
+/// back it up, stays as it is.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
+    if mode & 0o027 == 0 {
+        return Ok(());
+    }
+    match fs::set_permissions(path, Permissions::from_mode(mode & !0o077)) {
+        Ok(()) => {
+            tracing::warn!(folder = %path.display(), "the folder was open to others: no more");
+        }
+        // It is another's, as mounted folders are: whoever mounts it decides.
+        Err(error) => {
+            tracing::warn!(folder = %path.display(), %error, "others may look into the folder");
+        }
+    }
+    Ok(())
+}

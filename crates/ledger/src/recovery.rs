@@ -1,0 +1,342 @@
+//! Bringing a ledger that came from a backup in line with its store, before any service has it.
+//!
+//! The store went on since. What the backup does not say, the store does:
+//!
+//! | in the ledger | in the store | then the job |
+//! |---|---|---|
+//! | finished | its output | is as it was |
+//! | unfinished | an output | was finished since: it has this output |
+//! | unfinished | its upload | is done, or done again |
+//! | failed, cancelled | its upload | is as it was |
+//! | failed, cancelled | an output alone | was tried again and finished since |
+//! | any of these | nothing | was deleted since, or was too old: it goes |
+//! | nothing | a card and an upload or an output | was accepted since: it comes back |
+//!
+//! Any output of a job does: each attempt at it makes the same. What nobody can place is left, and
+//! the ledger is held back until an operator says otherwise: the sweep would take it. At the end
+//! ledger and store get another mark: whoever still has the ledger of before is not to sweep. All
+//! of it can end between any two steps, and be done again.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tonemill_job::message::{Finished, VERSION, What, now_ms};
+use tonemill_job::objects::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
+use tonemill_job::{JobEvent, JobId, ObjectKey};
+
+use crate::accept::Acceptance;
+use crate::bond::BondError;
+use crate::card::Card;
+use crate::error::{LedgerError, Result};
+use crate::job::{COLUMNS, Job, readable};
+use crate::jobs::Owner;
+use crate::state::JobState;
+use crate::{Ledger, users};
+
+/// Jobs, or cards, that are looked at in one step.
+const PAGE: usize = 200;
+/// Questions to the store on their way at a time.
+const AT_ONCE: usize = 16;
+/// Outputs of one job that are looked at: as many as there can be attempts, and more.
+const OUTPUTS: usize = 100;
+
+/// What an output says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sound {
+    /// How long it plays.
+    pub duration_seconds: f64,
+    /// BLAKE3 of its audio frames, in hexadecimal.
+    pub audio_blake3: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Jobs of the backup that are finished by what is in the store.
+    pub finished: Vec<JobId>,
+    /// Jobs of the backup of which nothing is left: they go.
+    pub gone: Vec<JobId>,
+    /// Jobs that were accepted since the backup, and are there again.
+    pub brought_back: Vec<JobId>,
+    /// Jobs of which something is in the store that could not be placed, and why.
+    pub left: Vec<(JobId, String)>,
+}
+
+/// Why a ledger and its store are not in line.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The store is not the ledger's.
+    #[error(transparent)]
+    Bond(#[from] BondError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It was not restored, or is in line already: a service may be at work with it.
+    #[error("the ledger is not held back from its store: it is in line with it")]
+    InLine,
+}
+
+impl Ledger {
+    /// Brings a restored ledger in line with its store. If all has its place then, or `let_go` says
+    /// that what has none may go, the ledger is not held back any more. `examine` reads an output
+    /// of this length; `None` if it is no MP3 of ours.
+    pub async fn recover(
+        &self,
+        store: &dyn ObjectStore,
+        examine: impl AsyncFn(&ObjectKey, u64) -> Result<Option<Sound>, StoreError>,
+        let_go: bool,
+    ) -> Result<Recovered, RecoveryError> {
+        if !self.is_restored().await? {
+            return Err(RecoveryError::InLine);
+        }
+        self.bond_of(store).await?;
+        let mut recovery =
+            Recovery { ledger: self, store, examine, recovered: Recovered::default() };
+        recovery.known_jobs().await?;
+        recovery.cards().await?;
+        let recovered = recovery.recovered;
+        if recovered.left.is_empty() || let_go {
+            self.take_over(store).await?;
+        }
+        Ok(recovered)
+    }
+
+    /// A page of the jobs that are there, by id.
+    pub(crate) async fn page_of_jobs(&self, after: Option<JobId>) -> Result<Vec<Job>> {
+        let look = || async move {
+            let text = format!(
+                "SELECT {COLUMNS} FROM jobs WHERE id > ? AND state <> 'deleted' ORDER BY id LIMIT \
+                 {PAGE}"
+            );
+            let after = after.map(|job| job.to_string()).unwrap_or_default();
+            let rows = self.db.dialect.query_of(text).bind(after).fetch_all(&self.db.read).await?;
+            Ok(readable(&rows, Job::from_row))
+        };
+        self.db.run("look up jobs", look).await
+    }
+}
+
+/// What is in the store of a job.
+struct Left {
+    /// Whether its upload is, if the ledger or its card names one.
+    input: bool,
+    /// Outputs, the last attempt's first; of a finished job, its own.
+    outputs: Vec<ListedObject>,
+}
+
+struct Recovery<'a, E> {
+    ledger: &'a Ledger,
+    store: &'a dyn ObjectStore,
+    examine: E,
+    recovered: Recovered,
+}
+
+impl<E> Recovery<'_, E>
+where
+    E: AsyncFn(&ObjectKey, u64) -> Result<Option<Sound>, StoreError>,
+{
+    async fn known_jobs(&mut self) -> Result<(), RecoveryError> {
+        let mut last = None;
+        loop {
+            let page = self.ledger.page_of_jobs(last).await?;
+            let Some(job) = page.last() else { return Ok(()) };
+            last = Some(job.id);
+            let store = self.store;
+            let looks = page.into_iter().map(|job| async move {
+                let left = look(store, &job).await?;
+                Ok::<_, StoreError>((job, left))
+            });
+            let looks = stream::iter(looks).buffered(AT_ONCE);
+            for (job, left) in looks.try_collect::<Vec<_>>().await? {
+                self.known_job(&job, left).await?;
+            }
+        }
+    }
+
+    async fn known_job(&mut self, job: &Job, left: Left) -> Result<(), RecoveryError> {
+        let is_there = left.input || !left.outputs.is_empty();
+        match job.state {
+            // Its upload was not needed any more even then.
+            JobState::Failed | JobState::Cancelled if job.input.is_none() => Ok(()),
+            JobState::Failed | JobState::Cancelled if left.input => Ok(()),
+            JobState::Finished if is_there => Ok(()),
+            _ if !is_there => self.forget(job).await,
+            _ if left.outputs.is_empty() => Ok(()),
+            _ => {
+                if job.state.is_ended() {
+                    self.ledger.replay(Owner::Anyone, job.id).await?;
+                }
+                if self.finish(job.id, &left.outputs).await? {
+                    self.recovered.finished.push(job.id);
+                } else if !left.input {
+                    self.leave(job.id, "its output cannot be read");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Jobs that the ledger does not know, by their cards.
+    async fn cards(&mut self) -> Result<(), RecoveryError> {
+        let mut after = None;
+        loop {
+            let page = self.store.list(ObjectKey::CARDS, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.key.clone());
+            let keys: Vec<&ObjectKey> = page.iter().map(|object| &object.key).collect();
+            let named = self.ledger.named_objects(&keys).await?;
+            for key in keys.into_iter().filter(|key| !named.contains(key)) {
+                let name = key.as_str().strip_prefix(ObjectKey::CARDS);
+                if let Some(Ok(job)) = name.map(str::parse::<JobId>) {
+                    self.card(job).await?;
+                }
+            }
+        }
+    }
+
+    async fn card(&mut self, job: JobId) -> Result<(), RecoveryError> {
+        let outputs = outputs(self.store, job).await?;
+        let Some(card) = Card::read(self.store, job).await? else {
+            self.leave(job, "its card cannot be read");
+            return Ok(());
+        };
+        let has_input = size_of(self.store, &card.input).await? == Some(card.input_bytes);
+        if !has_input && outputs.is_empty() {
+            // It was deleted, or refused. The sweep takes its card.
+            return Ok(());
+        }
+        let Some(user) = self.user_of(&card).await? else {
+            let why = format!("there is no user {:?}: add it, and do this again", card.user_name);
+            self.leave(job, why);
+            return Ok(());
+        };
+        match self.accept(&card, user).await? {
+            Acceptance::Accepted => {}
+            Acceptance::OverQuota(_) => {
+                let why = format!("{:?} would be over its quota: raise it", card.user_name);
+                self.leave(job, why);
+                return Ok(());
+            }
+            other => {
+                self.leave(job, format!("it is not accepted: {other:?}"));
+                return Ok(());
+            }
+        }
+        if self.finish(job, &outputs).await? || has_input {
+            self.recovered.brought_back.push(job);
+        } else {
+            self.leave(job, "its output cannot be read");
+        }
+        Ok(())
+    }
+
+    async fn user_of(&self, card: &Card) -> Result<Option<users::User>> {
+        if let Some(user) = self.ledger.user(card.user).await? {
+            return Ok(Some(user));
+        }
+        // Added again, under its name.
+        Ok(self.ledger.user_by_name(&card.user_name).await?.map(|(user, _)| user))
+    }
+
+    async fn accept(&self, card: &Card, user: users::User) -> Result<Acceptance> {
+        let mut job = card.job_of(user.id);
+        // What the ledger still takes for an upload of several requests was whole, and is the
+        // job's.
+        job.is_upload = true;
+        let mut request = card.request.as_ref();
+        loop {
+            match self.ledger.accept(&job, request).await? {
+                Acceptance::NoUpload if job.is_upload => job.is_upload = false,
+                // Another job has its key.
+                Acceptance::Known(_) if request.is_some() => request = None,
+                acceptance => return Ok(acceptance),
+            }
+        }
+    }
+
+    /// Writes down that one of these is the job's output, as if its worker had said so; whether one
+    /// can be.
+    async fn finish(&self, job: JobId, outputs: &[ListedObject]) -> Result<bool, RecoveryError> {
+        for ListedObject { key, bytes, .. } in outputs {
+            let Some(sound) = (self.examine)(key, *bytes).await? else { continue };
+            let finished = Finished {
+                output: key.clone(),
+                bytes: *bytes,
+                duration_seconds: sound.duration_seconds,
+                audio_blake3: sound.audio_blake3,
+                truncated: false,
+                warnings: vec!["what its worker said of it is lost".to_owned()],
+                report: serde_json::Value::Null,
+            };
+            let event = JobEvent {
+                v: VERSION,
+                job,
+                attempt: attempt_of(key),
+                worker: "recovery".to_owned(),
+                at_ms: now_ms(),
+                traceparent: None,
+                what: What::Finished(Box::new(finished)),
+            };
+            self.ledger.record(&[event]).await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Lets a job go of which nothing is left.
+    async fn forget(&mut self, job: &Job) -> Result<(), RecoveryError> {
+        if !job.state.is_ended() {
+            self.ledger.cancel(Owner::Anyone, job.id).await?;
+        }
+        self.ledger.delete_job(Owner::Anyone, job.id).await?;
+        self.recovered.gone.push(job.id);
+        Ok(())
+    }
+
+    fn leave(&mut self, job: JobId, why: impl Into<String>) {
+        self.recovered.left.push((job, why.into()));
+    }
+}
+
+async fn look(store: &dyn ObjectStore, job: &Job) -> Result<Left, StoreError> {
+    if let (JobState::Finished, Some(output)) = (job.state, &job.output) {
+        let bytes = size_of(store, &output.key).await?;
+        let own = |bytes| ListedObject {
+            key: output.key.clone(),
+            bytes,
+            modified: std::time::SystemTime::UNIX_EPOCH,
+        };
+        return Ok(Left { input: false, outputs: bytes.map(own).into_iter().collect() });
+    }
+    let input = match &job.input {
+        Some(key) => size_of(store, key).await?.is_some(),
+        None => false,
+    };
+    Ok(Left { input, outputs: outputs(store, job.id).await? })
+}
+
+/// Outputs of a job, the last attempt's first.
+async fn outputs(store: &dyn ObjectStore, job: JobId) -> Result<Vec<ListedObject>, StoreError> {
+    let mut found = store.list(&ObjectKey::outputs_of(job), None, OUTPUTS).await?;
+    found.sort_by_key(|object| std::cmp::Reverse(attempt_of(&object.key)));
+    Ok(found)
+}
+
+/// The attempt in the key of an output.
+fn attempt_of(output: &ObjectKey) -> u32 {
+    let name = output.as_str().rsplit('/').next().unwrap_or_default();
+    name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+/// How long an object is, if it is there. Only that it is not there counts as such.
+pub(crate) async fn size_of(
+    store: &dyn ObjectStore,
+    key: &ObjectKey,
+) -> Result<Option<u64>, StoreError> {
+    match store.head(key).await {
+        Ok(info) => Ok(Some(info.bytes)),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
