@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod doctor;
+mod import;
 mod jobs;
 mod users;
 mod webhooks;
@@ -31,6 +32,7 @@ pub fn run(command: &AdminCommand) -> Outcome {
             AdminCommand::Deliveries(command) => deliveries::run(command).await,
             AdminCommand::Webhooks(command) => webhooks::run(command).await,
             AdminCommand::Reconcile(args) => reconcile(&args.at).await,
+            AdminCommand::Import(args) => import::run(args).await,
             AdminCommand::Doctor(args) => doctor::run(args).await,
         }
     })

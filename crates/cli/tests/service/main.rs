@@ -33,6 +33,7 @@ mod ends;
 mod fairness;
 mod forgery;
 mod health;
+mod import;
 mod job_webhooks;
 mod keys;
 mod letters;
