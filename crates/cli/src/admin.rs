@@ -3,6 +3,7 @@
 mod backup;
 mod deliveries;
 mod doctor;
+mod import;
 mod jobs;
 mod migrate;
 mod recover;
@@ -34,6 +35,7 @@ pub fn run(command: &AdminCommand) -> Outcome {
             AdminCommand::Deliveries(command) => deliveries::run(command).await,
             AdminCommand::Webhooks(command) => webhooks::run(command).await,
             AdminCommand::Reconcile(args) => reconcile(&args.at).await,
+            AdminCommand::Import(args) => import::run(args).await,
             AdminCommand::Doctor(args) => doctor::run(args).await,
             AdminCommand::Migrate(args) => migrate::run(args).await,
             AdminCommand::Backup(args) => backup::back_up(args).await,

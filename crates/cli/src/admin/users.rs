@@ -115,7 +115,7 @@ fn no_user(name: &str) -> Failure {
     Failure::usage(format!("there is no user {name}"), "")
 }
 
-fn refused(problem: Problem) -> Failure {
+pub(super) fn refused(problem: Problem) -> Failure {
     Failure::usage(problem.detail, "")
 }
 

@@ -39,6 +39,8 @@ pub enum AdminCommand {
     Webhooks(WebhooksCommand),
     /// Bring queue and store in line with the ledger, now
     Reconcile(ReconcileArgs),
+    /// Add the users of another system, from its table of users
+    Import(ImportArgs),
     /// Check all that the service needs, and say what to do about what is not as it should be
     Doctor(Box<DoctorArgs>),
     /// Make the ledger's tables, or bring them up to date, as the service does when it starts
@@ -65,6 +67,32 @@ pub struct DoctorArgs {
     pub notify: NotifyArgs,
     #[command(flatten)]
     pub tls: TlsArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Passwords in plain text stay good; who has a hash or none gets a new one, which is \
+    printed once. Given again, it leaves alone who is there. Exit codes: 0 all users are there; 1 \
+    some could not be taken; 2 wrong usage; 3 a database cannot be used."
+)]
+pub struct ImportArgs {
+    /// The database with the table: <mysql://USER:PASSWORD@HOST/auth>, postgres: or sqlite:FILE
+    #[arg(long, value_name = "URL", env = "TONEMILL_IMPORT_FROM", hide_env_values = true)]
+    pub from: String,
+    /// The table, or a view, with the columns email (or username or name) and password
+    #[arg(long, default_value = "user")]
+    pub table: String,
+    /// The column with the names to log in with, if not that
+    #[arg(long, value_name = "COLUMN")]
+    pub name_column: Option<String>,
+    /// Give everybody a new password
+    #[arg(long)]
+    pub new_passwords: bool,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub at: WhereArgs,
 }
 
 /// Where the ledger is.

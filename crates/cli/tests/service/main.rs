@@ -38,6 +38,7 @@ mod fairness;
 mod forgery;
 mod health;
 mod images;
+mod import;
 mod job_webhooks;
 mod keys;
 mod letters;

@@ -198,7 +198,7 @@ impl Bucket {
     }
 
     async fn fetch(&self) -> Result<File, Failure> {
-        let key = if self.prefix.ends_with(".gz") {
+        let key = if Path::new(&self.prefix).extension().is_some_and(|end| end == "gz") {
             ObjectKey::try_from(self.prefix.clone())
                 .map_err(|error| Failure::usage(format!("{error}"), ""))?
         } else {
