@@ -1,14 +1,15 @@
 //! Passwords: hashed with Argon2id, a few at a time.
 //!
 //! Each hash takes 19 MiB and some 20 ms of a core on purpose; a crowd that logs in waits in line,
-//! up to a length, and cannot use up the machine.
+//! up to a length, and cannot use up the machine. The memory is kept for the next: glibc finds no
+//! use for what was freed of such blocks, and a process would grow by some 900 MiB.
 
-use std::sync::Arc;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tonemill_ledger::credentials::random_bytes;
@@ -23,11 +24,17 @@ pub const MAX_BYTES: usize = 1024;
 /// How many may wait in line for each that is hashed.
 const LINE: usize = 32;
 
+type Memory = Vec<Block>;
+/// A hash in the ledger that is none of ours.
+type Strange = Box<dyn Error>;
+
 /// Hashes and verifies passwords.
 #[derive(Debug, Clone)]
 pub struct Passwords {
     at_work: Arc<Semaphore>,
     in_line: Arc<Semaphore>,
+    /// To hash in, of whoever is not at work.
+    memories: Arc<Mutex<Vec<Memory>>>,
     /// Of a password that nobody has: verified for users that do not exist, so that they take as
     /// long as those that do.
     nobodys: Arc<str>,
@@ -37,17 +44,21 @@ impl Passwords {
     /// `at_once` hashes at a time: 19 MiB each.
     pub fn new(at_once: usize) -> Answer<Self> {
         let at_once = at_once.max(1);
+        let mut memory = Memory::new();
+        let nobodys = hash(&uuid::Uuid::new_v4().to_string(), &mut memory);
+        let nobodys = nobodys.map_err(|error| Problem::defect(&*error))?.into();
         Ok(Self {
             at_work: Arc::new(Semaphore::new(at_once)),
             in_line: Arc::new(Semaphore::new(at_once * LINE)),
-            nobodys: hash(&uuid::Uuid::new_v4().to_string())?.into(),
+            memories: Arc::new(Mutex::new(vec![memory])),
+            nobodys,
         })
     }
 
     /// The hash of a new password, as a PHC string.
     pub async fn hash(&self, password: &str) -> Answer<String> {
         let password = password.to_owned();
-        self.work(move || hash(&password)).await?
+        self.work(move |memory| hash(&password, memory)).await
     }
 
     /// Whether `password` is the one that was hashed. Without a hash it is not, after the same
@@ -56,16 +67,13 @@ impl Passwords {
         let is_known = hash.is_some();
         let hash = hash.unwrap_or(&self.nobodys).to_owned();
         let password = password.to_owned();
-        let verify = move || {
-            let hash = PasswordHash::new(&hash).map_err(|error| Problem::defect(&error))?;
-            Ok::<_, Problem>(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
-        };
-        Ok(self.work(verify).await?? && is_known)
+        let is_it = self.work(move |memory| verify(&password, &hash, memory)).await?;
+        Ok(is_it && is_known)
     }
 
     async fn work<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&mut Memory) -> Result<T, Strange> + Send + 'static,
     ) -> Answer<T> {
         let crowded = || {
             Problem::unavailable("too many people log in at this moment")
@@ -73,18 +81,56 @@ impl Passwords {
         };
         let _in_line = self.in_line.try_acquire().map_err(|_| crowded())?;
         let at_work = Arc::clone(&self.at_work).acquire_owned().await.map_err(|_| crowded())?;
+        let memories = Arc::clone(&self.memories);
         let done = spawn_blocking(move || {
             // Held until the work is done, even if nobody waits for it any more.
             let _at_work = at_work;
-            work()
+            let free = || memories.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memory = free().pop().unwrap_or_default();
+            let done = work(&mut memory).map_err(|error| Problem::defect(&*error));
+            free().push(memory);
+            done
         });
-        done.await.map_err(|error| Problem::defect(&error))
+        done.await.map_err(|error| Problem::defect(&error))?
     }
 }
 
-fn hash(password: &str) -> Answer<String> {
-    let hash = Argon2::default().hash_password(password.as_bytes());
-    Ok(hash.map_err(|error| Problem::defect(&error))?.to_string())
+fn hash(password: &str, memory: &mut Memory) -> Result<String, Strange> {
+    let salt = &random_bytes()[..Salt::RECOMMENDED_LENGTH];
+    let (algorithm, version, params) = (Algorithm::Argon2id, Version::V0x13, Params::default());
+    let mut hash = PasswordHash {
+        algorithm: algorithm.ident(),
+        version: Some(version.into()),
+        params: ParamsString::try_from(&params)?,
+        salt: Some(Salt::new(salt)?),
+        hash: None,
+    };
+    let argon2 = Argon2::new(algorithm, version, params);
+    hash.hash = Some(output(&argon2, password, salt, Params::DEFAULT_OUTPUT_LEN, memory)?);
+    Ok(hash.to_string())
+}
+
+fn verify(password: &str, hash: &str, memory: &mut Memory) -> Result<bool, Strange> {
+    let hash = PasswordHash::new(hash)?;
+    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return Ok(false) };
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str())?;
+    let version = hash.version.map_or(Ok(Version::default()), Version::try_from)?;
+    let argon2 = Argon2::new(algorithm, version, Params::try_from(&hash)?);
+    // Compared in constant time.
+    Ok(output(&argon2, password, salt, expected.len(), memory)? == *expected)
+}
+
+fn output(
+    argon2: &Argon2<'_>,
+    password: &str,
+    salt: &[u8],
+    length: usize,
+    memory: &mut Memory,
+) -> Result<Output, Strange> {
+    memory.resize(argon2.params().block_count(), Block::default());
+    let mut output = vec![0; length];
+    argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut output, memory)?;
+    Ok(Output::new(&output)?)
 }
 
 /// Whether a new password will do.
@@ -111,6 +157,8 @@ pub fn one_time() -> String {
 
 #[cfg(test)]
 mod tests {
+    use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+
     use super::*;
 
     #[tokio::test]
@@ -122,6 +170,31 @@ mod tests {
         assert!(!passwords.verify("correct horsf", Some(&hash)).await.unwrap());
         assert!(!passwords.verify("anything", None).await.unwrap());
         assert_ne!(hash, passwords.hash("correct horse").await.unwrap(), "salted");
+    }
+
+    #[tokio::test]
+    async fn hashes_are_as_others_make_them() {
+        let passwords = Passwords::new(1).unwrap();
+        let theirs = Argon2::default().hash_password(b"correct horse").unwrap().to_string();
+        assert!(passwords.verify("correct horse", Some(&theirs)).await.unwrap());
+        assert!(!passwords.verify("correct horsf", Some(&theirs)).await.unwrap());
+        let ours = passwords.hash("correct horse").await.unwrap();
+        let ours = PasswordHash::new(&ours).unwrap();
+        assert!(Argon2::default().verify_password(b"correct horse", &ours).is_ok());
+        // Of other parameters, as those of tomorrow may be.
+        let other =
+            Argon2::new(Algorithm::Argon2i, Version::V0x10, Params::new(64, 1, 1, None).unwrap());
+        let theirs = other.hash_password(b"correct horse").unwrap().to_string();
+        assert!(passwords.verify("correct horse", Some(&theirs)).await.unwrap());
+        assert!(passwords.verify("correct horse", Some("none")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn memory_is_used_again() {
+        let passwords = Passwords::new(2).unwrap();
+        futures_util::future::join_all((0..20).map(|_| passwords.verify("x", None))).await;
+        let memories = passwords.memories.lock().unwrap();
+        assert!((1..=2).contains(&memories.len()), "{}", memories.len());
     }
 
     #[tokio::test]
