@@ -33,6 +33,15 @@ cd "$work"
 apt-get source -q -o APT::Sandbox::User=root ffmpeg
 cd ffmpeg-*/
 
+# Programme streams do not say what is in them: FFmpeg asks the demuxers of this table. Without
+# those of video it takes video for MP3. The codec opens no file by them.
+asked=$(sed -n '/ fmt_id_type\[\] = {/,/};/s/.*{ "\([a-z0-9_]*\)".*/\1/p' libavformat/demux.c)
+[ -n "$asked" ] || {
+    echo "ffmpeg.sh: no table of what is asked in libavformat/demux.c" >&2
+    exit 1
+}
+demuxers=$(printf '%s\n%s\n' "$demuxers" "$asked" | sort -u)
+
 options() { for name in $2; do printf -- '--enable-%s=%s ' "$1" "$name"; done; }
 # shellcheck disable=SC2046 # one word each
 ./configure --prefix="$prefix" --toolchain=hardened --enable-shared --disable-static \

@@ -214,7 +214,8 @@ check "the worker is healthy" until_ ends 0 "${health[@]}"
 check "it works for the slim one" ends 0 \
     within "$slim" submit "${backends[@]}" /work/tone.m4a -o /work/submitted.mp3
 check "both make the same MP3" cmp "$scratch/work/tone.m4a.mp3" "$scratch/work/submitted.mp3"
-pkill -TERM -P $unshared
+# A shell of ours, unshare, the program.
+kill -TERM "$(pgrep -P "$(pgrep -P $unshared)")"
 code=0
 wait $unshared || code=$?
 check "it ends as it is told to" is $code 0
