@@ -207,11 +207,12 @@ async fn nothing_goes_before_somebody_decides() {
     all.operate(&["doctor"]).await.ended_with(1);
     all.operate(&["recover"]).await.ended_with(1);
 
-    all.operate(&["users", "add", "eve"]).await.succeeded();
+    let added = all.operate(&["users", "add", "eve", "--json"]).await.succeeded().json();
     all.operate(&["recover"]).await.succeeded();
     all.operate(&["recover"]).await.ended_with(2);
-    let admin = all.start_again().await;
-    assert_same(&admin.mp3(&job).await, &convert(&clip(), &[]));
+    all.add_api(&[]);
+    let eve = all.nobody(0).log_in("eve", added["password"].as_str().unwrap()).await;
+    assert_same(&eve.mp3(&job).await, &convert(&clip(), &[]));
     all.end_all().await;
 }
 
