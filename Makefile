@@ -10,6 +10,7 @@ FUZZ_FLAGS ?= -timeout=25 -rss_limit_mb=1024 -max_len=262144
 # Where release builds put programs. The benchmarks are built together with the program that they
 # measure: apart, each would have its own build of the dependencies.
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
+DEBUG = $(or $(CARGO_TARGET_DIR),target)/debug
 
 # The tests that compare times.
 CHAOS_ALONE = bombs three_calls
@@ -67,6 +68,17 @@ images: setup-images ## Check Dockerfile, compose file and workflow against thei
 .PHONY: images-try
 images-try: setup-images-try ## Build the images without a Docker engine, and try them (as root)
 	scripts/images/try.sh target/images
+
+.PHONY: docs-try
+docs-try: setup-docs ## Run what README and docs say, block by block (ARGS='docs/api.md')
+	@scripts/docs.sh $(ARGS)
+
+.PHONY: reference
+reference: setup ## Write the settings into docs/configure.md again
+	cargo build --workspace --bins --locked
+	{ sed '/^<!-- tonemill config reference -->$$/q' docs/configure.md && \
+		$(DEBUG)/tonemill config reference; } >docs/configure.new
+	mv docs/configure.new docs/configure.md
 
 .PHONY: clients
 clients: setup-clients ## Prove the API with clients of others: schemathesis, tus, a browser, curl
@@ -126,9 +138,9 @@ clean: ## Remove everything that was built
 	rm -rf fuzz/target
 
 .PHONY: setup-test setup-garage setup-bench setup-fuzz setup-audit setup-clients
-.PHONY: setup-kubernetes setup-images setup-images-try
+.PHONY: setup-kubernetes setup-images setup-images-try setup-docs
 setup-test setup-garage setup-bench setup-fuzz setup-audit setup-clients setup-kubernetes \
-setup-images setup-images-try: setup-%:
+setup-images setup-images-try setup-docs: setup-%:
 	@scripts/setup.sh $*
 
 # fuzz_each SECONDS. RUSTC_BOOTSTRAP lets stable Rust build with AddressSanitizer, which cargo-fuzz

@@ -3,7 +3,7 @@
 # It does nothing when everything is in place, so every make target calls it first.
 #
 #   scripts/setup.sh [test] [bench] [audit] [fuzz] [garage] [clients] [kubernetes] [images]
-#                    [images-try]
+#                    [images-try] [docs]
 #
 # Each word adds what make targets of that name need beyond the common set; garage is the S3 server
 # of the full tests, which takes ten minutes or more to build.
@@ -27,7 +27,7 @@ usage() {
 }
 
 want_test=no want_bench=no want_audit=no want_fuzz=no want_garage=no want_clients=no
-want_kubernetes=no want_images=no want_images_try=no
+want_kubernetes=no want_images=no want_images_try=no want_docs=no
 for argument in "$@"; do
     case $argument in
         test) want_test=yes ;;
@@ -39,6 +39,7 @@ for argument in "$@"; do
         kubernetes) want_kubernetes=yes ;;
         images) want_images=yes ;;
         images-try) want_images_try=yes ;;
+        docs) want_docs=yes ;;
         -h | --help) usage && exit ;;
         *) usage >&2 && die "unknown argument: $argument" ;;
     esac
@@ -106,6 +107,7 @@ setup_debian() {
         command -v node >/dev/null || packages+=(nodejs)
         command -v npm >/dev/null || packages+=(npm)
     fi
+    if [ $want_docs = yes ]; then packages+=(jq python3 openssl); fi
 
     if [ $want_images = yes ]; then packages+=(python3-venv); fi
     if [ $want_images_try = yes ]; then

@@ -28,6 +28,9 @@ use notifier::NotifierArgs;
 use serve::{ApiCommandArgs, ConfigCommand};
 use submit::SubmitArgs;
 
+/// Heading of the options of a process as a whole, after those of its parts.
+pub const PROCESS: &str = "The process";
+
 /// Turns videos into MP3s on every core.
 #[derive(Debug, Parser)]
 #[command(name = "tonemill", version, about, propagate_version = true)]

@@ -5,11 +5,15 @@
 mod admin;
 mod args;
 mod backends;
+// Without the codec there are fewer commands than the books have.
+#[cfg(all(test, feature = "codec"))]
+mod books;
 mod client;
 #[cfg_attr(not(feature = "codec"), path = "no_codec.rs")]
 mod codec;
 mod config_check;
 mod config_file;
+mod config_reference;
 mod data_folder;
 mod disks;
 mod exit;
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Notifier(args) => notifier::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Config(ConfigCommand::Check(args)) => config_check::run(&args, &sources),
+        Command::Config(ConfigCommand::Reference) => config_reference::run(),
         Command::Admin(command) => admin::run(&command),
     }
     .into()

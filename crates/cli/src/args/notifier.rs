@@ -10,6 +10,7 @@ use tonemill_notifier::mail::{LONGEST_MAIL, SmtpConfig, SmtpSecurity};
 use tonemill_notifier::webhook::LONGEST_CALL;
 use url::{Host, Url};
 
+use super::PROCESS;
 use super::serve::{DatabaseArgs, parse_days};
 use super::worker::LogArgs;
 use crate::text::parse_time;
@@ -28,12 +29,12 @@ pub struct NotifierArgs {
     pub database: DatabaseArgs,
     #[command(flatten)]
     pub notify: NotifyArgs,
-    /// Where to answer /livez, /readyz, /healthz and /metrics
-    #[arg(long, value_name = "ADDRESS", env = "TONEMILL_ADMIN")]
+    /// Serve /livez, /readyz, /healthz and /metrics here, such as 0.0.0.0:9464
+    #[arg(long, value_name = "ADDRESS", env = "TONEMILL_ADMIN", help_heading = PROCESS)]
     pub admin: Option<SocketAddr>,
     /// How long what is under way may go on after SIGTERM, in seconds
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "25",
-          env = "TONEMILL_GRACE")]
+          env = "TONEMILL_GRACE", help_heading = PROCESS)]
     pub grace: f64,
     #[command(flatten)]
     pub log: LogArgs,
@@ -46,8 +47,8 @@ pub struct NotifyArgs {
     /// Where users reach the API; links in mails begin with it
     #[arg(long, value_name = "URL", value_parser = parse_public_url, env = "TONEMILL_PUBLIC_URL")]
     pub public_url: Option<Url>,
-    /// Mail server: <smtps://NAME:PASSWORD@HOST> for TLS, smtp: for STARTTLS, with ?tls=none for
-    /// neither
+    /// Mail server: <smtps://NAME:PASSWORD@HOST> for TLS (port 465), smtp: for STARTTLS (587), with
+    /// ?tls=none for neither (25)
     #[arg(long, value_name = "URL", value_parser = parse_smtp_url, env = "TONEMILL_SMTP_URL",
           hide_env_values = true, conflicts_with = "mail_folder")]
     pub smtp_url: Option<SmtpConfig>,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use tonemill_ledger::deliveries::JOB_EVENTS;
 
+use super::PROCESS;
 use super::backends::BackendArgs;
 use super::notifier::NotifyArgs;
 use super::worker::{LimitArgs, LogArgs, SizeArgs, parse_lease};
@@ -34,7 +35,7 @@ pub struct ServeArgs {
     /// How long a job stays with a worker that gives no sign of life, in seconds; the same for all
     /// workers
     #[arg(long, value_name = "TIME", value_parser = parse_lease, default_value = "30",
-          env = "TONEMILL_LEASE")]
+          env = "TONEMILL_LEASE", help_heading = PROCESS)]
     pub lease: f64,
 }
 
@@ -44,6 +45,8 @@ pub enum ConfigCommand {
     /// Show every setting of the service, and where it came from: a flag, a variable, a file, or
     /// nowhere. Takes what `serve` takes
     Check(Box<ServeArgs>),
+    /// Print every setting of every command, as tables in Markdown
+    Reference,
 }
 
 #[derive(Debug, Args)]
@@ -70,7 +73,7 @@ pub struct ApiArgs {
     pub backends: BackendArgs,
     /// How long requests and jobs may go on after SIGTERM, in seconds
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "25",
-          env = "TONEMILL_GRACE")]
+          env = "TONEMILL_GRACE", help_heading = PROCESS)]
     pub grace: f64,
     #[command(flatten)]
     pub log: LogArgs,

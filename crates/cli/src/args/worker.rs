@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use clap::{Args, ValueEnum};
 use reqwest::Url;
 
+use super::PROCESS;
 use super::backends::BackendArgs;
 use crate::text::{parse_bytes, parse_time};
 
@@ -22,19 +23,19 @@ pub struct WorkerArgs {
     pub size: SizeArgs,
 
     /// End when no job waits
-    #[arg(long)]
+    #[arg(long, help_heading = PROCESS)]
     pub once: bool,
     /// How long a job stays with a worker that gives no sign of life, in seconds; the same for all
     /// workers
     #[arg(long, value_name = "TIME", value_parser = parse_lease, default_value = "30",
-          env = "TONEMILL_LEASE")]
+          env = "TONEMILL_LEASE", help_heading = PROCESS)]
     pub lease: f64,
     /// How long jobs may go on after SIGTERM, in seconds
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "25",
-          env = "TONEMILL_GRACE")]
+          env = "TONEMILL_GRACE", help_heading = PROCESS)]
     pub grace: f64,
     /// Serve /livez, /readyz, /healthz and /metrics here, such as 0.0.0.0:9464
-    #[arg(long, value_name = "ADDRESS", env = "TONEMILL_ADMIN")]
+    #[arg(long, value_name = "ADDRESS", env = "TONEMILL_ADMIN", help_heading = PROCESS)]
     pub admin: Option<SocketAddr>,
     #[command(flatten)]
     pub log: LogArgs,
@@ -45,7 +46,7 @@ pub struct WorkerArgs {
 #[command(next_help_heading = "Log and traces")]
 pub struct LogArgs {
     /// How the log looks [default: text on a terminal, else json]
-    #[arg(long, value_enum, env = "TONEMILL_LOG_FORMAT")]
+    #[arg(long, value_name = "FORMAT", value_enum, env = "TONEMILL_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
     /// What is logged, such as "info" or "warn,tonemill=debug"
     #[arg(long, value_name = "FILTER", default_value = "info", env = "TONEMILL_LOG")]

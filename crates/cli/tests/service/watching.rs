@@ -93,6 +93,7 @@ fn promtool_takes_the_rules() {
 fn each_alert_is_explained_and_has_cases() {
     let (rules, cases) = (read(&deployed(RULES)), read(&deployed(CASES)));
     let page = read(&root().join("docs/watching.md"));
+    let runbooks = read(&root().join("docs/operate.md"));
     let cases: Vec<&str> = cases.split("expr: ").skip(1).collect();
     let is_word = |letter: char| letter.is_ascii_alphanumeric();
     let alerts = alerts(&rules);
@@ -103,7 +104,10 @@ fn each_alert_is_explained_and_has_cases() {
         }
         let severity = ["page", "ticket"].map(|to| alert.contains(&format!("severity: {to} }}")));
         assert_ne!(severity[0], severity[1], "{name}: a page or a ticket");
-        assert!(page.contains(&format!("\n| `{name}` |")), "{name} is not in docs/watching.md");
+        let row = format!("\n| [`{name}`](operate.md#{}) |", name.to_lowercase());
+        assert!(page.contains(&row), "{name} is not in docs/watching.md");
+        let title = format!("\n### {name}\n");
+        assert!(runbooks.contains(&title), "{name} has no runbook in docs/operate.md");
         let of_it = cases.iter().copied().filter(|case| {
             case.contains("alertname") && case.split(|l| !is_word(l)).any(|word| word == name)
         });
