@@ -73,6 +73,10 @@ chaos-service: setup-test ## The part of `chaos` that goes through the front doo
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test service -- \
 		--nocapture --test-threads 1 $(SERVICE_ALONE)
 
+.PHONY: skew
+skew: setup-test ## Roll an update from an older program to this one, and back (OLD=REVISION)
+	@scripts/skew.sh $(OLD)
+
 .PHONY: fuzz
 fuzz: setup-fuzz ## Run each fuzz target for FUZZ_SECONDS (default 600)
 	$(call fuzz_each,$(FUZZ_SECONDS))
