@@ -19,7 +19,7 @@ mod config;
 mod consumer;
 mod control;
 mod coverage;
-mod failure;
+pub mod failure;
 mod fault;
 pub mod isolate;
 mod job;
@@ -36,6 +36,7 @@ mod state;
 
 pub use config::{Size, WorkerConfig};
 pub use consumer::{Ended, Worker};
+pub use lease::RENEWALS;
 pub use options::codec_options;
 pub use shutdown::Shutdown;
 pub use state::WorkerState;
