@@ -101,6 +101,10 @@ chaos-service: setup-test ## The part of `chaos` that goes through the front doo
 	TONEMILL_CHAOS=1 cargo test --release --locked -p tonemill --test service -- \
 		--nocapture --test-threads 1 $(SERVICE_ALONE)
 
+.PHONY: skew
+skew: setup-test ## Roll an update from an older program to this one, and back (OLD=REVISION)
+	@scripts/skew.sh $(OLD)
+
 .PHONY: fuzz
 fuzz: setup-fuzz ## Run each fuzz target for FUZZ_SECONDS (default 600)
 	$(call fuzz_each,$(FUZZ_SECONDS))
@@ -123,6 +127,24 @@ pool: setup-test ## Measure the worker pool (ARGS='--case clips,long --out FILE'
 service: setup-test ## Measure the service (ARGS='--case start,reads --out FILE')
 	cargo build --release --locked -p tonemill -p tonemill-benches
 	$(RELEASE)/service $(ARGS)
+
+# What `service` has measured last (--case costs --costs FILE).
+COSTS ?= $(lastword $(sort $(wildcard benches/runs/*-costs.json)))
+
+.PHONY: capacity
+capacity: setup-bench ## Compute what fleets of 1 to 1,000 workers do (COSTS=FILE ARGS='--out FILE')
+	cargo build --release --locked -p tonemill-benches
+	$(RELEASE)/scaling capacity --costs $(COSTS) $(ARGS)
+
+.PHONY: simulate
+simulate: setup-bench ## Simulate fleets, crowds and lost machines (COSTS=FILE ARGS='--seed 1 --out FILE')
+	cargo build --release --locked -p tonemill-benches
+	$(RELEASE)/scaling simulate --costs $(COSTS) $(ARGS)
+
+.PHONY: validate-simulation
+validate-simulation: setup-test ## Hold the simulation against two real workers that are killed (ARGS='…')
+	cargo build --release --locked -p tonemill -p tonemill-benches
+	$(RELEASE)/scaling validate $(ARGS)
 
 .PHONY: audit
 audit: setup-audit ## Check licences, bans and sources of the dependencies

@@ -8,7 +8,7 @@ mod clips;
 mod long;
 mod memory;
 mod reads;
-mod servers;
+pub(crate) mod servers;
 mod telemetry;
 mod waiting;
 

@@ -6,6 +6,7 @@
 //! byte for byte, answers are what they should be.
 
 mod backup;
+mod costs;
 mod deployment;
 mod fair;
 mod figures;
@@ -54,6 +55,15 @@ pub struct Options {
     /// Jobs that one user has submitted before the others in the case `fair`
     #[arg(long, default_value_t = 10_000)]
     pub crowd: usize,
+    /// Clips of each length in the case `costs`
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    pub cost_jobs: u32,
+    /// How long the case `costs` looks at who has nothing to do, in seconds
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub idle_seconds: u64,
+    /// Where the case `costs` keeps its figures, for `capacity` and `simulate`
+    #[arg(long, value_name = "FILE")]
+    pub costs: Option<PathBuf>,
 }
 
 impl Options {
@@ -79,6 +89,8 @@ pub enum Case {
     Backup,
     /// What a hundred users wait when one of them has submitted thousands of jobs
     Fair,
+    /// What a job costs workers, API, Redis, the store and two databases
+    Costs,
 }
 
 /// Measures, and writes the report.
@@ -97,6 +109,7 @@ pub async fn run(options: &Options) -> Result<(), BenchError> {
             Case::Ledger => ledger::measure(&place, options).await?,
             Case::Backup => backup::measure(&place, options).await?,
             Case::Fair => fair::measure(&place, options).await?,
+            Case::Costs => costs::measure(&place, options).await?,
         };
         println!("{section}");
         report.push_str(&section);

@@ -21,15 +21,15 @@ use crate::process::Process;
 const PATIENCE: Duration = Duration::from_mins(30);
 
 /// A Redis, an S3 server, and the service's handles to them.
-pub(super) struct Servers {
-    pub(super) redis: RedisServer,
-    pub(super) s3: S3Server,
-    pub(super) queue: Arc<dyn Queue>,
-    pub(super) store: Arc<dyn ObjectStore>,
+pub(crate) struct Servers {
+    pub(crate) redis: RedisServer,
+    pub(crate) s3: S3Server,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) store: Arc<dyn ObjectStore>,
 }
 
 impl Servers {
-    pub(super) async fn start() -> Result<Self, BenchError> {
+    pub(crate) async fn start() -> Result<Self, BenchError> {
         let (redis, s3) = (RedisServer::start(), S3Server::start());
         let queue = queue(&redis)?;
         let credentials = S3Credentials::Static {
@@ -43,7 +43,7 @@ impl Servers {
     }
 
     /// Uploads a file; a message for a job with it.
-    pub(super) async fn upload(&self, bytes: &Bytes) -> Result<JobMessage, BenchError> {
+    pub(crate) async fn upload(&self, bytes: &Bytes) -> Result<JobMessage, BenchError> {
         let job = JobId::new();
         let key = ObjectKey::upload(job);
         let mut upload = self.store.create(&key, "video/mp4", 0).await?;
@@ -55,7 +55,7 @@ impl Servers {
     }
 
     /// A worker, whose log goes to `log`.
-    pub(super) fn worker(
+    pub(crate) fn worker(
         &self,
         place: &Place,
         arguments: &[&str],
@@ -68,7 +68,7 @@ impl Servers {
     }
 
     /// Waits for the ends of `jobs` jobs, which must all have outputs.
-    pub(super) async fn ends(&self, jobs: usize) -> Result<Vec<Finished>, BenchError> {
+    pub(crate) async fn ends(&self, jobs: usize) -> Result<Vec<Finished>, BenchError> {
         let patience = Instant::now() + PATIENCE;
         let mut finished = Vec::new();
         while finished.len() < jobs {
@@ -90,7 +90,7 @@ impl Servers {
     }
 
     /// Removes all objects.
-    pub(super) async fn empty(&self) -> Result<(), BenchError> {
+    pub(crate) async fn empty(&self) -> Result<(), BenchError> {
         for prefix in [ObjectKey::UPLOADS, ObjectKey::OUTPUTS] {
             loop {
                 let page = self.store.list(prefix, None, 1000).await?;
@@ -106,18 +106,18 @@ impl Servers {
     }
 }
 
-pub(super) fn queue(redis: &RedisServer) -> Result<Arc<dyn Queue>, BenchError> {
+pub(crate) fn queue(redis: &RedisServer) -> Result<Arc<dyn Queue>, BenchError> {
     let queue = RedisQueue::new(RedisConfig::new(redis.url()));
     Ok(Arc::new(queue.map_err(|error| BenchError::work(error.to_string()))?))
 }
 
 /// Where a worker's log goes.
-pub(super) fn log_of(case: &str) -> PathBuf {
+pub(crate) fn log_of(case: &str) -> PathBuf {
     std::env::temp_dir().join(format!("tonemill-pool-{case}-{}.log", std::process::id()))
 }
 
 /// Checks that all outputs are the same; how long they are, in seconds.
-pub(super) fn same_length(outputs: &[Finished]) -> Result<f64, BenchError> {
+pub(crate) fn same_length(outputs: &[Finished]) -> Result<f64, BenchError> {
     let first = outputs.first().map_or(0.0, |output| output.duration_seconds);
     let same = outputs.iter().all(|output| {
         (output.duration_seconds - first).abs() < 1e-9

@@ -31,7 +31,7 @@ use crate::state::{Change, JobState, Transition};
 /// Most jobs that are moved in one transaction.
 const BATCH: u64 = 100;
 /// How often is looked whether there is room, and whether a job's time has come.
-const LOOK: Duration = Duration::from_millis(250);
+pub const LOOK: Duration = Duration::from_millis(250);
 /// After an error.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -53,7 +53,9 @@ impl Default for Window {
 }
 
 impl Window {
-    fn jobs(self, running: u64) -> u64 {
+    /// How many jobs wait in a lane, at most, while so many run.
+    #[must_use]
+    pub fn jobs(self, running: u64) -> u64 {
         running.saturating_mul(self.per_running).max(self.least).min(self.most)
     }
 }

@@ -110,12 +110,24 @@ impl RedisServer {
     /// If it does not answer.
     #[must_use]
     pub fn used_memory(&self) -> u64 {
+        let info = self.info("memory");
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        line.and_then(|bytes| bytes.trim().parse().ok()).expect("a number")
+    }
+
+    /// What it says of itself, of one section: lines of `name:value`.
+    ///
+    /// # Panics
+    ///
+    /// If it does not answer.
+    #[must_use]
+    pub fn info(&self, section: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port())).expect("a running server");
-        stream.write_all(b"INFO memory\r\nQUIT\r\n").expect("a running server");
+        let ask = format!("INFO {section}\r\nQUIT\r\n");
+        stream.write_all(ask.as_bytes()).expect("a running server");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("a running server");
-        let line = answer.lines().find_map(|line| line.strip_prefix("used_memory:"));
-        line.and_then(|bytes| bytes.trim().parse().ok()).expect("a number")
+        answer
     }
 
     /// Kills it with SIGKILL.

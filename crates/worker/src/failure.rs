@@ -17,7 +17,7 @@ pub(crate) const MAX_TRANSIENT_FAILURES: u32 = 5;
 /// Crashes in a process of its own after which a job is put in quarantine.
 pub(crate) const MAX_CRASHES_ALONE: u32 = 3;
 /// Attempts after which a job is given up however they ended: it takes whole machines with it.
-pub(crate) const MAX_ATTEMPTS: u32 = 24;
+pub const MAX_ATTEMPTS: u32 = 24;
 /// Causes of an error that are told.
 const MAX_CHAIN: usize = 16;
 
@@ -144,16 +144,22 @@ fn store_kind(error: &StoreError, is_output: bool) -> FailureKind {
 
 /// What is to be done with a job after a failure.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Next {
+pub enum Next {
     /// It is over.
     GiveUp,
-    /// It is queued again with this history, after this delay.
-    TryAgain { history: History, delay: Duration },
+    /// It is queued again.
+    TryAgain {
+        /// What is known of it then.
+        history: History,
+        /// How long it waits.
+        delay: Duration,
+    },
 }
 
 /// Decides. `history` is what it was before this attempt, which was the `attempt`th, in a process
-/// of its own if `alone`.
-pub(crate) fn next(
+/// of its own if `alone`; the first retry waits `first_delay`, give or take half of it.
+#[must_use]
+pub fn next(
     kind: FailureKind,
     history: History,
     attempt: u32,

@@ -13,6 +13,8 @@ use tonemill_job::queue::{Hold, LeaseToken, Queue, QueueErrorKind, Settlement};
 
 use crate::control::{Control, Stop};
 
+/// How often a lease is renewed in its length.
+pub const RENEWALS: u32 = 3;
 /// A renewal that failed is tried again this much sooner than the next would be due.
 const HURRY: u32 = 4;
 /// Pauses between attempts to settle start here and double, with jitter.
@@ -82,7 +84,7 @@ async fn renew(
     control: Control,
     ended: CancellationToken,
 ) {
-    let pace = queue.lease() / 3;
+    let pace = queue.lease() / RENEWALS;
     let mut pause = pace;
     loop {
         tokio::select! {

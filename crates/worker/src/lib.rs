@@ -19,7 +19,7 @@ mod config;
 mod consumer;
 mod control;
 mod coverage;
-mod failure;
+pub mod failure;
 mod fault;
 pub mod isolate;
 mod job;
@@ -35,6 +35,7 @@ mod state;
 
 pub use config::{Size, WorkerConfig};
 pub use consumer::Worker;
+pub use lease::RENEWALS;
 pub use options::codec_options;
 pub use state::WorkerState;
 pub use tonemill_job::InvalidOption;

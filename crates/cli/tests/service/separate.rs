@@ -12,7 +12,7 @@ use tonemill_testbed::s3::S3Server;
 use crate::client::Client;
 use crate::service::PASSWORD;
 use crate::support::daemon::{Daemon, read};
-use crate::support::process::program;
+use crate::support::process::{program, program_at};
 
 /// Where nobody is: the port is below those that are given to who asks for any, and no service has
 /// it.
@@ -31,6 +31,8 @@ pub struct Separate {
     pub variables: Vec<(&'static str, String)>,
     /// What the APIs have besides: where the others are, if not where they are.
     pub detours: Vec<(&'static str, String)>,
+    /// The program that starts from now on, if not the one under test.
+    pub program: Option<PathBuf>,
     processes: usize,
     folder: TempDir,
 }
@@ -60,6 +62,7 @@ impl Separate {
             s3,
             variables: Vec::new(),
             detours: Vec::new(),
+            program: None,
             processes: 0,
             folder,
         }
@@ -106,7 +109,7 @@ impl Separate {
 
     /// A notifier that belongs to whoever asked for it. It knows the ledger and no more.
     pub fn notifier(&mut self, variables: Variables<'_>) -> Daemon {
-        let mut command = program();
+        let mut command = self.program();
         command.args(["notifier", "--log-format", "json", "--public-url", "https://t.example.org"]);
         command.env("TONEMILL_DATABASE_URL", &self.database);
         command.env("TONEMILL_MAIL_FROM", "Tonemill <tonemill@localhost>");
@@ -115,11 +118,15 @@ impl Separate {
     }
 
     fn command(&self, name: &str, variables: Variables<'_>) -> Command {
-        let mut command = program();
+        let mut command = self.program();
         command.args([name, "--log-format", "json"]).envs(self.s3.variables());
         command.env("TONEMILL_REDIS_URL", self.redis.url());
         command.envs(self.variables.iter().cloned()).envs(variables.iter().copied());
         command
+    }
+
+    fn program(&self) -> Command {
+        self.program.as_deref().map_or_else(program, program_at)
     }
 
     fn next_log(&mut self, name: &str) -> PathBuf {

@@ -61,7 +61,12 @@ pub fn converted(input: &Path, output: &Path, arguments: &[&str]) -> Value {
 
 /// The program under test, with nothing on standard input.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tonemill"));
+    program_at(Path::new(env!("CARGO_BIN_EXE_tonemill")))
+}
+
+/// The same, of another version.
+pub fn program_at(path: &Path) -> Command {
+    let mut command = Command::new(path);
     command.stdin(Stdio::null()).env("RUST_BACKTRACE", "0");
     command
 }

@@ -41,6 +41,7 @@ mod clocks;
 mod deaths;
 mod outages;
 mod sabotage;
+mod skew;
 mod storms;
 
 use support::chaos::{at_once, is_full, report, seeded, size};

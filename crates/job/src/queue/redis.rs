@@ -40,6 +40,7 @@ use self::link::{Link, Request};
 use self::receive::Receiving;
 use self::reply::{Streams, last_entry, sorted};
 use self::scripts::{Keys, Scripts};
+pub use self::receive::reclaim_pause;
 pub use self::settings::RedisSettings;
 use self::settle::Settle;
 use super::{

@@ -26,6 +26,12 @@ pub(super) struct Receiving {
     pub(super) next_sweep: Instant,
 }
 
+/// How long a worker waits from one look at the leases of others to the next.
+#[must_use]
+pub fn reclaim_pause(lease: Duration) -> Duration {
+    lease.mul_f64(0.125 + fastrand::f64() / 8.0)
+}
+
 /// An entry as Redis gives it.
 struct Raw {
     lane: Lane,
@@ -151,7 +157,7 @@ impl RedisQueue {
         let settled = self.commands.up_for().await > lease;
         let reclaim = settled && now >= state.next_reclaim;
         if reclaim || !settled {
-            state.next_reclaim = now + lease.mul_f64(0.125 + fastrand::f64() / 8.0);
+            state.next_reclaim = now + reclaim_pause(lease);
         }
         let idle_ms = if reclaim { lease.as_millis() } else { 0 };
         let raw = match self.take(self.config.weights.order(), idle_ms).await? {

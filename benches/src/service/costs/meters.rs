@@ -1,0 +1,127 @@
+//! What servers have done so far, by their own count and by the kernel's.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use tonemill_testbed::mariadb::MariaDb;
+use tonemill_testbed::postgres::Postgres;
+use tonemill_testbed::redis::RedisServer;
+
+use crate::error::BenchError;
+use crate::process::cpu_time;
+use crate::scaling::costs::Work;
+
+/// CPU time of processes, in ms.
+pub(super) fn cpu_ms(pids: impl IntoIterator<Item = u32>) -> f64 {
+    pids.into_iter().map(|pid| cpu_time(pid).as_secs_f64() * 1e3).sum()
+}
+
+/// What Redis has done: all commands, those within scripts included, and the scripts.
+pub(super) fn redis(redis: &RedisServer) -> Work {
+    let stats = redis.info("stats");
+    let number = |name: &str| {
+        let line = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+    };
+    let commands = commands(redis);
+    let scripts = ["evalsha", "eval"].map(|name| commands.get(name).copied().unwrap_or(0.0));
+    Work {
+        cpu_ms: cpu_ms([redis.pid()]),
+        calls: commands.values().sum(),
+        groups: scripts.iter().sum(),
+        in_bytes: number("total_net_input_bytes"),
+        out_bytes: number("total_net_output_bytes"),
+    }
+}
+
+/// How often each command was called.
+pub(super) fn commands(redis: &RedisServer) -> BTreeMap<String, f64> {
+    let info = redis.info("commandstats");
+    let parse = |line: &str| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+    };
+    info.lines().filter_map(parse).collect()
+}
+
+/// A database, empty, in a server of its own.
+pub(super) enum Database {
+    MariaDb(MariaDb),
+    Postgres(Postgres),
+}
+
+impl Database {
+    pub(super) const NAMES: [&str; 2] = ["MariaDB", "PostgreSQL"];
+
+    pub(super) fn start(name: &str) -> Result<Self, BenchError> {
+        if name == "MariaDB" {
+            return Ok(Self::MariaDb(MariaDb::start()));
+        }
+        // It counts statements for who asks before it starts.
+        let mut server = Postgres::start();
+        let library = "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'";
+        said(server.client(&server.url()).args(["--command", library]))?;
+        server.kill();
+        server.restart();
+        let extension = "CREATE EXTENSION pg_stat_statements";
+        said(server.client(&server.url()).args(["--command", extension]))?;
+        Ok(Self::Postgres(server))
+    }
+
+    pub(super) fn url(&self) -> String {
+        match self {
+            Self::MariaDb(server) => server.url(),
+            Self::Postgres(server) => server.url(),
+        }
+    }
+
+    /// What it has done: statements and transactions.
+    pub(super) fn work(&self) -> Result<Work, BenchError> {
+        match self {
+            Self::MariaDb(server) => {
+                let ask = "SHOW GLOBAL STATUS WHERE Variable_name IN \
+                           ('Questions', 'Com_commit', 'Bytes_received', 'Bytes_sent')";
+                let said = said(server.client(&server.url()).args(["--execute", ask]))?;
+                let number = |name: &str| {
+                    let line = said.lines().find_map(|line| line.strip_prefix(name));
+                    line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+                };
+                Ok(Work {
+                    cpu_ms: cpu_ms([server.pid()]),
+                    calls: number("Questions"),
+                    groups: number("Com_commit"),
+                    in_bytes: number("Bytes_received"),
+                    out_bytes: number("Bytes_sent"),
+                })
+            }
+            Self::Postgres(server) => {
+                let ask = "SELECT (SELECT sum(calls) FROM pg_stat_statements) || chr(10) || \
+                           (SELECT sum(xact_commit + xact_rollback) FROM pg_stat_database)";
+                let said = said(server.client(&server.url()).args(["--command", ask]))?;
+                let mut numbers = said.lines().filter_map(|line| line.trim().parse().ok());
+                let mut number = || numbers.next().unwrap_or(0.0);
+                let (calls, groups) = (number(), number());
+                let cpu_ms = cpu_ms(family(server.pid()));
+                Ok(Work { cpu_ms, calls, groups, ..Work::default() })
+            }
+        }
+    }
+}
+
+/// A process and its children.
+fn family(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(path).unwrap_or_default();
+    let children = children.split_ascii_whitespace().filter_map(|child| child.parse().ok());
+    std::iter::once(pid).chain(children).collect()
+}
+
+/// What a client of a database says, which must end well.
+fn said(command: &mut Command) -> Result<String, BenchError> {
+    let output = command.output().map_err(|error| BenchError::work(error.to_string()))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(BenchError::work(format!("a database's client ended ({}): {why}", output.status)))
+}
