@@ -38,9 +38,9 @@ pub use self::address::AddressError;
 pub use self::config::RedisConfig;
 use self::link::{Link, Request};
 use self::receive::Receiving;
+pub use self::receive::reclaim_pause;
 use self::reply::{Streams, last_entry, sorted};
 use self::scripts::{Keys, Scripts};
-pub use self::receive::reclaim_pause;
 pub use self::settings::RedisSettings;
 use self::settle::Settle;
 use super::{
