@@ -20,7 +20,7 @@ const RATES: [f64; 3] = [0.0, 0.05, 0.5];
 /// What some clouds tell of that beforehand, in s.
 const NOTICE: f64 = 120.0;
 /// The grace period: as in the manifests, and shorter than the notice where there is one.
-const GRACE: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(100)];
+const GRACE: [Duration; 2] = [Duration::from_mins(5), Duration::from_secs(100)];
 const HOUR: f64 = 3600.0;
 
 /// Fleets: how many workers at most, and from when to when.

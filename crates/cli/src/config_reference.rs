@@ -38,7 +38,7 @@ fn reference() -> Vec<String> {
     }
     let mut lines = Vec::new();
     for heading in headings {
-        lines.extend(["".to_owned(), format!("### {heading}"), "".to_owned()]);
+        lines.extend([String::new(), format!("### {heading}"), String::new()]);
         lines.push("| flag | variable | default | is said to | meaning |".to_owned());
         lines.push("|---|---|---|---|---|".to_owned());
         lines.extend(settings.iter().filter(|one| one.heading == heading).map(Setting::row));
@@ -116,10 +116,9 @@ impl Setting {
 /// URLs, which are in angle brackets for rustdoc, as code.
 fn with_urls_as_code(text: &str) -> String {
     let is_url = |word: &str| word.contains("://") && word.starts_with('<');
-    let words = text.split(' ').map(|word| match is_url(word) {
-        true => word.replace(['<', '>'], "`"),
-        false => word.to_owned(),
-    });
+    let as_code =
+        |word: &str| if is_url(word) { word.replace(['<', '>'], "`") } else { word.to_owned() };
+    let words = text.split(' ').map(as_code);
     words.collect::<Vec<_>>().join(" ")
 }
 

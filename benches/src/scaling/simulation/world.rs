@@ -130,7 +130,9 @@ impl World {
     pub(super) fn run(mut self, mut arrivals: impl Iterator<Item = Arrival>) -> Outcome {
         let first = arrivals.next();
         let start = first.map_or(0.0, |first| first.at);
-        first.into_iter().for_each(|first| self.at(first.at, What::Arrive(first)));
+        if let Some(first) = first {
+            self.at(first.at, What::Arrive(first));
+        }
         if self.scaler.is_some() {
             self.at(start, What::Poll);
             self.at(start + SYNC, What::Decide);
@@ -143,7 +145,9 @@ impl World {
                 last = at;
                 let next = arrivals.next();
                 is_over = next.is_none();
-                next.into_iter().for_each(|next| self.at(next.at, What::Arrive(next)));
+                if let Some(next) = next {
+                    self.at(next.at, What::Arrive(next));
+                }
             } else {
                 self.happen(what);
             }
