@@ -39,6 +39,7 @@ test: setup-test ## Run the tests
 lint: setup ## Check format, clippy and rustdoc; warnings fail
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy -p tonemill --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 .PHONY: test-long

@@ -1,13 +1,11 @@
 //! The folder of everything that has no other place, for one process at a time.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, create_dir_all};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
-use tonemill_job::objects::{FolderStore, ObjectStore};
 
 use crate::failure::Failure;
 use crate::text::shown;
@@ -35,6 +33,12 @@ impl<'a> DataFolder<'a> {
         }
     }
 
+    /// Where it is.
+    #[cfg(feature = "codec")]
+    pub fn path(&self) -> &Path {
+        self.path
+    }
+
     /// The ledger's address. Readable for nobody else, in whatever folder; SQLite's other files
     /// become as this one is.
     pub fn ledger(&self) -> Result<String, Failure> {
@@ -43,15 +47,6 @@ impl<'a> DataFolder<'a> {
         let open = options.append(true).create(true).mode(0o600).open(&file);
         open.map_err(|error| Failure::cannot(format!("write {}", shown(&file)), error))?;
         Ok(format!("sqlite://{}", file.display()))
-    }
-
-    /// A store for objects. Elsewhere a missing folder may be a missing disk; this one is ours to
-    /// make.
-    #[cfg(feature = "codec")]
-    pub fn store(&self) -> Result<Arc<dyn ObjectStore>, Failure> {
-        let objects = self.path.join("objects");
-        create_dir_all(&objects).map_err(|error| Failure::cannot("keep objects", error))?;
-        Ok(Arc::new(FolderStore::new(self.path)))
     }
 }
 

@@ -4,9 +4,12 @@
 //! in memory, all under the data folder, which is locked for this process. A queue in memory starts
 //! empty: what the ledger believes in it is queued again at once.
 
+use std::fs::create_dir_all;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tonemill_job::objects::{FolderStore, ObjectStore};
 use tonemill_job::queue::memory::MemoryQueue;
 use tonemill_job::queue::{LaneWeights, Queue};
 use tonemill_ledger::Ledger;
@@ -74,7 +77,7 @@ async fn embedded(
     let ledger = Arc::new(Ledger::open(args.ledger.config(url)).await?);
     let store = match args.backends.store().await? {
         Some(store) => store,
-        None => data.store()?,
+        None => own_store(data.path())?,
     };
     bind(&ledger, &*store).await?;
     let queues = (args.backends.queue(Some(lease))?, args.backends.queue(Some(lease))?);
@@ -88,4 +91,11 @@ async fn embedded(
         tracing::info!(jobs = again, "jobs from before are queued again");
     }
     Ok((Parts { ledger, queue: Arc::new(queue), store }, of_workers))
+}
+
+fn own_store(data: &Path) -> Result<Arc<dyn ObjectStore>, Failure> {
+    // Elsewhere a missing folder may be a missing disk; this one is ours to make.
+    let objects = data.join("objects");
+    create_dir_all(&objects).map_err(|error| Failure::cannot("keep objects", error))?;
+    Ok(Arc::new(FolderStore::new(data)))
 }
