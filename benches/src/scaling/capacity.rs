@@ -78,7 +78,7 @@ pub fn tables(costs: &Costs) -> String {
          the database {SQL_CORES:.0},\nthe store a network of 10 Gbit/s; from {:.0} % on (bold) they \
          count as full. Costs of:\n\n{}\n",
         FULL * 100.0,
-        costs.header.lines().skip(2).map(|line| format!("> {line}\n")).collect::<String>()
+        costs.header.lines().skip(2).collect::<Vec<_>>().join("\n")
     );
     let databases: Vec<&String> = costs.api.sql.keys().collect();
     for job in &costs.jobs {
@@ -88,7 +88,9 @@ pub fn tables(costs: &Costs) -> String {
             title(&job.name)
         );
         let _ = write!(text, " API cores | Redis % |");
-        databases.iter().for_each(|name| text.push_str(&format!(" {name} % |")));
+        for name in &databases {
+            let _ = write!(text, " {name} % |");
+        }
         let _ = writeln!(text, " store: requests/s | network % |");
         let _ = writeln!(text, "|{}", "--:|".repeat(7 + databases.len()));
         for workers in FLEETS {
@@ -111,7 +113,9 @@ fn push_row(text: &mut String, costs: &Costs, job: &JobCosts, databases: &[&Stri
         first.api_cores,
         percent(first.redis)
     );
-    databases.iter().for_each(|name| text.push_str(&format!(" {} |", percent(load(name).sql))));
+    for name in databases {
+        let _ = write!(text, " {} |", percent(load(name).sql));
+    }
     let _ = writeln!(text, " {} | {} |", short(first.requests), percent(first.store));
 }
 

@@ -87,7 +87,7 @@ async fn learn(
         for _ in 0..LONE {
             run_one(servers, input).await?;
         }
-        cpu[kind] = (worker.cpu_time() - before).as_secs_f64() / LONE as f64;
+        cpu[kind] = worker.cpu_time().saturating_sub(before).as_secs_f64() / LONE as f64;
         if kind == 0 {
             latency = (started.elapsed().as_secs_f64() / LONE as f64 - cpu[0]).max(0.0);
         }
@@ -299,7 +299,9 @@ fn rows(
     let mut text = String::new();
     for (name, figures) in [("real", &real[..]), ("simulated", &model)] {
         let _ = write!(text, "| {round} | {name} | {:.0} |", figures[0]);
-        figures[1..].iter().for_each(|figure| text.push_str(&format!(" {figure:.2} |")));
+        for figure in &figures[1..] {
+            let _ = write!(text, " {figure:.2} |");
+        }
         text.push('\n');
     }
     Ok(text)

@@ -198,7 +198,7 @@ async fn latency_ms(system: &System, video: &Bytes, job: &JobCosts) -> Result<f6
     let (mut connection, mut figures) = (system.log_in().await?, Figures::default());
     for _ in 0..ALONE {
         let followed = follow(&mut connection, video).await?;
-        figures.push((followed.whole - followed.accepted).as_secs_f64() * 1e3);
+        figures.push(followed.whole.saturating_sub(followed.accepted).as_secs_f64() * 1e3);
     }
     Ok((figures.median() - job.worker_cpu_ms).max(0.0))
 }

@@ -119,7 +119,9 @@ impl World {
                 for pod in pods {
                     let worker = world.add_worker();
                     world.at(pod.up, What::Up(worker));
-                    pod.killed.into_iter().for_each(|at| world.at(at, What::Kill(worker)));
+                    if let Some(killed) = pod.killed {
+                        world.at(killed, What::Kill(worker));
+                    }
                 }
             }
         }
@@ -130,7 +132,9 @@ impl World {
     pub(super) fn run(mut self, mut arrivals: impl Iterator<Item = Arrival>) -> Outcome {
         let first = arrivals.next();
         let start = first.map_or(0.0, |first| first.at);
-        first.into_iter().for_each(|first| self.at(first.at, What::Arrive(first)));
+        if let Some(first) = first {
+            self.at(first.at, What::Arrive(first));
+        }
         if self.scaler.is_some() {
             self.at(start, What::Poll);
             self.at(start + SYNC, What::Decide);
@@ -143,7 +147,9 @@ impl World {
                 last = at;
                 let next = arrivals.next();
                 is_over = next.is_none();
-                next.into_iter().for_each(|next| self.at(next.at, What::Arrive(next)));
+                if let Some(next) = next {
+                    self.at(next.at, What::Arrive(next));
+                }
             } else {
                 self.happen(what);
             }
@@ -177,7 +183,7 @@ impl World {
                 self.queue.ready.push_back(job);
                 self.hand_out();
             }
-            What::Notice(worker) => self.drain(worker),
+            What::Notice(worker) => self.notice(worker),
             What::Kill(worker) => self.kill(worker),
             What::Release(worker) => self.release(worker),
             What::Poll => self.scale(true),
