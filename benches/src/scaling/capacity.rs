@@ -73,14 +73,12 @@ fn largest(mut share: impl FnMut(f64) -> f64) -> Option<u32> {
 /// Tables for each kind of job.
 #[must_use]
 pub fn tables(costs: &Costs) -> String {
-    let header: Vec<String> =
-        costs.header.lines().skip(2).map(|line| format!("> {line}\n")).collect();
     let mut text = format!(
         "Workers of {WORKER_CORES:.0} cores that are busy all the time. Redis has {REDIS_CORES:.0} core, \
          the database {SQL_CORES:.0},\nthe store a network of 10 Gbit/s; from {:.0} % on (bold) they \
          count as full. Costs of:\n\n{}\n",
         FULL * 100.0,
-        header.concat()
+        costs.header.lines().skip(2).collect::<Vec<_>>().join("\n")
     );
     let databases: Vec<&String> = costs.api.sql.keys().collect();
     for job in &costs.jobs {

@@ -88,8 +88,9 @@ fn introduction(work: &Work, seed: u64) -> String {
          with its most at two in the afternoon; one job in twenty comes in a crowd. Workers have\n\
          {:.0} cores and {} jobs; the lease is {} s, grace {} s, and {} s where machines are told\n\
          before they go. KEDA as in the manifests, from no worker; a pod takes {:.0} to {:.0} s to\n\
-         start. One attempt in a thousand fails for a passing reason. Waits are from acceptance to the first attempt, in s; core-hours are those of\n\
-         pods, from when they are wanted; repeated is the share of the work that was in vain.\n\n\
+         start. One attempt in a thousand fails for a passing reason. Waits are from acceptance to\n\
+         the first attempt, in s; core-hours are those of pods, from when they are wanted; repeated\n\
+         is the share of the work that was in vain.\n\n\
          | workers at most | machines lost in an hour | jobs | wait: median | p95 | p99 | worst \
          | core-hours | busy | kills | attempts again | repeated | lost |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",

@@ -17,7 +17,7 @@ pub struct Outcome {
     pub waits_of_others: Vec<f32>,
     /// Attempts that were begun.
     pub attempts: usize,
-    /// Pods that were killed, with a job or without.
+    /// Pods whose machines were taken away, with a job or without.
     pub kills: usize,
     /// Hours of cores that pods had, from when they were wanted to their end.
     pub core_hours: f64,

@@ -119,7 +119,9 @@ impl World {
                 for pod in pods {
                     let worker = world.add_worker();
                     world.at(pod.up, What::Up(worker));
-                    pod.killed.into_iter().for_each(|at| world.at(at, What::Kill(worker)));
+                    if let Some(killed) = pod.killed {
+                        world.at(killed, What::Kill(worker));
+                    }
                 }
             }
         }
@@ -181,7 +183,7 @@ impl World {
                 self.queue.ready.push_back(job);
                 self.hand_out();
             }
-            What::Notice(worker) => self.drain(worker),
+            What::Notice(worker) => self.notice(worker),
             What::Kill(worker) => self.kill(worker),
             What::Release(worker) => self.release(worker),
             What::Poll => self.scale(true),

@@ -16,14 +16,11 @@ use tonemill_testbed::sink::Sink;
 use crate::client::Client;
 use crate::clips::{self, Clip};
 use crate::jobs::id_of;
-use crate::separate::{Separate, Variables};
+use crate::separate::Separate;
 use crate::service::PASSWORD;
 use crate::support::daemon::Daemon;
 use crate::system::{LEASE, System};
 use crate::until;
-
-/// What notifiers have besides the usual: the webhook is on this machine.
-const HOSTS: Variables<'static> = &[("TONEMILL_WEBHOOK_INTERNAL_HOSTS", "localhost")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the program of another version: make skew"]
@@ -57,6 +54,11 @@ fn of_old<T>(system: &mut System, start: impl FnOnce(&mut Separate) -> T) -> T {
 /// The old API is the first, the new one the second.
 async fn roll(database: Option<&str>) {
     let (mut system, sink) = (System::unstarted(database).await, Sink::start().await);
+    let mails = tempfile::tempdir().expect("a folder");
+    let folder = mails.path().to_str().expect("a plain name").to_owned();
+    // The webhook is on this machine, and nobody is mailed.
+    system.parts.variables.push(("TONEMILL_WEBHOOK_INTERNAL_HOSTS", "localhost".to_owned()));
+    system.parts.variables.push(("TONEMILL_MAIL_FOLDER", folder));
     let (migrations, mut told_by_old) = begin(&mut system, &sink).await;
     let migrated = update(&mut system).await;
     migrate_further(&system).await;
@@ -67,7 +69,7 @@ async fn roll(database: Option<&str>) {
     uploads_cross(&mut system).await;
 
     // Both versions of everything, and an old API that starts on a ledger of the new version.
-    let mut told_by_new = system.parts.notifier(HOSTS);
+    let mut told_by_new = system.parts.notifier(&[]);
     of_old(&mut system, |parts| parts.restart_api(0));
     system.client.address = system.parts.apis[0].1;
     system.parts.add_worker(&[]);
@@ -99,7 +101,7 @@ async fn begin(system: &mut System, sink: &Sink) -> (i64, Daemon) {
     let notifier = of_old(system, |parts| {
         parts.add_api(&[]);
         parts.add_worker(&[]);
-        parts.notifier(HOSTS)
+        parts.notifier(&[])
     });
     system.log_in().await;
     let hook = json!({"url": sink.url("/told")});

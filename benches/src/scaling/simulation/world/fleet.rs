@@ -38,6 +38,14 @@ impl World {
         self.receive(number);
     }
 
+    /// Its machine is to go.
+    pub(super) fn notice(&mut self, number: usize) {
+        if self.workers[number].state != State::Gone {
+            self.outcome.kills += 1;
+            self.drain(number);
+        }
+    }
+
     /// SIGTERM.
     pub(super) fn drain(&mut self, number: usize) {
         let worker = &mut self.workers[number];
@@ -75,7 +83,8 @@ impl World {
         if self.workers[number].state == State::Gone {
             return;
         }
-        self.outcome.kills += 1;
+        // Who was told is counted already.
+        self.outcome.kills += usize::from(self.settings.kills.notice_seconds <= 0.0);
         self.workers[number].advance(self.now);
         for stopped in std::mem::take(&mut self.workers[number].jobs) {
             self.waste(stopped.spent);
