@@ -26,7 +26,7 @@ const LENGTHS: [(u32, u32); 2] = [(5, 3), (600, 1)];
 /// Of each length, to learn what it takes.
 const LONE: usize = 8;
 /// The cores are busy for this share of the time.
-const BUSY: f64 = 0.6;
+const BUSY: f64 = 0.5;
 const LEASE: Duration = Duration::from_secs(5);
 /// Jobs of a worker at a time.
 const SLOTS: usize = 4;

@@ -80,7 +80,9 @@ impl Found {
         let seconds = Duration::from_secs(options.idle_seconds);
         let mut system = System::start(place, name, false).await?;
         sleep(SETTLING).await;
+        let before = commands(&system.redis);
         let api = idle(&system, seconds).await?;
+        let of_api = scaled(&before, commands(&system.redis), 1.0 / seconds.as_secs_f64());
         self.costs.api.cpu_ms = api.api_ms;
         self.costs.api.redis = api.redis;
         self.costs.api.sql.insert(name.to_owned(), api.sql);
@@ -96,7 +98,9 @@ impl Found {
             let (asked, before) = (commands(&system.redis), system.read()?);
             let batch = system.batch(&video, jobs).await?;
             let used = system.read()?.minus(&before);
-            let asked = most(&asked, commands(&system.redis), jobs);
+            let idle = of_api.iter().map(|(name, each)| (name.clone(), each * used.seconds));
+            let asked = added(asked, idle);
+            let asked = most(scaled(&asked, commands(&system.redis), 1.0 / jobs as f64));
             if Some(&*batch.audio_blake3) != converted["output"]["audio_blake3"].as_str() {
                 return Err(BenchError::work("the service and convert made different audio"));
             }
@@ -132,7 +136,7 @@ impl Found {
             let share = 1.0 / jobs as f64;
             job.s3.calls = by_kind.values().sum::<f64>() * share;
             [job.s3.in_bytes, job.s3.out_bytes] = bytes.map(|bytes| bytes as f64 * share);
-            self.requests.push(most(&BTreeMap::new(), by_kind, jobs));
+            self.requests.push(most(scaled(&BTreeMap::new(), by_kind, share)));
         }
         Ok(())
     }
@@ -203,13 +207,32 @@ async fn latency_ms(system: &System, video: &Bytes, job: &JobCosts) -> Result<f6
     Ok((figures.median() - job.worker_cpu_ms).max(0.0))
 }
 
-/// Most of what was asked between two counts, for one job, by name.
-fn most(before: &BTreeMap<String, f64>, after: BTreeMap<String, f64>, jobs: usize) -> String {
-    let of_a_job = |(name, count): (String, f64)| {
-        let count = count - before.get(&name).copied().unwrap_or(0.0);
-        (name, count / jobs as f64)
+/// What was counted between two looks, by name, times this.
+fn scaled(
+    before: &BTreeMap<String, f64>,
+    after: BTreeMap<String, f64>,
+    factor: f64,
+) -> BTreeMap<String, f64> {
+    let since = |name: &str| before.get(name).copied().unwrap_or(0.0);
+    let scale = |(name, count): (String, f64)| {
+        let count = (count - since(&name)) * factor;
+        (name, count)
     };
-    let mut asked: Vec<(String, f64)> = after.into_iter().map(of_a_job).collect();
+    after.into_iter().map(scale).collect()
+}
+
+/// Counts, and more of them.
+fn added(
+    mut counts: BTreeMap<String, f64>,
+    more: impl Iterator<Item = (String, f64)>,
+) -> BTreeMap<String, f64> {
+    more.for_each(|(name, count)| *counts.entry(name).or_default() += count);
+    counts
+}
+
+/// Most of what was asked for one job.
+fn most(asked: BTreeMap<String, f64>) -> String {
+    let mut asked: Vec<(String, f64)> = asked.into_iter().collect();
     asked.retain(|(_, count)| *count >= 0.1);
     asked.sort_by(|a, b| b.1.total_cmp(&a.1));
     let asked: Vec<String> =

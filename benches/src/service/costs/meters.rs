@@ -18,15 +18,16 @@ pub(super) fn cpu_ms(pids: impl IntoIterator<Item = u32>) -> f64 {
 
 /// What Redis has done: all commands, those within scripts included, and the scripts.
 pub(super) fn redis(redis: &RedisServer) -> Work {
-    let stats = redis.info("stats");
-    let number = |name: &str| {
-        let line = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let info = redis.info("stats") + &redis.info("cpu");
+    let number = |name: &str| -> f64 {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
     };
     let commands = commands(redis);
     let scripts = ["evalsha", "eval"].map(|name| commands.get(name).copied().unwrap_or(0.0));
     Work {
-        cpu_ms: cpu_ms([redis.pid()]),
+        // In microseconds, where the kernel has hundredths of a second.
+        cpu_ms: (number("used_cpu_sys") + number("used_cpu_user")) * 1e3,
         calls: commands.values().sum(),
         groups: scripts.iter().sum(),
         in_bytes: number("total_net_input_bytes"),
@@ -39,7 +40,8 @@ pub(super) fn commands(redis: &RedisServer) -> BTreeMap<String, f64> {
     let info = redis.info("commandstats");
     let parse = |line: &str| {
         let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-        Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+        // A subcommand comes behind a bar, which ends a cell of a table.
+        Some((name.replace('|', " "), rest.split(',').next()?.parse().ok()?))
     };
     info.lines().filter_map(parse).collect()
 }
