@@ -206,19 +206,24 @@ setup_server() {
     done_something=yes
 }
 
+# setup_venv FOLDER REQUIREMENTS WHAT: a Python with these packages, in FOLDER/venv.
+setup_venv() {
+    local folder=$1 requirements=$2 what=$3
+    if cmp -s "$requirements" "$folder/venv/requirements.txt"; then return; fi
+    say "installing $what"
+    mkdir -p "$folder"
+    rm -rf "$folder/venv"
+    python3 -m venv "$folder/venv"
+    "$folder/venv/bin/pip" install -q -r "$requirements"
+    cp "$requirements" "$folder/venv/"
+    say "installed $what"
+    done_something=yes
+}
+
 # Clients of others, for `make clients`, with all that they need in the versions that were tested.
 setup_clients() {
     local clients=target/clients
-    if ! cmp -s clients/schemathesis/requirements.txt $clients/venv/requirements.txt; then
-        say "installing schemathesis"
-        mkdir -p $clients
-        rm -rf $clients/venv
-        python3 -m venv $clients/venv
-        $clients/venv/bin/pip install -q -r clients/schemathesis/requirements.txt
-        cp clients/schemathesis/requirements.txt $clients/venv/
-        say "installed schemathesis"
-        done_something=yes
-    fi
+    setup_venv $clients clients/schemathesis/requirements.txt schemathesis
     if ! cmp -s clients/tus/package-lock.json $clients/node/node_modules/installed.json; then
         say "installing tus-js-client"
         mkdir -p $clients/node
@@ -261,15 +266,7 @@ setup_kubernetes() {
     setup_kubectl
     local from=scripts/kubernetes to=target/kubernetes
     mkdir -p $to/node
-    if ! cmp -s $from/requirements.txt $to/venv/requirements.txt; then
-        say "installing the schemas of Kubernetes"
-        rm -rf $to/venv
-        python3 -m venv $to/venv
-        $to/venv/bin/pip install -q -r $from/requirements.txt
-        cp $from/requirements.txt $to/venv/
-        say "installed the schemas of Kubernetes"
-        done_something=yes
-    fi
+    setup_venv $to $from/requirements.txt "the schemas of Kubernetes"
     if ! cmp -s $from/package-lock.json $to/node/node_modules/installed.json; then
         say "installing the models of operators"
         cp $from/package.json $from/package-lock.json $to/node/
@@ -283,16 +280,7 @@ setup_kubernetes() {
 # What `make images` holds Dockerfile, compose file and workflow against, in the versions that were
 # tested.
 setup_images() {
-    local images=target/images
-    if cmp -s scripts/images/requirements.txt $images/venv/requirements.txt; then return; fi
-    say "installing hadolint, shellcheck and schemas"
-    mkdir -p $images
-    rm -rf $images/venv
-    python3 -m venv $images/venv
-    $images/venv/bin/pip install -q -r scripts/images/requirements.txt
-    cp scripts/images/requirements.txt $images/venv/
-    say "installed hadolint, shellcheck and schemas"
-    done_something=yes
+    setup_venv target/images scripts/images/requirements.txt "hadolint, shellcheck and schemas"
 }
 
 # --- all of it ---------------------------------------------------------------------------------

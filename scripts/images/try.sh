@@ -154,18 +154,18 @@ cleanup() {
 }
 pids=()
 trap cleanup EXIT
-mkdir "$scratch/work"
-sox -n -r 44100 -c 2 "$scratch/work/tone.wav" synth 5 sine 440
-ffmpeg -v error -i "$scratch/work/tone.wav" -c:a aac "$scratch/work/tone.m4a"
-chown -R 10001:10001 "$scratch/work"
+mkdir "$scratch/files"
+sox -n -r 44100 -c 2 "$scratch/files/tone.wav" synth 5 sine 440
+ffmpeg -v error -i "$scratch/files/tone.wav" -c:a aac "$scratch/files/tone.m4a"
+chown -R 10001:10001 "$scratch/files"
 
 # within ROOT ARGUMENT…: the program of an image, as its user, alone in a container of sorts: all
-# disks are read-only but for /work, and nothing makes it more than it is.
+# disks are read-only but for /files, and nothing makes it more than it is.
 # shellcheck disable=SC2016 # the inner shell expands it
 within() {
-    ROOT=$1 WORK=$scratch/work unshare --mount --pid --fork --kill-child sh -c '
-        mkdir -p "$ROOT/work" && mount --bind "$ROOT" "$ROOT" &&
-            mount --bind "$WORK" "$ROOT/work" && mount -t proc proc "$ROOT/proc" &&
+    ROOT=$1 FILES=$scratch/files unshare --mount --pid --fork --kill-child sh -c '
+        mkdir -p "$ROOT/files" && mount --bind "$ROOT" "$ROOT" &&
+            mount --bind "$FILES" "$ROOT/files" && mount -t proc proc "$ROOT/proc" &&
             mount -o remount,bind,ro "$ROOT" || exit 99
         shift
         exec setpriv --no-new-privs \
@@ -187,33 +187,33 @@ until_() {
 }
 
 check "the slim one tells its version" ends 0 within "$slim" --version
-check "the slim one does not convert" ends 2 within "$slim" convert /work/tone.m4a
+check "the slim one does not convert" ends 2 within "$slim" convert /files/tone.m4a
 check "and says why" grep -q "no codec" "$scratch/said"
 for input in tone.wav tone.m4a; do
     check "the other converts $input" \
-        ends 0 within "$worker" convert "/work/$input" -o "/work/$input.mp3"
+        ends 0 within "$worker" convert "/files/$input" -o "/files/$input.mp3"
     # 5 s of 44,100 frames of 4 bytes.
     check "what came out is as long" is 882000 \
-        "$(ffmpeg -v error -i "$scratch/work/$input.mp3" -f s16le - | wc -c)"
+        "$(ffmpeg -v error -i "$scratch/files/$input.mp3" -f s16le - | wc -c)"
 done
 
 check "nothing else can be written" \
-    ends 3 within "$worker" convert /work/tone.wav -o /usr/tone.mp3
+    ends 3 within "$worker" convert /files/tone.wav -o /usr/tone.mp3
 check "for its disk is read-only" grep -q "Read-only" "$scratch/said"
 
-redis-server --port 0 --unixsocket "$scratch/work/redis.sock" --unixsocketperm 777 --save '' \
+redis-server --port 0 --unixsocket "$scratch/files/redis.sock" --unixsocketperm 777 --save '' \
     >"$scratch/redis.log" &
 pids+=($!)
-until_ [ -S "$scratch/work/redis.sock" ]
-backends=(--redis-url unix:///work/redis.sock --folder /work/store)
+until_ [ -S "$scratch/files/redis.sock" ]
+backends=(--redis-url unix:///files/redis.sock --folder /files/store)
 within "$worker" worker "${backends[@]}" --admin 127.0.0.1:9464 >"$scratch/worker.log" 2>&1 &
 unshared=$!
 pids+=("$unshared")
 health=(within "$worker" health http://127.0.0.1:9464/livez)
 check "the worker is healthy" until_ ends 0 "${health[@]}"
 check "it works for the slim one" ends 0 \
-    within "$slim" submit "${backends[@]}" /work/tone.m4a -o /work/submitted.mp3
-check "both make the same MP3" cmp "$scratch/work/tone.m4a.mp3" "$scratch/work/submitted.mp3"
+    within "$slim" submit "${backends[@]}" /files/tone.m4a -o /files/submitted.mp3
+check "both make the same MP3" cmp "$scratch/files/tone.m4a.mp3" "$scratch/files/submitted.mp3"
 # A shell of ours, unshare, the program.
 kill -TERM "$(pgrep -P "$(pgrep -P $unshared)")"
 code=0
