@@ -43,7 +43,7 @@ impl From<ErrorKind> for Outcome {
     }
 }
 
-/// Tells a command to end. Clones share one flag.
+/// Tells a command to end. Clones share one flag, which the codec polls where there is one.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken {
     /// Whether it is to end.

@@ -13,7 +13,7 @@ use tonemill_notifier::NotifierError;
 
 use crate::exit::Outcome;
 
-/// Whose turn it is.
+/// Whose turn it is. (The codec's has the same names; not every build has a codec.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
@@ -135,9 +135,10 @@ impl From<NotifierError> for Failure {
     fn from(error: NotifierError) -> Self {
         match error {
             NotifierError::Ledger(error) => error.into(),
-            NotifierError::Client(_) | NotifierError::Thread(_) => Self::fault(chain(&error), ""),
+            NotifierError::Client(_) | NotifierError::Thread(_) | NotifierError::Tls(_) => {
+                Self::fault(chain(&error), "")
+            }
             NotifierError::Template { .. } => Self::usage("--mail-templates", chain(&error)),
-            NotifierError::Tls(_) => Self::usage("--smtp-ca-file", chain(&error)),
             NotifierError::File { .. } => Self::usage(chain(&error), ""),
         }
     }

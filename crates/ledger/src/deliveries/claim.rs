@@ -55,15 +55,13 @@ impl Room {
     /// Takes a place for a delivery, if there is one.
     fn take(&mut self, due: &Due) -> bool {
         let of_user = self.users.entry(due.user).or_insert(self.per_user);
-        let mut no_mail = usize::MAX;
-        let (mails, of_way) = match due.webhook {
-            Some(id) => (&mut no_mail, self.webhooks.entry(id).or_insert(self.per_webhook)),
-            None => {
-                let of_reader = self.mail_users.entry(due.user).or_insert(self.mails_per_user);
-                (&mut self.mails, of_reader)
-            }
-        };
-        let places = [&mut self.all, mails, of_way, of_user];
+        let mut places = vec![&mut self.all, of_user];
+        if let Some(webhook) = due.webhook {
+            places.push(self.webhooks.entry(webhook).or_insert(self.per_webhook));
+        } else {
+            places.push(&mut self.mails);
+            places.push(self.mail_users.entry(due.user).or_insert(self.mails_per_user));
+        }
         let is_there = places.iter().all(|left| **left > 0);
         if is_there {
             for left in places {

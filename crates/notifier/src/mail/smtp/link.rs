@@ -53,7 +53,7 @@ pub(super) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Notifier
             return Err(file(io::Error::other("there is no certificate in it, as PEM")));
         }
         for certificate in found {
-            roots.add(certificate)?;
+            roots.add(certificate).map_err(|error| file(io::Error::other(error)))?;
         }
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
