@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tonemill_job::chain;
 use tonemill_ledger::deliveries::{Delivery, DeliveryState};
 use tonemill_notifier::mail::{LONGEST_MAIL, Outbox, SmtpConfig, SmtpSecurity};
 use tonemill_testbed::mail::{MailSecurity, MailServer};
 
 use crate::bed::Bed;
-use crate::courier::{Working, config, delivery, finished_job, over, to_server, user};
+use crate::courier::{Working, config, delivery, finished_job, must_fail, over, to_server, user};
 
 /// What is said to commands that begin so, and to a mail's end as to a command `.`; first to nothing.
 type Script = Vec<(&'static str, Vec<u8>)>;
@@ -182,5 +183,20 @@ async fn a_certificate_for_another_name_is_no_proof() {
         let answer = dead.answer.unwrap();
         assert!(answer.contains("the TLS handshake") && answer.contains("certificate"), "{answer}");
         assert!(server.mails().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_authorities_that_is_none_is_named() {
+    let (bed, server) = (Bed::sqlite().await, MailServer::start(MailSecurity::Tls));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for text in ["", "ours", broken] {
+        std::fs::write(file.path(), text).unwrap();
+        let mut config = to_server(&server, MailSecurity::Tls);
+        let Outbox::Smtp(smtp) = &mut config.mail.outbox else { panic!("a server") };
+        smtp.ca_file = Some(file.path().to_owned());
+        let error = chain(&must_fail(&bed, config).await);
+        assert!(error.starts_with(&format!("cannot use {}", file.path().display())), "{error}");
     }
 }
