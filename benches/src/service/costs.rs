@@ -26,8 +26,10 @@ use crate::scaling::costs::{Costs, JobCosts, Work};
 /// What is converted: a name, and its seconds.
 const KINDS: [(&str, u32); 3] =
     [("clip of 1 s", 1), ("clip of 5 s", 5), ("video of 30 minutes", 1800)];
-/// What is longer is a film: few of them are enough.
+/// What is longer is a film: few of them are enough, but no fewer than a worker has at a time: what
+/// a job costs Redis grows with the time that it lies there.
 const FILM_SECONDS: u32 = 60;
+const FILMS: u32 = 8;
 /// Workers that wait for jobs at a time.
 const WAITING: usize = 100;
 /// Jobs one at a time, for what they take beside CPU time.
@@ -66,7 +68,7 @@ pub(super) async fn measure(place: &Place, options: &Options) -> Result<String, 
 /// How many jobs with a video of so many seconds.
 fn jobs_of(seconds: u32, options: &Options) -> usize {
     let jobs = options.cost_jobs;
-    (if seconds > FILM_SECONDS { (jobs / 50).max(2) } else { jobs }) as usize
+    (if seconds > FILM_SECONDS { (jobs / 50).max(FILMS) } else { jobs }) as usize
 }
 
 impl Found {
@@ -83,8 +85,10 @@ impl Found {
         let before = commands(&system.redis);
         let api = idle(&system, seconds).await?;
         let of_api = scaled(&before, commands(&system.redis), 1.0 / seconds.as_secs_f64());
-        self.costs.api.cpu_ms = api.api_ms;
-        self.costs.api.redis = api.redis;
+        // Of the first database, as what a job costs.
+        if self.costs.api.sql.is_empty() {
+            (self.costs.api.cpu_ms, self.costs.api.redis) = (api.api_ms, api.redis);
+        }
         self.costs.api.sql.insert(name.to_owned(), api.sql);
         system.start_worker(place)?;
         // The first jobs wait for the worker, and for connections of everybody.
@@ -98,6 +102,7 @@ impl Found {
             let (asked, before) = (commands(&system.redis), system.read()?);
             let batch = system.batch(&video, jobs).await?;
             let used = system.read()?.minus(&before);
+            used.check()?;
             let idle = of_api.iter().map(|(name, each)| (name.clone(), each * used.seconds));
             let asked = added(asked, idle);
             let asked = most(scaled(&asked, commands(&system.redis), 1.0 / jobs as f64));
@@ -153,9 +158,9 @@ impl Found {
             waiting.spawn(async move { while matches!(queue.receive(second).await, Ok(None)) {} });
         }
         sleep(SETTLING).await;
-        let (before, start) = (redis(&server), Instant::now());
+        let (before, start) = (redis(&server)?, Instant::now());
         sleep(Duration::from_secs(options.idle_seconds)).await;
-        let used = (redis(&server) - before).times(1.0 / start.elapsed().as_secs_f64());
+        let used = (redis(&server)? - before).times(1.0 / start.elapsed().as_secs_f64());
         if waiting.try_join_next().is_some() {
             return Err(BenchError::work("somebody does not wait for jobs"));
         }

@@ -17,22 +17,22 @@ pub(super) fn cpu_ms(pids: impl IntoIterator<Item = u32>) -> f64 {
 }
 
 /// What Redis has done: all commands, those within scripts included, and the scripts.
-pub(super) fn redis(redis: &RedisServer) -> Work {
+pub(super) fn redis(redis: &RedisServer) -> Result<Work, BenchError> {
     let info = redis.info("stats") + &redis.info("cpu");
-    let number = |name: &str| -> f64 {
+    let number = |name: &str| {
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+        parsed(line, name)
     };
     let commands = commands(redis);
     let scripts = ["evalsha", "eval"].map(|name| commands.get(name).copied().unwrap_or(0.0));
-    Work {
+    Ok(Work {
         // In microseconds, where the kernel has hundredths of a second.
-        cpu_ms: (number("used_cpu_sys") + number("used_cpu_user")) * 1e3,
+        cpu_ms: (number("used_cpu_sys")? + number("used_cpu_user")?) * 1e3,
         calls: commands.values().sum(),
         groups: scripts.iter().sum(),
-        in_bytes: number("total_net_input_bytes"),
-        out_bytes: number("total_net_output_bytes"),
-    }
+        in_bytes: number("total_net_input_bytes")?,
+        out_bytes: number("total_net_output_bytes")?,
+    })
 }
 
 /// How often each command was called.
@@ -85,29 +85,34 @@ impl Database {
                            ('Questions', 'Com_commit', 'Bytes_received', 'Bytes_sent')";
                 let said = said(server.client(&server.url()).args(["--execute", ask]))?;
                 let number = |name: &str| {
-                    let line = said.lines().find_map(|line| line.strip_prefix(name));
-                    line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+                    parsed(said.lines().find_map(|line| line.strip_prefix(name)), name)
                 };
                 Ok(Work {
                     cpu_ms: cpu_ms([server.pid()]),
-                    calls: number("Questions"),
-                    groups: number("Com_commit"),
-                    in_bytes: number("Bytes_received"),
-                    out_bytes: number("Bytes_sent"),
+                    calls: number("Questions")?,
+                    groups: number("Com_commit")?,
+                    in_bytes: number("Bytes_received")?,
+                    out_bytes: number("Bytes_sent")?,
                 })
             }
             Self::Postgres(server) => {
                 let ask = "SELECT (SELECT sum(calls) FROM pg_stat_statements) || chr(10) || \
                            (SELECT sum(xact_commit + xact_rollback) FROM pg_stat_database)";
                 let said = said(server.client(&server.url()).args(["--command", ask]))?;
-                let mut numbers = said.lines().filter_map(|line| line.trim().parse().ok());
-                let mut number = || numbers.next().unwrap_or(0.0);
-                let (calls, groups) = (number(), number());
+                let mut lines = said.lines();
+                let calls = parsed(lines.next(), "pg_stat_statements")?;
+                let groups = parsed(lines.next(), "pg_stat_database")?;
                 let cpu_ms = cpu_ms(family(server.pid()));
                 Ok(Work { cpu_ms, calls, groups, ..Work::default() })
             }
         }
     }
+}
+
+/// What a server says, which must be a number.
+fn parsed(said: Option<&str>, what: &str) -> Result<f64, BenchError> {
+    let number = said.and_then(|said| said.trim().parse().ok());
+    number.ok_or_else(|| BenchError::work(format!("{what}: {said:?} is no number")))
 }
 
 /// A process and its children.

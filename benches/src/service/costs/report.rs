@@ -83,11 +83,12 @@ impl Found {
 
 fn introduction(options: &Options) -> String {
     format!(
-        "## Costs\n\nOne `tonemill api`, one `tonemill worker`, Redis, s3s-fs, a database. A job is an\n\
-         upload over HTTP, its conversion, one look at it and the download of its MP3. All MP3s of\n\
-         a kind are equal, and sound as what `tonemill convert` makes: {} clips of each length, {}\n\
-         videos. What an idle API costs meanwhile is not in it. CPU times are the kernel's counts,\n\
-         calls the servers' own. jobs/s is what everything together does on this machine.\n\n\
+        "## Costs\n\nOne `tonemill api`, one `tonemill worker` (`--threads 2 --jobs 8`), Redis, s3s-fs, a\n\
+         database that does not wait for its disk. A job is an upload over HTTP, its conversion, one\n\
+         look at it and the download of its MP3. All MP3s of a kind are equal, and sound as what\n\
+         `tonemill convert` makes: {} clips of each length, {} videos. What an idle API costs\n\
+         meanwhile is not in it. CPU times are the kernel's counts, calls the servers' own. jobs/s is\n\
+         what everything together does on this machine.\n\n\
          | job | database | jobs/s | worker ms | API ms | Redis ms, commands (scripts) | S3 ms \
          | SQL ms, statements (transactions) |\n|---|---|--:|--:|--:|--:|--:|--:|\n",
         options.cost_jobs,

@@ -94,10 +94,11 @@ impl System {
         })
     }
 
-    /// A worker with its defaults.
+    /// A worker as the manifests have it, whatever this machine has.
     pub(super) fn start_worker(&mut self, place: &Place) -> Result<(), BenchError> {
         let mut command = place.program();
-        command.arg("worker").env("TONEMILL_REDIS_URL", self.redis.url());
+        command.args(["worker", "--threads", "2", "--jobs", "8"]);
+        command.env("TONEMILL_REDIS_URL", self.redis.url());
         command.envs(self.s3.variables());
         if let Some(proxy) = &self.proxy {
             command.env("TONEMILL_S3_ENDPOINT", proxy.endpoint());
@@ -115,7 +116,7 @@ impl System {
             seconds: self.since.elapsed().as_secs_f64(),
             worker_ms: cpu_ms(self.worker.as_ref().map(Process::pid)),
             api_ms: cpu_ms([self.api.pid()]),
-            redis: redis(&self.redis),
+            redis: redis(&self.redis)?,
             sql: self.database.work()?,
             s3_ms: cpu_ms([self.s3.pid()]),
         })
@@ -192,6 +193,16 @@ impl System {
 }
 
 impl Readings {
+    /// Whether everybody has done something: what was not measured must not count as free.
+    pub(super) fn check(&self) -> Result<(), BenchError> {
+        let Self { worker_ms, api_ms, redis, sql, s3_ms, .. } = self;
+        let all = [*worker_ms, *api_ms, redis.cpu_ms, redis.calls, sql.cpu_ms, sql.calls, *s3_ms];
+        if all.iter().all(|each| *each > 0.0) {
+            return Ok(());
+        }
+        Err(BenchError::work(format!("somebody has done nothing in a batch: {all:?}")))
+    }
+
     /// What was done since an earlier reading, or beside something else.
     pub(super) fn minus(&self, other: &Self) -> Self {
         Self {
