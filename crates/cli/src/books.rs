@@ -137,7 +137,11 @@ fn what_is_no_command_is_noticed() {
 
 /// As GitHub names headings in links.
 fn anchors(book: &str) -> BTreeSet<String> {
-    let headings = book.lines().filter(|line| line.starts_with('#'));
+    let mut is_code = false;
+    let headings = book.lines().filter(|line| {
+        is_code ^= line.starts_with("```");
+        !is_code && line.starts_with('#')
+    });
     let titles = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase());
     let is_kept = |letter: &char| letter.is_alphanumeric() || " -_".contains(*letter);
     titles
