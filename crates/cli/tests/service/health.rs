@@ -83,6 +83,6 @@ fn containers_ask_the_program_how_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_puts_mails_into_files_has_no_mail_server_to_tell_of() {
     let service = Service::embedded();
-    let well = health(&client, 200).await;
+    let well = health(&service.nobody(), 200).await;
     assert!(well.get("mail").is_none(), "{well}");
 }
