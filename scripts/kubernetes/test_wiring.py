@@ -176,7 +176,11 @@ class Wiring(unittest.TestCase):
             [container] = pod["spec"]["containers"]
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 if component(pod) in OURS:
-                    self.assertIn(container[probe]["httpGet"]["port"], ports, called(thing))
+                    way = way_of(container[probe])
+                    self.assertIn(way["port"], ports, called(thing))
+                    # An API that is full does not answer requests, and is alive.
+                    is_by_http = (component(pod), probe) != ("api", "livenessProbe")
+                    self.assertEqual("path" in way, is_by_http, called(thing))
                 elif probe in container and "tcpSocket" in container[probe]:
                     self.assertIn(container[probe]["tcpSocket"]["port"], ports, called(thing))
 
@@ -300,9 +304,16 @@ class Wiring(unittest.TestCase):
         )
 
     def test_alerts_are_those_of_prometheus(self):
-        self.assertEqual(rules.RULES.read_text(), rules.made(), "run scripts/kubernetes.sh rules")
-        made = yaml.safe_load(rules.RULES.read_text())["spec"]["groups"]
-        self.assertEqual(made, yaml.safe_load(rules.ALERTS.read_text())["groups"])
+        for source, manifest, name in rules.FILES:
+            text = manifest.read_text()
+            self.assertEqual(text, rules.made(source, name), "run scripts/kubernetes.sh rules")
+            written = yaml.safe_load((rules.PROMETHEUS / source).read_text())
+            self.assertEqual(yaml.safe_load(text)["spec"]["groups"], written["groups"])
+
+
+def way_of(probe) -> dict:
+    """Where a probe asks: a port, and by HTTP a path."""
+    return probe.get("httpGet") or probe["tcpSocket"]
 
 
 def port_numbers(pod) -> dict[str, int]:
