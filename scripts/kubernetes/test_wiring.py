@@ -172,6 +172,9 @@ class Wiring(unittest.TestCase):
     @in_each_overlay
     def test_probes_ask_ports_that_are_open(self, _, things):
         for thing, pod in pods(things):
+            if "query" in about:
+                [space] = of_kind(things, "Namespace")
+                self.assertEqual(about["query"].count(f'tonemill_jobs{{namespace="{space}"}}'), 1)
             ports = port_numbers(pod)
             [container] = pod["spec"]["containers"]
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
