@@ -18,7 +18,9 @@ from processes import TONEMILL, Redis, Tonemill, environment
 from test_wiring import OURS, port_numbers, settings, way_of
 
 # Commands that the manifests must use.
-COMMANDS = {("api",), ("worker",), ("notifier",), ("admin", "migrate"), ("admin", "backup")}
+COMMANDS = {("api",), ("worker",), ("notifier",)} | {
+    ("admin", word) for word in ("migrate", "backup", "verify", "restore")
+}
 # Settings of libraries, which no help tells of.
 OF_LIBRARIES = ("OTEL_", "AWS_", "SSL_CERT_")
 DOCKERFILE = manifests.ROOT / "deploy/Dockerfile"
