@@ -107,7 +107,7 @@ setup_debian() {
         command -v node >/dev/null || packages+=(nodejs)
         command -v npm >/dev/null || packages+=(npm)
     fi
-    if [ $want_docs = yes ]; then packages+=(jq python3 openssl); fi
+    if [ $want_docs = yes ]; then packages+=(jq python3 openssl redis-server); fi
 
     if [ $want_images = yes ]; then packages+=(python3-venv); fi
     if [ $want_images_try = yes ]; then
