@@ -61,7 +61,8 @@ kubernetes: setup-kubernetes ## Check the manifests: render, schemas, and what t
 .PHONY: images
 images: setup-images ## Check Dockerfile, compose file and workflow against their rules
 	target/images/venv/bin/hadolint deploy/Dockerfile
-	target/images/venv/bin/shellcheck deploy/ffmpeg.sh deploy/compose/secrets.sh scripts/images/*.sh
+	target/images/venv/bin/shellcheck deploy/ffmpeg.sh deploy/compose/secrets.sh \
+		deploy/systemd/tonemill-admin scripts/images/*.sh
 	target/images/venv/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	target/images/venv/bin/check-jsonschema --builtin-schema vendor.github-workflows \
 		.github/workflows/ci.yaml
