@@ -98,9 +98,10 @@ setup_debian() {
     # The music of a game: long, varied, and freely licensed.
     if [ $want_bench = yes ]; then packages+=(wesnoth-1.16-music python3-venv); fi
     if [ $want_clients = yes ]; then
-        packages+=(python3-venv nodejs chromium b3sum)
-        # A newer nodejs than Debian's brings its own.
+        packages+=(python3-venv nodejs b3sum)
+        # A newer nodejs than Debian's brings its own; Ubuntu has no package of this name.
         command -v npm >/dev/null || packages+=(npm)
+        command -v chromium >/dev/null || packages+=(chromium)
     fi
     if [ $want_kubernetes = yes ]; then
         packages+=(python3-venv redis-server)
