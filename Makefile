@@ -132,16 +132,18 @@ service: setup-test ## Measure the service (ARGS='--case start,reads --out FILE'
 
 # What `service` has measured last (--case costs --costs FILE).
 COSTS ?= $(lastword $(sort $(wildcard benches/runs/*-costs.json)))
+need_costs = $(if $(COSTS),,$(error no costs of jobs are there: \
+	`make service ARGS='--case costs --costs FILE'` measures them, then say COSTS=FILE))
 
 .PHONY: capacity
 capacity: setup-bench ## Compute what fleets of 1 to 1,000 workers do (COSTS=FILE ARGS='--out FILE')
 	cargo build --release --locked -p tonemill-benches
-	$(RELEASE)/scaling capacity --costs $(COSTS) $(ARGS)
+	$(need_costs)$(RELEASE)/scaling capacity --costs $(COSTS) $(ARGS)
 
 .PHONY: simulate
 simulate: setup-bench ## Simulate fleets, crowds and lost machines (COSTS=FILE ARGS='--seed 1 --out FILE')
 	cargo build --release --locked -p tonemill-benches
-	$(RELEASE)/scaling simulate --costs $(COSTS) $(ARGS)
+	$(need_costs)$(RELEASE)/scaling simulate --costs $(COSTS) $(ARGS)
 
 .PHONY: validate-simulation
 validate-simulation: setup-test ## Hold the simulation against two real workers that are killed (ARGS='…')
