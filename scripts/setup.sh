@@ -98,16 +98,17 @@ setup_debian() {
     # The music of a game: long, varied, and freely licensed.
     if [ $want_bench = yes ]; then packages+=(wesnoth-1.16-music python3-venv); fi
     if [ $want_clients = yes ]; then
-        packages+=(python3-venv nodejs chromium b3sum)
-        # A newer nodejs than Debian's brings its own.
+        packages+=(python3-venv nodejs b3sum)
+        # A newer nodejs than Debian's brings its own; Ubuntu has no package of this name.
         command -v npm >/dev/null || packages+=(npm)
+        command -v chromium >/dev/null || packages+=(chromium)
     fi
     if [ $want_kubernetes = yes ]; then
         packages+=(python3-venv redis-server)
         command -v node >/dev/null || packages+=(nodejs)
         command -v npm >/dev/null || packages+=(npm)
     fi
-    if [ $want_docs = yes ]; then packages+=(jq python3 openssl); fi
+    if [ $want_docs = yes ]; then packages+=(jq python3 openssl redis-server); fi
 
     if [ $want_images = yes ]; then packages+=(python3-venv); fi
     if [ $want_images_try = yes ]; then
