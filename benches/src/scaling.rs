@@ -66,7 +66,7 @@ pub enum What {
     },
 }
 
-/// Computes, and writes the report. Fails if a simulation lost a job, or is far from the real thing.
+/// Computes, and writes the report. Fails if a simulation lost a job, or is far off.
 pub async fn run(options: &Options) -> Result<(), BenchError> {
     let (name, title, tables, wrong) = match &options.what {
         What::Capacity { costs } => {

@@ -74,11 +74,12 @@ fn largest(mut share: impl FnMut(f64) -> f64) -> Option<u32> {
 #[must_use]
 pub fn tables(costs: &Costs) -> String {
     let mut text = format!(
-        "Workers of {WORKER_CORES:.0} cores that are busy all the time. Redis has {REDIS_CORES:.0} core, \
-         the database {SQL_CORES:.0},\nthe store a network of 10 Gbit/s; beyond {:.0} % (bold) they \
-         count as full. Of databases, the CPU time\nis counted, and nothing else: it was measured \
-         without waiting for a disk (no fsync). Where commits wait\nfor one, they do so before \
-         these cores are busy, and fewer workers fill the database. Costs of:\n\n{}\n",
+        "Workers of {WORKER_CORES:.0} cores that are busy all the time. Redis has \
+         {REDIS_CORES:.0} core, the database {SQL_CORES:.0},\n\
+         the store a network of 10 Gbit/s; beyond {:.0} % (bold) they count as full. Of\n\
+         databases, the CPU time is counted, and nothing else: it was measured without waiting\n\
+         for a disk (no fsync). Where commits wait for one, they do so before these cores are\n\
+         busy, and fewer workers fill the database. Costs of:\n\n{}\n",
         FULL * 100.0,
         costs.source()
     );

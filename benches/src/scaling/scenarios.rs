@@ -50,8 +50,8 @@ pub fn tables(costs: &Costs, seed: u64, is_quick: bool) -> (String, usize) {
     }
     text.push_str(
         "\nA crowd: 10,000 jobs of one user at once, before no worker at all; twelve others a\n\
-         minute come with a clip each, in the hour after that. What they wait is of those who come\n\
-         before the last job of the crowd has begun; the first of them wait for pods, too.\n\n\
+         minute come with a clip each, in the hour after that. What they wait is of those who\n\
+         come before the last job of the crowd has begun; the first wait for pods, too.\n\n\
          | workers at most | machines lost in an hour | crowd done after, min | crowd waits, min: \
          median, p95 | others beside it | they wait, s: median, p95, worst | core-hours | kills \
          | repeated | lost |\n\
@@ -83,19 +83,24 @@ fn introduction(costs: &Costs, work: &Work, seed: u64) -> String {
     let settings = Settings::usual();
     let scaler = Scaler::usual(1);
     let missed = costs.missed().map_or_else(String::new, |(kind, share)| {
-        format!(" (this is {:+.0} % beside what was measured of a {kind})", share * 100.0)
+        format!(
+            "; the line through the shortest and\nthe longest that were measured, {:+.0} % \
+            from a {kind}",
+            share * 100.0
+        )
     });
     format!(
         "Costs of:\n\n{}\n\n\
-         Seed {seed}. A job takes {:.1} ms of a core, {:.2} ms more for each second of sound{missed},\n\
-         and {:.0} ms beside that. Three in four are clips (30 s on average), the others have half an\n\
+         Seed {seed}. A job takes {:.1} ms of a core, {:.2} ms more for each second of sound, and\n\
+         {:.0} ms beside that{missed}.\n\
+         Three in four are clips (30 s on average), the others have half an\n\
          hour in the middle and up to four; {:.0} % of all cores are busy on average, over a day\n\
          with its most at two in the afternoon; one job in twenty comes in a crowd. Workers have\n\
          {:.0} cores and {} jobs; the lease is {} s, grace {} s, and {} s where machines are told\n\
-         before they go. KEDA as in the manifests, from no worker; a pod takes {:.0} to {:.0} s to\n\
-         start. One attempt in a thousand fails for a passing reason. Waits are from acceptance to\n\
-         the first attempt, in s; core-hours are those of pods, from when they are wanted; repeated\n\
-         is the share of the work that was in vain.\n\n\
+         before they go. KEDA as in the manifests, from no worker; a pod takes {:.0} to {:.0} s\n\
+         to start. One attempt in a thousand fails for a passing reason. Waits are from\n\
+         acceptance to the first attempt, in s; core-hours are those of pods, from when they are\n\
+         wanted; repeated is the share of the work that was in vain.\n\n\
          | workers at most | machines lost in an hour | jobs | wait: median | p95 | p99 | worst \
          | core-hours | busy | kills | attempts again | repeated | lost |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",

@@ -26,8 +26,8 @@ impl Queue {
         released.or_else(|| expired(self)).or_else(|| self.ready.pop_front())
     }
 
-    /// Who is given what comes: any of those who wait. Redis serves who has waited longest, but each
-    /// gives up its place every second or so and takes the last one.
+    /// Who is given what comes: any of those who wait. Redis serves who has waited longest, but
+    /// each gives up its place every second or so and takes the last one.
     pub(super) fn next_waiting(&mut self) -> Option<usize> {
         let count = self.waiting.len();
         (count > 0).then(|| self.waiting.swap_remove(fastrand::usize(..count)))

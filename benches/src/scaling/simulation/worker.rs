@@ -75,11 +75,11 @@ impl Worker {
         let Arrival { work, segments, latency, .. } = *what;
         let is_film = segments > cores + MORE_UNDER_WAY;
         let line = if is_film || alone { 0.0 } else { self.line(cores) };
-        let lone = work / segments.min(cores) + latency + line;
+        let whole = work / segments.min(cores) + latency + line;
         self.jobs.push(Running {
             job,
             left: work,
-            most: work / lone.max(f64::MIN_POSITIVE),
+            most: work / whole.max(f64::MIN_POSITIVE),
             rate: 0.0,
             segment: (is_film && !alone).then_some(work / segments),
             started: now,

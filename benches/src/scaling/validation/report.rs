@@ -28,14 +28,15 @@ const NOTHING: f64 = 0.05;
 pub(super) fn introduction(learned: &Learned, jobs: usize) -> String {
     let Learned { work, cores } = learned;
     let mut text = format!(
-        "{jobs} jobs that come by chance, three of four with 5 s of video, the others with ten\n\
-         minutes, for two workers of {SLOTS} jobs, each on a core of its own (`taskset`), busy for\n\
-         {:.0} % of the time; a lease of {} s. At a quarter, half and three quarters of it the oldest\n\
-         worker is killed, and another starts on its core {} s later. Measured before, with both\n\
-         busy: {:.1} ms of CPU a job, {:.2} ms more for a second of sound, {:.0} ms beside that; a\n\
-         film got {:.2} of its core, which Redis, the store and measuring use as well. Of {SEEDS}\n\
-         simulations, medians of these figures, in s, and their ratio to what was. Medians and p90\n\
-         of the whole, and the last end, may differ by a factor of {FACTOR}.\n\n| round | |",
+        "{jobs} jobs that come by chance, three of four with 5 s of video, the others with\n\
+         ten minutes, for two workers of {SLOTS} jobs, each on a core of its own (`taskset`),\n\
+         busy for {:.0} % of the time; a lease of {} s. At a quarter, half and three quarters of\n\
+         it the oldest worker is killed, and another starts on its core {} s later. Measured\n\
+         before, with both busy: {:.1} ms of CPU a job, {:.2} ms more for a second of sound,\n\
+         {:.0} ms beside that; a film got {:.2} of its core, which Redis, the store and measuring\n\
+         use as well. Of {SEEDS} simulations, medians of these figures, in s, and their ratio to\n\
+         what was. Medians and p90 of the whole, and the last end, may differ by a factor of\n\
+         {FACTOR}.\n\n| round | |",
         BUSY * 100.0,
         LEASE.as_secs(),
         PAUSE.as_secs(),
