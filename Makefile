@@ -61,7 +61,8 @@ kubernetes: setup-kubernetes ## Check the manifests: render, schemas, and what t
 .PHONY: images
 images: setup-images ## Check Dockerfile, compose file and workflow against their rules
 	target/images/venv/bin/hadolint deploy/Dockerfile
-	target/images/venv/bin/shellcheck deploy/ffmpeg.sh deploy/compose/secrets.sh scripts/images/*.sh
+	target/images/venv/bin/shellcheck deploy/ffmpeg.sh deploy/compose/secrets.sh \
+		deploy/systemd/tonemill-admin scripts/images/*.sh
 	target/images/venv/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	target/images/venv/bin/check-jsonschema --builtin-schema vendor.github-workflows \
 		.github/workflows/ci.yaml
@@ -131,16 +132,18 @@ service: setup-test ## Measure the service (ARGS='--case start,reads --out FILE'
 
 # What `service` has measured last (--case costs --costs FILE).
 COSTS ?= $(lastword $(sort $(wildcard benches/runs/*-costs.json)))
+need_costs = $(if $(COSTS),,$(error no costs of jobs are there: \
+	`make service ARGS='--case costs --costs FILE'` measures them, then say COSTS=FILE))
 
 .PHONY: capacity
 capacity: setup-bench ## Compute what fleets of 1 to 1,000 workers do (COSTS=FILE ARGS='--out FILE')
 	cargo build --release --locked -p tonemill-benches
-	$(RELEASE)/scaling capacity --costs $(COSTS) $(ARGS)
+	$(need_costs)$(RELEASE)/scaling capacity --costs $(COSTS) $(ARGS)
 
 .PHONY: simulate
 simulate: setup-bench ## Simulate fleets, crowds and lost machines (COSTS=FILE ARGS='--seed 1 --out FILE')
 	cargo build --release --locked -p tonemill-benches
-	$(RELEASE)/scaling simulate --costs $(COSTS) $(ARGS)
+	$(need_costs)$(RELEASE)/scaling simulate --costs $(COSTS) $(ARGS)
 
 .PHONY: validate-simulation
 validate-simulation: setup-test ## Hold the simulation against two real workers that are killed (ARGS='…')

@@ -6,7 +6,8 @@
 #
 # A block after `<!-- not run: WHY -->` is passed over, and counted; what stands between `<!-- run` and
 # `-->` is run and not read. Only what a reader would replace is replaced: PASSWORD, ports, and names in
-# capitals such as JOB, which stand for variables ($job).
+# capitals such as JOB, which stand for variables ($job). A command in a block that is not marked is an
+# error: nobody would run it.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -30,13 +31,32 @@ ffmpeg -nostdin -v error -f lavfi -i testsrc2=size=64x36:rate=1 -f lavfi -i sine
     -c:v libx264 -preset ultrafast -pix_fmt yuv420p -c:a aac -metadata:s:a language=deu \
     "$work/media/film.mkv"
 
-# The shell's part of a book, each block after where it is.
+# Exceptions, until their blocks are marked.
+unmarked=" docs/kubernetes.md "
+
+# Commands in blocks that are indented, or marked as anything but `sh`.
+strays() {
+    awk '
+        /^ *```./ { fenced = 1; marked = /```sh$/; next }
+        /^ *```$/ { fenced = !fenced; marked = 0; next }
+        /^ *<!-- run$/ { hidden = 1 }
+        /^ *-->$/ { hidden = 0 }
+        marked || hidden { next }
+        !fenced && !/^    / { next }
+        /^ *(sudo|tonemill|make|kubectl|docker|curl) / { printf "%s:%d: %s\n", FILENAME, FNR, $0 }' "$1"
+}
+
+# The shell's part of a book, each block after where it is. In a list both are indented.
 blocks() {
     awk '
-        /^<!-- not run: .*-->$/ { skip = 1; next }
-        /^(<!-- run|```sh)$/ { inside = !skip; if (inside) printf "at=%s:%d\n", FILENAME, FNR; next }
-        /^(```|-->)$/ { inside = 0; skip = 0; next }
-        inside' "$1"
+        /^ *<!-- not run: .*-->$/ { skip = 1; next }
+        /^ *(<!-- run|```sh)$/ {
+            inside = !skip; margin = match($0, /[^ ]/)
+            if (inside) printf "at=%s:%d\n", FILENAME, FNR
+            next
+        }
+        /^ *(```|-->)$/ { inside = 0; skip = 0; next }
+        inside { print substr($0, margin) }' "$1"
 }
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'; }
@@ -46,7 +66,7 @@ filled_in() {
     local replace=(-e 's/\bPASSWORD\b/of-the-books-alone/g') name
     for name in JOB DELIVERY WEBHOOK; do replace+=(-e "s/\\b$name\\b/\$${name,,}/g"); done
     replace+=(-e "s/\\b8080\\b/$PORT/g")
-    for port in 8443 9000 9464; do replace+=(-e "s/\\b$port\\b/$(free_port)/g"); done
+    for port in 6379 8443 9000 9464; do replace+=(-e "s/\\b$port\\b/$(free_port)/g"); done
     sed "${replace[@]}"
 }
 
@@ -57,7 +77,11 @@ tonemill() {
     case $1 in
         serve) serve "${@:2}" ;;
         login) command tonemill "$@" --name admin --password-stdin <<<of-the-books-alone ;;
-        *) command tonemill "$@" ;;
+        *)
+            # What `&` starts has a shell of its own, which is to end with it.
+            if [ "$1" = worker ] && [ $BASHPID -ne $$ ]; then exec tonemill "$@"; fi
+            command tonemill "$@"
+            ;;
     esac
 }
 serve() {
@@ -78,6 +102,7 @@ stop() {
 ended() {
     local code=$?
     stop
+    for beside in $(jobs -p); do kill "$beside" && wait "$beside" || true; done 2>/dev/null
     if [ $code -ne 0 ]; then
         if [ -f serve.log ]; then tail -n 5 serve.log | cut -c 1-300 >&3; fi
         tail -c 2000 said >&3
@@ -90,10 +115,17 @@ END
 
 total=0 passed_over=0
 for book in "$@"; do
+    if [[ $unmarked != *" $book "* ]] && strays "$book" | grep . >&2; then
+        echo "docs: mark these as sh, after <!-- not run: WHY --> if they cannot be run" >&2
+        exit 1
+    fi
     blocks "$book" >"$work/blocks"
-    count=$(grep -c '^```sh$' "$book" || true)
-    skipped=$(grep -c '^<!-- not run: ' "$book" || true)
-    if [ "$count" -eq 0 ]; then continue; fi
+    count=$(grep -c '^ *```sh$' "$book" || true)
+    skipped=$(grep -c '^ *<!-- not run: ' "$book" || true)
+    if [ "$count" -eq 0 ]; then
+        echo "docs: $book: no blocks"
+        continue
+    fi
     count=$((count - skipped))
     folder=$work/$(basename "$book" .md)
     cp -r "$work/media" "$folder"

@@ -98,16 +98,17 @@ setup_debian() {
     # The music of a game: long, varied, and freely licensed.
     if [ $want_bench = yes ]; then packages+=(wesnoth-1.16-music python3-venv); fi
     if [ $want_clients = yes ]; then
-        packages+=(python3-venv nodejs chromium b3sum)
-        # A newer nodejs than Debian's brings its own.
+        packages+=(python3-venv nodejs b3sum)
+        # A newer nodejs than Debian's brings its own; Ubuntu has no package of this name.
         command -v npm >/dev/null || packages+=(npm)
+        command -v chromium >/dev/null || packages+=(chromium)
     fi
     if [ $want_kubernetes = yes ]; then
         packages+=(python3-venv redis-server)
         command -v node >/dev/null || packages+=(nodejs)
         command -v npm >/dev/null || packages+=(npm)
     fi
-    if [ $want_docs = yes ]; then packages+=(jq python3 openssl); fi
+    if [ $want_docs = yes ]; then packages+=(jq python3 openssl redis-server); fi
 
     if [ $want_images = yes ]; then packages+=(python3-venv); fi
     if [ $want_images_try = yes ]; then
@@ -235,12 +236,12 @@ setup_clients() {
     fi
 }
 
-# kubectl, if there is none whose kustomize knows components: that of Debian 13, which runs on 12 as well (the
-# latter's own is too old). apt fetches and verifies it; it is kept below target/.
+# kubectl, if there is none that fits the oldest cluster the manifests are for: that of Debian 13, which runs on 12
+# as well (the latter's own is too old). apt fetches and verifies it; it is kept below target/.
 setup_kubectl() {
     local at=$root/target/tools/kubectl
-    if [ -x "$at/usr/bin/kubectl" ] || knows_components; then return; fi
-    command -v apt-get >/dev/null || die "install kubectl 1.21 or later: https://kubernetes.io/docs/tasks/tools"
+    if [ -x "$at/usr/bin/kubectl" ] || kubectl_is_new_enough; then return; fi
+    command -v apt-get >/dev/null || die "install kubectl 1.29 or later: https://kubernetes.io/docs/tasks/tools"
     say "fetching kubectl of Debian 13"
     mkdir -p "$at/lists/partial" "$at/archives/partial"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
@@ -255,10 +256,11 @@ setup_kubectl() {
     done_something=yes
 }
 
-knows_components() {
+# One minor version before the cluster's is the oldest that may be used with it.
+kubectl_is_new_enough() {
     local version
-    version=$(kubectl version --client 2>/dev/null | sed -n 's/^Kustomize Version: v//p')
-    [ -n "$version" ] && printf '4\n%s\n' "$version" | sort -VC
+    version=$(kubectl version --client 2>/dev/null | sed -n 's/^Client Version: v//p')
+    [ -n "$version" ] && printf '1.29\n%s\n' "$version" | sort -VC
 }
 
 # What `make kubernetes` holds the manifests against, in the versions that were tested.

@@ -66,20 +66,22 @@ pub enum What {
     },
 }
 
-/// Computes, and writes the report. Fails if a simulation lost a job.
+/// Computes, and writes the report. Fails if a simulation lost a job, or is far off.
 pub async fn run(options: &Options) -> Result<(), BenchError> {
-    let (name, title, tables, lost) = match &options.what {
+    let (name, title, tables, wrong) = match &options.what {
         What::Capacity { costs } => {
-            ("capacity", "# Capacity".to_owned(), capacity::tables(&read(costs)?), 0)
+            ("capacity", "# Capacity".to_owned(), capacity::tables(&read(costs)?), None)
         }
         What::Simulate { costs, seed, quick } => {
             let (tables, lost) = scenarios::tables(&read(costs)?, *seed, *quick);
-            ("simulate", "# Simulations".to_owned(), tables, lost)
+            let wrong = (lost > 0).then(|| format!("{lost} jobs were lost or given up"));
+            ("simulate", "# Simulations".to_owned(), tables, wrong)
         }
         What::Validate { jobs, rounds, program } => {
             let place = Place::prepare("pool", program.as_deref())?;
             let header = place.header("The simulation beside the real thing")?;
-            ("validate", header, validation::measure(&place, *jobs, *rounds).await?, 0)
+            let (tables, wrong) = validation::measure(&place, *jobs, *rounds).await?;
+            ("validate", header, tables, wrong)
         }
     };
     println!("{tables}");
@@ -92,10 +94,7 @@ pub async fn run(options: &Options) -> Result<(), BenchError> {
         let page = put(&page, name, &tables).ok_or_else(missing)?;
         std::fs::write(path, page).map_err(file("write", path))?;
     }
-    if lost > 0 {
-        return Err(BenchError::work(format!("{lost} jobs were lost or given up")));
-    }
-    Ok(())
+    wrong.map_or(Ok(()), |wrong| Err(BenchError::work(wrong)))
 }
 
 /// A page with this in its place; `None` if there is no place for it.

@@ -1,7 +1,6 @@
 """The manifests as a cluster gets them: each overlay, rendered by kustomize.
 
-`KUBECTL` names a kubectl whose kustomize knows components (1.21 or later); scripts/kubernetes.sh
-finds one.
+`KUBECTL` names a kubectl (1.29 or later); scripts/kubernetes.sh finds one.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The alert rules for the Prometheus operator: deploy/prometheus/alerts.yaml, wrapped up.
+"""The alert rules for the Prometheus operator: those of deploy/prometheus, wrapped up.
 
 Whoever changes the rules changes them there, and runs `scripts/kubernetes.sh rules`.
 """
@@ -6,24 +6,30 @@ Whoever changes the rules changes them there, and runs `scripts/kubernetes.sh ru
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
-RULES = ROOT / "deploy/kubernetes/components/prometheus-operator/rules.yaml"
+PROMETHEUS = ROOT / "deploy/prometheus"
+COMPONENTS = ROOT / "deploy/kubernetes/components"
+# Each file of rules, what it becomes, and what the object is called.
+FILES = [
+    ("alerts.yaml", COMPONENTS / "prometheus-operator/rules.yaml", "tonemill"),
+    ("backup.yaml", COMPONENTS / "backup/alerts/rules.yaml", "tonemill-backup"),
+]
 
-HEAD = """\
-# Made of deploy/prometheus/alerts.yaml by `scripts/kubernetes.sh rules`: change it there.
+
+def made(source: str, name: str) -> str:
+    """The manifest, with the rules as they are written, their comments included."""
+    head = f"""\
+# Made of deploy/prometheus/{source} by `scripts/kubernetes.sh rules`: change it there.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
-  name: tonemill
+  name: {name}
 spec:
+  groups:
 """
-
-
-def made() -> str:
-    """The manifest, with the rules as they are written, their comments included."""
-    lines = ALERTS.read_text().split("\ngroups:\n", 1)[1].splitlines()
-    return HEAD + "  groups:\n" + "".join(f"  {line}".rstrip() + "\n" for line in lines)
+    lines = (PROMETHEUS / source).read_text().split("\ngroups:\n", 1)[1].splitlines()
+    return head + "".join(f"  {line}".rstrip() + "\n" for line in lines)
 
 
 if __name__ == "__main__":
-    RULES.write_text(made())
+    for source, manifest, name in FILES:
+        manifest.write_text(made(source, name))

@@ -15,10 +15,12 @@ from pathlib import Path
 import manifests
 from manifests import of_kind, pod_of
 from processes import TONEMILL, Redis, Tonemill, environment
-from test_wiring import OURS, port_numbers, settings
+from test_wiring import OURS, port_numbers, settings, way_of
 
 # Commands that the manifests must use.
-COMMANDS = {("api",), ("worker",), ("notifier",), ("admin", "migrate"), ("admin", "backup")}
+COMMANDS = {("api",), ("worker",), ("notifier",)} | {
+    ("admin", word) for word in ("migrate", "backup", "verify", "restore")
+}
 # Settings of libraries, which no help tells of.
 OF_LIBRARIES = ("OTEL_", "AWS_", "SSL_CERT_")
 DOCKERFILE = manifests.ROOT / "deploy/Dockerfile"
@@ -119,7 +121,8 @@ class Running(unittest.TestCase):
                 with self.subTest(name, component=component):
                     process, container = self.started(name, component)
                     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-                        path = container[probe]["httpGet"]["path"]
+                        # Who asks for no path connects, as whoever asks for one does.
+                        path = way_of(container[probe]).get("path", "/livez")
                         process.wait_for(
                             path, lambda path=path: process.status(path) == 200 or None
                         )

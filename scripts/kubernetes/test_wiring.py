@@ -18,6 +18,8 @@ WAYS = {
     "notifier": {"to-dns", "to-ledger", "to-mail", "to-webhooks"},
     "migrate": {"to-dns", "to-ledger"},
     "backup": {"to-dns", "to-ledger", "to-bucket"},
+    "verify": {"to-dns", "to-bucket"},
+    "restore": {"to-dns", "to-ledger", "to-bucket"},
 }
 # What KEDA's triggers know; their metadata has no schema. They are from KEDA's own book.
 TRIGGERS = {
@@ -112,8 +114,12 @@ class Wiring(unittest.TestCase):
             if "valueFrom" in one
         }
         self.assertLessEqual(secrets, {"queue", "bucket"})
-        for backup in of_kind(things, "CronJob").values():
-            keys = str(pod_of(backup)["spec"]["containers"][0]["env"])
+        for name, job in of_kind(things, "CronJob").items():
+            if name == "restore":
+                # It has to have both, and runs when somebody wants it to.
+                self.assertTrue(job["spec"]["suspend"])
+                continue
+            keys = str(pod_of(job)["spec"]["containers"][0].get("env", []))
             self.assertNotIn("'bucket'", keys, "a worker's keys would open it")
 
     @in_each_overlay
@@ -166,6 +172,9 @@ class Wiring(unittest.TestCase):
             about = trigger["metadata"]
             self.assertEqual(set(about), TRIGGERS[trigger["type"]], trigger["name"])
             self.assertEqual(about.get("streamLength", about.get("threshold")), jobs)
+            if "query" in about:
+                [space] = of_kind(things, "Namespace")
+                self.assertEqual(about["query"].count(f'tonemill_jobs{{namespace="{space}"}}'), 1)
         streams = [trigger["metadata"].get("stream") for trigger in triggers]
         self.assertEqual(len(set(streams)), 4, streams)
 
@@ -176,9 +185,19 @@ class Wiring(unittest.TestCase):
             [container] = pod["spec"]["containers"]
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 if component(pod) in OURS:
-                    self.assertIn(container[probe]["httpGet"]["port"], ports, called(thing))
+                    way = way_of(container[probe])
+                    self.assertIn(way["port"], ports, called(thing))
+                    # An API that is full does not answer requests, and is alive.
+                    is_by_http = (component(pod), probe) != ("api", "livenessProbe")
+                    self.assertEqual("path" in way, is_by_http, called(thing))
                 elif probe in container and "tcpSocket" in container[probe]:
                     self.assertIn(container[probe]["tcpSocket"]["port"], ports, called(thing))
+
+    @in_each_overlay
+    def test_backups_are_where_they_are_looked_for(self, _, things):
+        jobs = of_kind(things, "CronJob").values()
+        commands = [pod_of(job)["spec"]["containers"][0]["command"] for job in jobs]
+        self.assertLessEqual(len({command[3] for command in commands}), 1, commands)
 
     @in_each_overlay
     def test_who_is_told_to_end_has_the_time_for_it(self, _, things):
@@ -291,7 +310,8 @@ class Wiring(unittest.TestCase):
             for container in pod["spec"]["containers"]:
                 images.setdefault(component(pod), container["image"])
         self.assertRegex(images["worker"], r"(^|/)tonemill-worker:[^:]+$")
-        for name in {"api", "notifier", "migrate", "backup"} & set(images):
+        self.assertEqual(images.get("restore", images["worker"]), images["worker"])
+        for name in {"api", "notifier", "migrate", "backup", "verify"} & set(images):
             self.assertEqual(
                 images[name], images["worker"].replace("tonemill-worker:", "tonemill:")
             )
@@ -300,9 +320,16 @@ class Wiring(unittest.TestCase):
         )
 
     def test_alerts_are_those_of_prometheus(self):
-        self.assertEqual(rules.RULES.read_text(), rules.made(), "run scripts/kubernetes.sh rules")
-        made = yaml.safe_load(rules.RULES.read_text())["spec"]["groups"]
-        self.assertEqual(made, yaml.safe_load(rules.ALERTS.read_text())["groups"])
+        for source, manifest, name in rules.FILES:
+            text = manifest.read_text()
+            self.assertEqual(text, rules.made(source, name), "run scripts/kubernetes.sh rules")
+            written = yaml.safe_load((rules.PROMETHEUS / source).read_text())
+            self.assertEqual(yaml.safe_load(text)["spec"]["groups"], written["groups"])
+
+
+def way_of(probe) -> dict:
+    """Where a probe asks: a port, and by HTTP a path."""
+    return probe.get("httpGet") or probe["tcpSocket"]
 
 
 def port_numbers(pod) -> dict[str, int]:

@@ -1,6 +1,7 @@
 //! Servers and workers for one measurement.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use tonemill_job::message::{Finished, What};
 use tonemill_job::objects::{ObjectStore, S3Config, S3Credentials, S3Store};
 use tonemill_job::queue::Queue;
 use tonemill_job::queue::redis::{RedisConfig, RedisQueue};
-use tonemill_job::{JobId, JobMessage, ObjectKey};
+use tonemill_job::{JobEvent, JobId, JobMessage, ObjectKey};
 use tonemill_testbed::redis::RedisServer;
 use tonemill_testbed::s3::S3Server;
 
@@ -61,7 +62,29 @@ impl Servers {
         arguments: &[&str],
         log: &Path,
     ) -> Result<Process, BenchError> {
-        let mut command = place.program();
+        self.start_worker(place.program(), arguments, log)
+    }
+
+    /// The same, with one core to itself as far as workers go: others may use it, too.
+    pub(crate) fn worker_on(
+        &self,
+        core: usize,
+        place: &Place,
+        arguments: &[&str],
+        log: &Path,
+    ) -> Result<Process, BenchError> {
+        // It becomes the program, which then is what is measured and killed.
+        let mut command = Command::new("taskset");
+        command.args(["-c", &core.to_string()]).arg(place.program().get_program());
+        self.start_worker(command, arguments, log)
+    }
+
+    fn start_worker(
+        &self,
+        mut command: Command,
+        arguments: &[&str],
+        log: &Path,
+    ) -> Result<Process, BenchError> {
         command.arg("worker").args(["--log-format", "json"]).args(arguments);
         command.env("TONEMILL_REDIS_URL", self.redis.url()).envs(self.s3.variables());
         Process::start(&mut command, log.to_owned())
@@ -69,24 +92,40 @@ impl Servers {
 
     /// Waits for the ends of `jobs` jobs, which must all have outputs.
     pub(crate) async fn ends(&self, jobs: usize) -> Result<Vec<Finished>, BenchError> {
-        let patience = Instant::now() + PATIENCE;
         let mut finished = Vec::new();
-        while finished.len() < jobs {
+        let keep = |event: JobEvent| {
+            if let What::Finished(output) = event.what {
+                finished.push(*output);
+            }
+        };
+        self.events_until(jobs, keep).await?;
+        Ok(finished)
+    }
+
+    /// Waits for the ends of `jobs` jobs, which must all have outputs; each event is told.
+    pub(crate) async fn events_until(
+        &self,
+        jobs: usize,
+        mut tell: impl FnMut(JobEvent),
+    ) -> Result<(), BenchError> {
+        let (patience, mut ended) = (Instant::now() + PATIENCE, 0);
+        while ended < jobs {
             if Instant::now() > patience {
-                return Err(BenchError::work(format!("{} of {jobs} jobs ended", finished.len())));
+                return Err(BenchError::work(format!("{ended} of {jobs} jobs ended")));
             }
             let events = self.queue.events(1000, Duration::from_millis(500)).await?;
             let (ids, events): (Vec<_>, Vec<_>) = events.into_iter().unzip();
             self.queue.confirm(&ids).await?;
             for event in events {
-                match event.what {
-                    What::Finished(output) => finished.push(*output),
+                match &event.what {
+                    What::Finished(_) => ended += 1,
                     What::Started => {}
                     other => return Err(BenchError::work(format!("{other:?}"))),
                 }
+                tell(event);
             }
         }
-        Ok(finished)
+        Ok(())
     }
 
     /// Removes all objects.

@@ -103,6 +103,23 @@ impl Costs {
         let slope = (long.worker_cpu_ms - short.worker_cpu_ms) / seconds;
         ((short.worker_cpu_ms - slope * short.audio_seconds).max(0.0), slope)
     }
+
+    /// The kind from whose CPU time that line is farthest, and by which share of it; `None` if it
+    /// goes through all.
+    #[must_use]
+    pub fn missed(&self) -> Option<(&str, f64)> {
+        let (each, second) = self.line();
+        let miss = |job: &JobCosts| (each + second * job.audio_seconds) / job.worker_cpu_ms - 1.0;
+        let missed = self.jobs.iter().map(|job| (job.name.as_str(), miss(job)));
+        let farthest = missed.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
+        (farthest.1.abs() > 0.005).then_some(farthest)
+    }
+
+    /// Where they were measured: the header without its title.
+    #[must_use]
+    pub fn source(&self) -> String {
+        self.header.lines().skip(2).collect::<Vec<_>>().join("\n")
+    }
 }
 
 impl Work {
@@ -169,5 +186,21 @@ mod tests {
         assert!((each - 20.0).abs() < 1e-9 && (second - 10.0).abs() < 1e-9, "{each} {second}");
         let (each, second) = Costs { jobs: vec![job(2.0, 30.0)], ..Costs::default() }.line();
         assert!(each.abs() < 1e-9 && (second - 15.0).abs() < 1e-9, "{each} {second}");
+    }
+
+    #[test]
+    fn what_the_line_misses_is_told() {
+        let job = |name: &str, audio_seconds, worker_cpu_ms| JobCosts {
+            name: name.to_owned(),
+            audio_seconds,
+            worker_cpu_ms,
+            ..JobCosts::default()
+        };
+        let mut jobs = vec![job("short", 1.0, 30.0), job("long", 101.0, 1030.0)];
+        assert_eq!(Costs { jobs: jobs.clone(), ..Costs::default() }.missed(), None);
+        jobs.push(job("middle", 5.0, 56.0));
+        let costs = Costs { jobs, ..Costs::default() };
+        let (name, share) = costs.missed().unwrap();
+        assert!(name == "middle" && (share - 0.25).abs() < 1e-9, "{name} {share}");
     }
 }

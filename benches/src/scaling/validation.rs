@@ -1,17 +1,19 @@
 //! The simulation beside the real thing, in small: the same jobs at the same times for two workers
-//! of one thread, which are killed and replaced at the same times.
+//! of one core each, which are killed and replaced at the same times.
+
+mod learning;
+mod report;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tokio::time::{sleep, sleep_until};
 use tonemill_job::message::{What, now_ms};
-use tonemill_job::queue::Queue;
-use tonemill_job::{JobId, JobMessage};
+use tonemill_job::{JobEvent, JobId, JobMessage};
 use tonemill_ledger::dispatcher::Window;
 
+use self::learning::Learned;
 use super::simulation::arrivals::{Arrival, Work};
 use super::simulation::outcome::Outcome;
 use super::simulation::{Fleet, Pod, Settings, simulate};
@@ -19,12 +21,11 @@ use crate::error::{BenchError, file};
 use crate::place::Place;
 use crate::pool::servers::{Servers, log_of};
 use crate::process::Process;
-use crate::statistics::Spread;
 
 /// Seconds of sound, and how many of four jobs have so many.
 const LENGTHS: [(u32, u32); 2] = [(5, 3), (600, 1)];
-/// Of each length, to learn what it takes.
-const LONE: usize = 8;
+/// Workers, each on a core of its own: this is what a core means to the simulation.
+const WORKERS: usize = 2;
 /// The cores are busy for this share of the time.
 const BUSY: f64 = 0.5;
 const LEASE: Duration = Duration::from_secs(5);
@@ -32,7 +33,7 @@ const LEASE: Duration = Duration::from_secs(5);
 const SLOTS: usize = 4;
 /// From a kill to the start of another.
 const PAUSE: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_mins(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The simulation is run so often: what is left to chance differs.
 const SEEDS: u64 = 25;
 
@@ -53,72 +54,51 @@ struct Course {
     starting: f64,
 }
 
-/// Both, so many times.
-pub(super) async fn measure(place: &Place, jobs: usize, rounds: u64) -> Result<String, BenchError> {
+/// Both, so many times; and what is wrong if they differ by more than they may.
+pub(super) async fn measure(
+    place: &Place,
+    jobs: usize,
+    rounds: u64,
+) -> Result<(String, Option<String>), BenchError> {
     let servers = Servers::start().await?;
     let mut inputs = Vec::new();
     for (seconds, _) in LENGTHS {
         inputs.push(servers.upload(&place.video_bytes(seconds)?).await?);
     }
-    let work = learn(&servers, place, &inputs).await?;
-    let mut text = introduction(&work, jobs);
+    let learned = learning::learn(&servers, place, &inputs).await?;
+    let mut text = report::introduction(&learned, jobs);
+    let mut wrong = Vec::new();
     for round in 1..=rounds {
-        let plan = Plan::draw(&work, jobs, round);
+        let plan = Plan::draw(&learned.work, jobs, round);
         let course = really(&servers, place, &plan, &inputs).await?;
         let simulated: Vec<Outcome> =
-            (0..SEEDS).map(|seed| plan.simulate(&work, course.starting, seed)).collect();
-        text.push_str(&rows(round, &plan, &course, &simulated)?);
+            (0..SEEDS).map(|seed| plan.simulate(&learned, course.starting, seed)).collect();
+        text.push_str(&report::rows(round, &plan, &course, &simulated, &mut wrong)?);
     }
-    Ok(text)
+    Ok((text, (!wrong.is_empty()).then(|| wrong.join("; "))))
 }
 
-/// What a job takes, by CPU time, when it is alone.
-async fn learn(
+/// A worker on this core, with so many jobs at a time, when it takes jobs.
+async fn start(
     servers: &Servers,
     place: &Place,
-    inputs: &[JobMessage],
-) -> Result<Work, BenchError> {
-    let worker = start(servers, place, "learn")?;
-    let mut cpu = [0.0; 2];
-    let mut latency = 0.0;
-    run_one(servers, &inputs[0]).await?;
-    for (kind, input) in inputs.iter().enumerate() {
-        let (before, started) = (worker.cpu_time(), Instant::now());
-        for _ in 0..LONE {
-            run_one(servers, input).await?;
-        }
-        cpu[kind] = worker.cpu_time().saturating_sub(before).as_secs_f64() / LONE as f64;
-        if kind == 0 {
-            latency = (started.elapsed().as_secs_f64() / LONE as f64 - cpu[0]).max(0.0);
-        }
-    }
-    let [short, long] = LENGTHS.map(|(seconds, _)| f64::from(seconds));
-    let second = (cpu[1] - cpu[0]) / (long - short);
-    Ok(Work { each: (cpu[0] - second * short).max(0.0), second, latency })
-}
-
-async fn run_one(servers: &Servers, input: &JobMessage) -> Result<(), BenchError> {
-    let job = JobMessage::new(JobId::new(), input.input.clone());
-    servers.queue.enqueue(&[job]).await?;
-    servers.ends(1).await.map(drop)
-}
-
-fn start(servers: &Servers, place: &Place, name: &str) -> Result<Process, BenchError> {
-    let (lease, slots) = (LEASE.as_secs().to_string(), SLOTS.to_string());
+    core: usize,
+    slots: usize,
+    name: &str,
+) -> Result<Process, BenchError> {
+    let (lease, slots) = (LEASE.as_secs().to_string(), slots.to_string());
     let arguments = ["--threads", "1", "--jobs", &slots, "--lease", &lease];
-    servers.worker(place, &arguments, &log_of(name))
-}
-
-/// Waits until a worker takes jobs, by its log.
-async fn is_up(name: &str) -> Result<(), BenchError> {
-    let (log, patience) = (log_of(name), Instant::now() + PATIENCE);
+    let log = log_of(name);
+    let mut worker = servers.worker_on(core, place, &arguments, &log)?;
+    let patience = Instant::now() + PATIENCE;
     while !std::fs::read_to_string(&log).map_err(file("read", &log))?.contains("worker started") {
+        worker.check()?;
         if Instant::now() > patience {
             return Err(BenchError::work("a worker does not start"));
         }
         sleep(Duration::from_millis(5)).await;
     }
-    Ok(())
+    Ok(worker)
 }
 
 impl Plan {
@@ -127,7 +107,7 @@ impl Plan {
         let mean = LENGTHS.map(|(seconds, of_four)| {
             work.job(0.0, 0, f64::from(seconds)).work * f64::from(of_four) / 4.0
         });
-        let rate = BUSY * 2.0 / mean.iter().sum::<f64>();
+        let rate = BUSY * WORKERS as f64 / mean.iter().sum::<f64>();
         let mut at = 0.0;
         let mut arrival = |_| {
             at += -(1.0 - random.f64()).ln() / rate;
@@ -138,24 +118,23 @@ impl Plan {
         Self { arrivals, kills }
     }
 
-    fn simulate(&self, work: &Work, starting: f64, seed: u64) -> Outcome {
+    fn simulate(&self, learned: &Learned, starting: f64, seed: u64) -> Outcome {
         let unlimited = Window { least: u64::MAX, per_running: 1, most: u64::MAX };
         let settings = Settings {
-            cores: 1.0,
+            cores: learned.cores,
             slots: SLOTS,
             lease: LEASE,
             window: unlimited,
             ..Settings::usual()
         };
-        let mut pods = vec![Pod { up: 0.0, killed: None }; 2];
+        let mut pods = vec![Pod { up: 0.0, killed: None }; WORKERS];
         for (number, kill) in self.kills.iter().enumerate() {
             pods[number].killed = Some(*kill);
             pods.push(Pod { up: kill + PAUSE.as_secs_f64() + starting, killed: None });
         }
-        let arrivals =
-            self.arrivals.iter().enumerate().map(|(user, (at, kind))| {
-                work.job(*at, user as u32 + 1, f64::from(LENGTHS[*kind].0))
-            });
+        let arrivals = self.arrivals.iter().enumerate().map(|(user, (at, kind))| {
+            learned.work.job(*at, user as u32 + 1, f64::from(LENGTHS[*kind].0))
+        });
         let arrivals: Vec<Arrival> = arrivals.collect();
         simulate(&settings, Fleet::Given(pods), arrivals.into_iter(), seed)
     }
@@ -170,153 +149,96 @@ async fn really(
 ) -> Result<Course, BenchError> {
     let mut course = Course::default();
     let mut workers = Vec::new();
-    for name in ["first", "second"] {
+    for core in 0..WORKERS {
         let began = Instant::now();
-        workers.push(start(servers, place, name)?);
-        is_up(name).await?;
+        let worker = start(servers, place, core, SLOTS, &format!("worker-{core}")).await?;
+        workers.push((core, worker));
         course.starting = began.elapsed().as_secs_f64();
     }
-    let (start_at, start_ms) = (tokio::time::Instant::now(), now_ms());
-    let (queue, arrivals) = (servers.queue.clone(), plan.arrivals.clone());
-    let inputs: Vec<_> = inputs.iter().map(|input| input.input.clone()).collect();
-    let coming = tokio::spawn(async move {
-        let mut came = Vec::new();
-        for (at, kind) in arrivals {
-            sleep_until(start_at + Duration::from_secs_f64(at)).await;
-            let job = JobMessage::new(JobId::new(), inputs[kind].clone());
-            came.push((job.job, (now_ms() - start_ms) as f64 / 1e3));
-            queue.enqueue(&[job]).await?;
-        }
-        Ok::<_, BenchError>(came)
-    });
-    let killing = kill(servers, place, plan, workers, start_at);
-    let hearing = hear(&*servers.queue, plan.arrivals.len(), start_ms, &mut course);
-    let (workers, heard) = tokio::join!(killing, hearing);
-    heard?;
-    drop(workers?);
-    for (job, at) in coming.await?? {
+    let begin = Begin { at: tokio::time::Instant::now(), ms: now_ms() };
+    let coming = come(servers, plan, inputs, &begin);
+    let killing = kill(servers, place, plan, workers, &begin);
+    let hearing = hear(servers, plan.arrivals.len(), &begin, &mut course);
+    // Those that are left work until all is heard.
+    let (came, workers, ()) = tokio::try_join!(coming, killing, hearing)?;
+    drop(workers);
+    for (job, at) in came {
         let times = course.jobs.get_mut(&job);
         times.ok_or_else(|| BenchError::work(format!("nobody heard of {job}")))?[0] = at;
     }
     Ok(course)
 }
 
-/// Kills the oldest at each time, and starts another; those that are left.
+/// When it began, by both clocks.
+struct Begin {
+    at: tokio::time::Instant,
+    ms: u64,
+}
+
+impl Begin {
+    async fn wait_until(&self, seconds: f64) {
+        sleep_until(self.at + Duration::from_secs_f64(seconds)).await;
+    }
+
+    fn seconds(&self, at_ms: u64) -> f64 {
+        at_ms.saturating_sub(self.ms) as f64 / 1e3
+    }
+}
+
+/// Queues each job in time; when that was.
+async fn come(
+    servers: &Servers,
+    plan: &Plan,
+    inputs: &[JobMessage],
+    begin: &Begin,
+) -> Result<Vec<(JobId, f64)>, BenchError> {
+    let mut came = Vec::new();
+    for (at, kind) in &plan.arrivals {
+        begin.wait_until(*at).await;
+        let job = JobMessage::new(JobId::new(), inputs[*kind].input.clone());
+        came.push((job.job, begin.seconds(now_ms())));
+        servers.queue.enqueue(&[job]).await?;
+    }
+    Ok(came)
+}
+
+/// Kills the oldest at each time, and starts another on its core; those that are left.
 async fn kill(
     servers: &Servers,
     place: &Place,
     plan: &Plan,
-    mut workers: Vec<Process>,
-    start_at: tokio::time::Instant,
-) -> Result<Vec<Process>, BenchError> {
+    mut workers: Vec<(usize, Process)>,
+    begin: &Begin,
+) -> Result<Vec<(usize, Process)>, BenchError> {
     for (number, at) in plan.kills.iter().enumerate() {
-        sleep_until(start_at + Duration::from_secs_f64(*at)).await;
+        begin.wait_until(*at).await;
         // SIGKILL.
-        drop(workers.remove(0));
+        let (core, killed) = workers.remove(0);
+        drop(killed);
         sleep(PAUSE).await;
-        workers.push(start(servers, place, &format!("heir-{number}"))?);
+        let heir = start(servers, place, core, SLOTS, &format!("heir-{number}")).await?;
+        workers.push((core, heir));
     }
     Ok(workers)
 }
 
 /// Hears of jobs until all are finished.
 async fn hear(
-    queue: &dyn Queue,
+    servers: &Servers,
     jobs: usize,
-    start_ms: u64,
+    begin: &Begin,
     course: &mut Course,
 ) -> Result<(), BenchError> {
-    let (patience, mut finished) = (Instant::now() + PATIENCE, 0);
-    while finished < jobs {
-        if Instant::now() > patience {
-            return Err(BenchError::work(format!("{finished} of {jobs} jobs ended")));
+    let Course { attempts, jobs: times, .. } = course;
+    let tell = |event: JobEvent| {
+        let at = begin.seconds(event.at_ms);
+        let times = times.entry(event.job).or_insert([0.0, f64::MAX, 0.0]);
+        if let What::Finished(_) = event.what {
+            times[2] = at;
+        } else {
+            *attempts += 1;
+            times[1] = times[1].min(at);
         }
-        let events = queue.events(1000, Duration::from_millis(500)).await?;
-        let (ids, events): (Vec<_>, Vec<_>) = events.into_iter().unzip();
-        queue.confirm(&ids).await?;
-        for event in events {
-            let at = event.at_ms.saturating_sub(start_ms) as f64 / 1e3;
-            let times = course.jobs.entry(event.job).or_insert([0.0, f64::MAX, 0.0]);
-            match event.what {
-                What::Started => {
-                    course.attempts += 1;
-                    times[1] = times[1].min(at);
-                }
-                What::Finished(_) => {
-                    finished += 1;
-                    times[2] = at;
-                }
-                other => return Err(BenchError::work(format!("{other:?}"))),
-            }
-        }
-    }
-    Ok(())
-}
-
-fn introduction(work: &Work, jobs: usize) -> String {
-    format!(
-        "{jobs} jobs that come by chance, three of four with 5 s of video, the others with ten\n\
-         minutes, for two workers of one thread and {SLOTS} jobs, busy for {:.0} % of the time; a\n\
-         lease of {} s. At a quarter, half and three quarters of it the oldest worker is killed,\n\
-         and another starts {} s later. Measured of one worker before: {:.1} ms of CPU a job,\n\
-         {:.2} ms more for a second of sound, {:.0} ms beside that. Redis, the store and measuring\n\
-         share the cores with the workers, of which the simulation knows nothing. Of {SEEDS}\n\
-         simulations, medians of these figures. In s.\n\n\
-         | round | | attempts | wait: median | p90 | worst | whole: median | p90 | worst \
-         | the last ended |\n|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
-        BUSY * 100.0,
-        LEASE.as_secs(),
-        PAUSE.as_secs(),
-        work.each * 1e3,
-        work.second * 1e3,
-        work.latency * 1e3,
-    )
-}
-
-/// Both, and what the simulation says in shares of what was.
-fn rows(
-    round: u64,
-    plan: &Plan,
-    course: &Course,
-    simulated: &[Outcome],
-) -> Result<String, BenchError> {
-    let times = course.jobs.values();
-    let waits: Vec<f32> = times.clone().map(|[at, begun, _]| (begun - at) as f32).collect();
-    let wholes: Vec<f32> = times.clone().map(|[at, _, end]| (end - at) as f32).collect();
-    let last = times.map(|[.., end]| *end).fold(0.0, f64::max);
-    let real = figures(course.attempts, &waits, &wholes, last);
-    if simulated.iter().any(|run| run.finished != plan.arrivals.len()) {
-        return Err(BenchError::work("the simulation lost a job"));
-    }
-    let runs: Vec<[f64; 8]> = simulated
-        .iter()
-        .map(|run| figures(run.attempts, &run.waits, &run.times, run.end))
-        .collect();
-    let median = |place: usize| {
-        Spread::of(runs.iter().map(|run| run[place])).map_or(0.0, |spread| spread.median)
     };
-    let model: Vec<f64> = (0..real.len()).map(median).collect();
-    let mut text = String::new();
-    for (name, figures) in [("real", &real[..]), ("simulated", &model)] {
-        let _ = write!(text, "| {round} | {name} | {:.0} |", figures[0]);
-        for figure in &figures[1..] {
-            let _ = write!(text, " {figure:.2} |");
-        }
-        text.push('\n');
-    }
-    Ok(text)
-}
-
-fn figures(attempts: usize, waits: &[f32], wholes: &[f32], last: f64) -> [f64; 8] {
-    let of = Outcome::percentile;
-    [
-        attempts as f64,
-        of(waits, 50.0),
-        of(waits, 90.0),
-        of(waits, 100.0),
-        of(wholes, 50.0),
-        of(wholes, 90.0),
-        of(wholes, 100.0),
-        last,
-    ]
+    servers.events_until(jobs, tell).await
 }

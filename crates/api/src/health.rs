@@ -15,21 +15,14 @@ use utoipa::ToSchema;
 use crate::Api;
 use crate::problem::{AWAY, Answer, Problem};
 
-/// The last looks at what requests need, and at what is needed later. They are apart: who asks
-/// whether requests can be answered is not to wait for a mail server.
+/// The last look at each part. They are apart: who asks for one is not to wait for another.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    needed: LastLook<Needed>,
+    ledger: LastLook<Part>,
+    queue: LastLook<Part>,
+    store: LastLook<Part>,
     mail: Option<Arc<dyn Probe>>,
     last_mail: LastLook<Part>,
-}
-
-/// What every request needs.
-#[derive(Debug, Clone)]
-struct Needed {
-    ledger: Part,
-    queue: Part,
-    store: Part,
 }
 
 /// How each part is.
@@ -40,7 +33,7 @@ pub struct HealthView {
     ledger: PartView,
     queue: PartView,
     store: PartView,
-    /// The mail server, where this process sends mails by one. No request needs it.
+    /// The mail server, where this process sends mails by one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     mail: Option<PartView>,
@@ -62,21 +55,22 @@ pub async fn live() -> &'static str {
     "alive\n"
 }
 
-/// All that a request needs is there.
+/// The ledger is there, without which nobody is even known. Without the queue uploads are accepted
+/// all the same, without the store there is still something to say: to have all replicas taken out
+/// for that would leave users without an answer.
 #[utoipa::path(get, path = "/readyz", tag = "Operation", security(()), responses(
     (status = 200, description = "Ready", body = String, content_type = "text/plain"),
-    (status = 503, description = "Something is away, or the process is about to end: open \
+    (status = 503, description = "The ledger is away, or the process is about to end: open \
      connections are told, new ones are refused"),
 ))]
 pub async fn ready(State(api): State<Api>) -> Answer<&'static str> {
     if api.shutdown.is_cancelled() {
         return Err(Problem::unavailable("this process is about to end"));
     }
-    if api.needed().await.is_well() {
+    if api.look_at_ledger().await.is_well() {
         return Ok("ready\n");
     }
-    let why = "a part of the service does not answer: see /healthz";
-    Err(Problem::unavailable(why).retry_after(AWAY))
+    Err(Problem::unavailable("the ledger does not answer").retry_after(AWAY))
 }
 
 /// Each part, and how long it took to answer.
@@ -85,9 +79,13 @@ pub async fn ready(State(api): State<Api>) -> Answer<&'static str> {
     (status = 503, description = "Something is away", body = HealthView),
 ))]
 pub async fn health(State(api): State<Api>) -> (StatusCode, Json<HealthView>) {
-    let (needed, mail) = tokio::join!(api.needed(), api.mail());
-    let is_well = needed.is_well() && mail.as_ref().is_none_or(Part::is_well);
-    let Needed { ledger, queue, store } = needed;
+    let (ledger, queue, store, mail) = tokio::join!(
+        api.look_at_ledger(),
+        api.health.queue.or(Part::ask("queue", api.queue.check())),
+        api.health.store.or(Part::ask("store", api.store.check())),
+        api.look_at_mail(),
+    );
+    let is_well = [&ledger, &queue, &store].into_iter().chain(&mail).all(Part::is_well);
     let view = HealthView {
         status: if is_well { "ok" } else { "unavailable" },
         ledger: ledger.into(),
@@ -132,26 +130,12 @@ impl Health {
     }
 }
 
-impl Needed {
-    fn is_well(&self) -> bool {
-        [&self.ledger, &self.queue, &self.store].into_iter().all(Part::is_well)
-    }
-}
-
 impl Api {
-    async fn needed(&self) -> Needed {
-        let look = async {
-            let (ledger, queue, store) = tokio::join!(
-                Part::ask("ledger", self.ledger.check()),
-                Part::ask("queue", self.queue.check()),
-                Part::ask("store", self.store.check()),
-            );
-            Needed { ledger, queue, store }
-        };
-        self.health.needed.or(look).await
+    async fn look_at_ledger(&self) -> Part {
+        self.health.ledger.or(Part::ask("ledger", self.ledger.check())).await
     }
 
-    async fn mail(&self) -> Option<Part> {
+    async fn look_at_mail(&self) -> Option<Part> {
         let mail = self.health.mail.as_ref()?;
         Some(self.health.last_mail.or(mail.ask()).await)
     }

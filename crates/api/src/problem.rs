@@ -102,8 +102,6 @@ kinds! {
     internal "internal" INTERNAL_SERVER_ERROR "A defect of the service";
     /// Something that we need is away.
     unavailable "unavailable" SERVICE_UNAVAILABLE "Not now";
-    /// It is more than this disk or database holds.
-    insufficient_storage "insufficient-storage" INSUFFICIENT_STORAGE "No room";
 }
 
 impl Problem {

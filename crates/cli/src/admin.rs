@@ -20,6 +20,7 @@ use tonemill_ledger::sweep::{Retention, Sweeper, Swept};
 use tonemill_ledger::{Ledger, LedgerConfig};
 
 use crate::args::admin::{AdminCommand, WhereArgs};
+use crate::data_folder::sqlite_url;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::json::{print_json, print_lines};
@@ -64,7 +65,7 @@ impl WhereArgs {
                     let advice = "say --data or --database-url";
                     return Err(Failure::usage(format!("there is no {shown}"), advice));
                 }
-                format!("sqlite://{}", file.display())
+                sqlite_url(&file)?
             }
         };
         Ok(LedgerConfig { connections: 2, ..LedgerConfig::new(url) })

@@ -49,9 +49,9 @@ fn shell_lines(book: &str) -> Vec<String> {
 }
 
 /// The commands in a line of the shell that are Tonemill's, whoever runs them.
-fn ours(line: &str) -> impl Iterator<Item = &str> {
+fn ours(line: &str) -> impl Iterator<Item = String> {
     let parts = line.split(['|', ';', '&', '(', ')']).map(str::trim);
-    let parts = parts.map(|part| part.strip_prefix("sudo -u tonemill ").unwrap_or(part));
+    let parts = parts.map(|part| part.replace("sudo tonemill-admin ", "tonemill admin "));
     parts.filter(|part| part.starts_with("tonemill "))
 }
 
@@ -86,10 +86,13 @@ fn every_command_is_one() {
     for (path, book) in books() {
         let lines = shell_lines(&book);
         let typed = lines.iter().flat_map(|line| ours(line));
-        let typed = typed.map(|command| (command, !command.contains(['…', '$'])));
-        for (command, is_whole) in typed.chain(mentions(&book).into_iter().map(|one| (one, false)))
-        {
-            if let Err(why) = parse(command, is_whole) {
+        let typed = typed.map(|command| {
+            let is_whole = !command.contains(['…', '$']);
+            (command, is_whole)
+        });
+        let mentions = mentions(&book).into_iter().map(|one| (one.to_owned(), false));
+        for (command, is_whole) in typed.chain(mentions) {
+            if let Err(why) = parse(&command, is_whole) {
                 wrong.push(format!("{}: {command}: {why}", path.display()));
             }
             whole += usize::from(is_whole);
@@ -102,7 +105,8 @@ fn every_command_is_one() {
 
 #[test]
 fn alerts_advise_commands_that_are_there() {
-    let rules = read(&root().join("deploy/prometheus/alerts.yaml"));
+    let rules = ["alerts.yaml", "backup.yaml"];
+    let rules = rules.map(|name| read(&root().join("deploy/prometheus").join(name))).concat();
     // A command may go on in the next line.
     let rules = rules.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     let commands = mentions(&rules);
@@ -115,11 +119,30 @@ fn alerts_advise_commands_that_are_there() {
 #[test]
 fn systemd_starts_commands_that_are_there() {
     let units = std::fs::read_dir(root().join("deploy/systemd")).unwrap().flatten();
-    let units: Vec<_> = units.map(|file| read(&file.path())).collect();
+    let units: Vec<_> = units.map(|file| whole_lines(&file.path())).collect();
     let started = units.iter().flat_map(|unit| unit.lines());
     let started = started.filter_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/"));
     let started: Vec<_> = started.map(|command| parse(command, true)).collect();
-    assert_eq!(started, [Ok(()), Ok(())]);
+    assert_eq!(started, [Ok(()), Ok(()), Ok(())]);
+}
+
+/// A file in which no line goes on in the next.
+fn whole_lines(path: &Path) -> String {
+    read(path).replace("\\\n", " ")
+}
+
+#[test]
+fn operators_have_the_ledger_of_the_service() {
+    for name in ["tonemill.service", "tonemill-backup.service", "tonemill-admin"] {
+        let file = whole_lines(&root().join("deploy/systemd").join(name));
+        let words: Vec<&str> = file.split_whitespace().collect();
+        let says = |one: &str, other: &str| words.windows(2).any(|pair| pair == [one, other]);
+        assert!(says("--config", "/etc/tonemill/tonemill.toml"), "{name}");
+        assert!(says("--data", "/var/lib/tonemill"), "{name}");
+        let has = |end: &str| words.iter().any(|word| word.ends_with(end));
+        assert!(has("EnvironmentFile=-/etc/tonemill/secrets"), "{name}");
+        assert!(has("User=tonemill") || has("--uid=tonemill"), "{name}");
+    }
 }
 
 #[test]
@@ -137,7 +160,11 @@ fn what_is_no_command_is_noticed() {
 
 /// As GitHub names headings in links.
 fn anchors(book: &str) -> BTreeSet<String> {
-    let headings = book.lines().filter(|line| line.starts_with('#'));
+    let mut is_code = false;
+    let headings = book.lines().filter(|line| {
+        is_code ^= line.starts_with("```");
+        !is_code && line.starts_with('#')
+    });
     let titles = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase());
     let is_kept = |letter: &char| letter.is_alphanumeric() || " -_".contains(*letter);
     titles

@@ -5,10 +5,15 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::failure::Failure;
 use crate::text::shown;
+
+/// What means nothing but itself in the path of an address, besides letters and digits.
+const NAME: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A data folder, locked for this process.
 pub struct DataFolder<'a> {
@@ -46,8 +51,17 @@ impl<'a> DataFolder<'a> {
         let mut options = OpenOptions::new();
         let open = options.append(true).create(true).mode(0o600).open(&file);
         open.map_err(|error| Failure::cannot(format!("write {}", shown(&file)), error))?;
-        Ok(format!("sqlite://{}", file.display()))
+        sqlite_url(&file)
     }
+}
+
+/// The address of a ledger in a file that is there.
+pub fn sqlite_url(file: &Path) -> Result<String, Failure> {
+    // An address would take the first part of a relative path for a host, and `..` for the folder
+    // that a link is in.
+    let path = file.canonicalize();
+    let path = path.map_err(|error| Failure::cannot(format!("read {}", shown(file)), error))?;
+    Ok(format!("sqlite://{}", percent_encode(path.as_os_str().as_encoded_bytes(), NAME)))
 }
 
 /// Shuts out others from a folder that was there before. One whose group was let in to read, say to
@@ -67,4 +81,25 @@ fn close_to_others(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tonemill_ledger::{Ledger, LedgerConfig};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_may_be_called_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["my data", "50%25", "why?", "#1", "a:b@c", "[x]|^\\", "Größe"] {
+            let path = folder.path().join(name);
+            let data = DataFolder::lock(&path).unwrap_or_else(|_| panic!("{name} is locked"));
+            let url = data.ledger().unwrap_or_else(|_| panic!("{name} has a ledger"));
+            Ledger::open(LedgerConfig::new(url)).await.expect(name).close().await;
+            let bytes = fs::metadata(path.join("ledger.db")).unwrap().len();
+            assert!(bytes > 0, "{name}: the ledger is elsewhere");
+        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 7);
+    }
 }

@@ -3,6 +3,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tonemill_telemetry::catalogue::Component;
 use tonemill_telemetry::{Ended, Metrics, Shutdown};
@@ -29,6 +30,7 @@ pub fn run_until_told(
     log: &LogArgs,
     work: impl Future<Output = Result<Ended, Failure>>,
 ) -> Outcome {
+    raise_descriptor_limit();
     let done = threads().and_then(|runtime| {
         let _within = runtime.enter();
         let traces = log.start(name)?;
@@ -43,6 +45,14 @@ pub fn run_until_told(
         Ok(Ended::Hung) => start_again(),
         Err(failure) => failure.tell(),
     }
+}
+
+/// As many descriptors as this process may have: shells and containers give 1,024, which only those
+/// who call `select` need, and let a process ask for more.
+fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where it cannot be raised, an API has fewer connections, and says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Keeps the metrics of a process of these components from now on.

@@ -13,8 +13,8 @@ pub struct Arrival {
     pub user: u32,
     /// What it takes of a core, in s.
     pub work: f64,
-    /// Cores that it can use at a time.
-    pub width: f64,
+    /// Parts that are encoded each by itself: it can use as many cores at a time.
+    pub segments: f64,
     /// What it takes beside its work, in s.
     pub latency: f64,
 }
@@ -45,8 +45,9 @@ impl Work {
     /// A job with so many seconds of sound.
     #[must_use]
     pub fn job(&self, at: f64, user: u32, sound: f64) -> Arrival {
-        let width = (sound / SEGMENT_SECONDS).ceil().max(1.0);
-        Arrival { at, user, work: self.each + self.second * sound, width, latency: self.latency }
+        let segments = (sound / SEGMENT_SECONDS).ceil().max(1.0);
+        let work = self.each + self.second * sound;
+        Arrival { at, user, work, segments, latency: self.latency }
     }
 }
 

@@ -13,8 +13,10 @@ pub struct Outcome {
     pub waits: Vec<f32>,
     /// From coming to the end, in s, in no order.
     pub times: Vec<f32>,
-    /// Waits of everybody but user 0.
-    pub waits_of_others: Vec<f32>,
+    /// When everybody but user 0 came, and how long they waited, in s.
+    pub others: Vec<[f32; 2]>,
+    /// When the last job of user 0 was begun, in s.
+    pub crowd_begun: f64,
     /// Attempts that were begun.
     pub attempts: usize,
     /// Pods whose machines were taken away, with a job or without.
@@ -30,6 +32,24 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// A job's first attempt.
+    pub(super) fn begin(&mut self, came: f64, now: f64, user: u32) {
+        let wait = (now - came) as f32;
+        self.waits.push(wait);
+        if user == 0 {
+            self.crowd_begun = now;
+        } else {
+            self.others.push([came as f32, wait]);
+        }
+    }
+
+    /// What others waited who came while jobs of user 0 still did.
+    #[must_use]
+    pub fn waits_beside_the_crowd(&self) -> Vec<f32> {
+        let beside = |other: &&[f32; 2]| f64::from(other[0]) < self.crowd_begun;
+        self.others.iter().filter(beside).map(|[_, wait]| *wait).collect()
+    }
+
     /// The share of jobs, in percent, of which such a time is not above this, by nearest rank; 0 of
     /// none.
     #[must_use]

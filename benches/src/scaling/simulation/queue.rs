@@ -12,8 +12,8 @@ pub(super) struct Queue {
     pub(super) released: VecDeque<usize>,
     /// Their leases have ended.
     pub(super) expired: VecDeque<usize>,
-    /// Workers with room, the longest waiting first. Some are gone meanwhile.
-    pub(super) waiting: VecDeque<usize>,
+    /// Workers with room. Some are gone meanwhile.
+    pub(super) waiting: Vec<usize>,
     /// Jobs under a lease that nobody renews any more.
     pub(super) abandoned: usize,
 }
@@ -24,6 +24,13 @@ impl Queue {
         let expired = |queue: &mut Self| reclaims.then(|| queue.expired.pop_front()).flatten();
         let released = self.released.pop_front();
         released.or_else(|| expired(self)).or_else(|| self.ready.pop_front())
+    }
+
+    /// Who is given what comes: any of those who wait. Redis serves who has waited longest, but
+    /// each gives up its place every second or so and takes the last one.
+    pub(super) fn next_waiting(&mut self) -> Option<usize> {
+        let count = self.waiting.len();
+        (count > 0).then(|| self.waiting.swap_remove(fastrand::usize(..count)))
     }
 
     /// Entries under a lease of which no worker knows any more.

@@ -1,14 +1,14 @@
 //! The events, in the order of their times, and what each does.
 
 mod fleet;
+mod receiving;
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use tonemill_job::message::{FailureKind, History};
-use tonemill_job::queue::redis::reclaim_pause;
 use tonemill_ledger::dispatcher::LOOK;
-use tonemill_worker::failure::{MAX_ATTEMPTS, Next, next};
+use tonemill_worker::failure::{Next, next};
 
 use super::arrivals::Arrival;
 use super::ledger::Ledger;
@@ -225,68 +225,6 @@ impl World {
         }
     }
 
-    /// Workers that wait get what there is.
-    fn hand_out(&mut self) {
-        while self.queue.ready.len() + self.queue.released.len() > 0
-            && let Some(worker) = self.queue.waiting.pop_front()
-        {
-            self.workers[worker].waits = false;
-            self.receive(worker);
-        }
-    }
-
-    /// A worker with room takes one job after the other, or waits.
-    fn receive(&mut self, worker: usize) {
-        let mut is_changed = false;
-        while self.workers[worker].state == State::Up
-            && self.workers[worker].jobs.len() < self.settings.slots
-            && !self.workers[worker].waits
-        {
-            let reclaims = self.now >= self.workers[worker].next_reclaim;
-            if reclaims {
-                self.workers[worker].next_reclaim = self.now + self.pause();
-            }
-            let Some(job) = self.queue.take(reclaims) else {
-                self.workers[worker].waits = true;
-                self.queue.waiting.push_back(worker);
-                break;
-            };
-            is_changed |= self.begin(worker, job);
-        }
-        if is_changed {
-            self.share(worker);
-        }
-    }
-
-    fn pause(&self) -> f64 {
-        reclaim_pause(self.settings.lease).as_secs_f64()
-    }
-
-    /// Begins an attempt, unless there were too many.
-    fn begin(&mut self, worker: usize, number: usize) -> bool {
-        let job = &mut self.jobs[number];
-        job.deliveries += 1;
-        let attempt = job.history.attempts + job.deliveries;
-        if attempt.saturating_sub(job.history.forgiven) > MAX_ATTEMPTS {
-            self.outcome.given_up += 1;
-            return false;
-        }
-        let Arrival { at, user, work, width, latency } = job.arrival;
-        if !job.is_begun {
-            job.is_begun = true;
-            let wait = (self.now - at) as f32;
-            self.outcome.waits.push(wait);
-            if user != 0 {
-                self.outcome.waits_of_others.push(wait);
-            }
-        }
-        self.outcome.attempts += 1;
-        self.running += 1;
-        let width = width.min(self.settings.cores);
-        self.workers[worker].begin(self.now, number, work, width, latency);
-        true
-    }
-
     fn share(&mut self, worker: usize) {
         self.workers[worker].advance(self.now);
         if let Some(first) = self.workers[worker].share(self.settings.cores) {
@@ -331,44 +269,5 @@ impl World {
                 self.at(self.now + delay.as_secs_f64(), What::Due(ended.job));
             }
         }
-    }
-
-    /// Looks at leases when the first of those who wait does; who is busy does so when it is not.
-    fn plan_reclaim(&mut self) {
-        if self.reclaims || self.queue.expired.is_empty() {
-            return;
-        }
-        let mut first: Option<f64> = None;
-        for place in 0..self.queue.waiting.len() {
-            let worker = self.queue.waiting[place];
-            if self.workers[worker].state != State::Up {
-                continue;
-            }
-            // Who waits has looked now and then; when it last did does not matter.
-            if self.workers[worker].next_reclaim < self.now {
-                self.workers[worker].next_reclaim = self.now + self.pause() * fastrand::f64();
-            }
-            let at = self.workers[worker].next_reclaim;
-            first = Some(first.map_or(at, |first| first.min(at)));
-        }
-        if let Some(first) = first {
-            self.reclaims = true;
-            self.at(first, What::Reclaim);
-        }
-    }
-
-    fn reclaim(&mut self) {
-        self.reclaims = false;
-        let (workers, now) = (&self.workers, self.now);
-        let is_due = |worker: &usize| {
-            workers[*worker].state == State::Up && workers[*worker].next_reclaim <= now
-        };
-        if let Some(place) = self.queue.waiting.iter().position(is_due)
-            && let Some(worker) = self.queue.waiting.remove(place)
-        {
-            self.workers[worker].waits = false;
-            self.receive(worker);
-        }
-        self.plan_reclaim();
     }
 }

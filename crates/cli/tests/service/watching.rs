@@ -19,6 +19,9 @@ use crate::support::process::start;
 
 const RULES: &str = "prometheus/alerts.yaml";
 const CASES: &str = "prometheus/alerts_test.yaml";
+/// About what Kubernetes does: of metrics that are not ours.
+const BACKUP: &str = "prometheus/backup.yaml";
+const BACKUP_CASES: &str = "prometheus/backup_test.yaml";
 
 /// The repository.
 pub fn root() -> PathBuf {
@@ -87,11 +90,14 @@ fn alerts(rules: &str) -> Vec<(&str, &str)> {
 fn promtool_takes_the_rules() {
     promtool("check", &deployed(RULES));
     promtool("test", &deployed(CASES));
+    promtool("check", &deployed(BACKUP));
+    promtool("test", &deployed(BACKUP_CASES));
 }
 
 #[test]
 fn each_alert_is_explained_and_has_cases() {
-    let (rules, cases) = (read(&deployed(RULES)), read(&deployed(CASES)));
+    let rules = read(&deployed(RULES)) + &read(&deployed(BACKUP));
+    let cases = read(&deployed(CASES)) + &read(&deployed(BACKUP_CASES));
     let page = read(&root().join("docs/watching.md"));
     let runbooks = read(&root().join("docs/operate.md"));
     let cases: Vec<&str> = cases.split("expr: ").skip(1).collect();

@@ -21,15 +21,19 @@ use std::time::{Duration, Instant};
 
 use lettre::Message;
 use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::response::Response;
 
 use crate::{Answer, NotifierError, Verdict};
 use connection::{Connection, Server};
 use link::Tls;
 pub(crate) use trouble::Trouble;
 
+/// What became of a mail: the server's last word.
+type Outcome = Result<Response, Trouble>;
+
 /// Longest time that a mail may take, from the connection to the server's last word.
 pub const LONGEST_MAIL: Duration = Duration::from_secs(75);
-/// Connections that are kept, and for how long.
+/// Connections that are kept, and how long they may be used again.
 const CONNECTIONS: usize = 4;
 const IDLE: Duration = Duration::from_mins(1);
 /// How long one that is to be used again may take to say that it can be.
@@ -108,28 +112,32 @@ impl Smtp {
     pub(super) async fn send(&self, letter: Message) -> Answer {
         // Whatever is broken off takes its connection with it.
         match tokio::time::timeout(self.patience, self.deliver(&letter)).await {
-            Ok(Ok(code)) => Answer::new(Verdict::Delivered, code),
-            Ok(Err(trouble)) => {
-                let text = tonemill_job::chain(&trouble);
-                let is_final = trouble.is_final();
-                if is_final { Answer::new(Verdict::Refused, text) } else { Answer::failed(text) }
+            Ok(Ok((connection, outcome))) => {
+                self.park(connection, &outcome).await;
+                answer(outcome)
             }
+            Ok(Err(trouble)) => answer(Err(trouble)),
             Err(_) => Answer::failed(format!("no end within {} s", self.patience.as_secs_f64())),
         }
     }
 
-    async fn deliver(&self, letter: &Message) -> Result<String, Trouble> {
+    /// What became of a mail, and its connection; or there was none.
+    async fn deliver(&self, letter: &Message) -> Result<(Connection, Outcome), Trouble> {
         let mut connection = self.connection().await?;
         let outcome = connection.deliver(letter.envelope(), &letter.formatted()).await;
-        // The mail's outcome is known: a connection that says no more may not change it.
-        let again = tokio::time::timeout(RESET, connection.after(&outcome)).await;
+        Ok((connection, outcome))
+    }
+
+    /// Keeps a connection, if there may be another mail on it. The outcome of the one before is
+    /// known: nothing that is said now changes it.
+    async fn park(&self, connection: Connection, outcome: &Outcome) {
+        let again = tokio::time::timeout(RESET, connection.after(outcome)).await;
         if let Ok(Some(connection)) = again {
             let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
             if parked.len() < CONNECTIONS {
                 parked.push((connection, Instant::now()));
             }
         }
-        outcome.map(|response| response.code().to_string())
     }
 
     /// One that was parked and still answers, or a new one.
@@ -146,5 +154,16 @@ impl Smtp {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         parked.retain(|(_, since)| since.elapsed() < IDLE);
         parked.pop().map(|(connection, _)| connection)
+    }
+}
+
+fn answer(outcome: Outcome) -> Answer {
+    match outcome {
+        Ok(response) => Answer::new(Verdict::Delivered, response.code().to_string()),
+        Err(trouble) => {
+            let text = tonemill_job::chain(&trouble);
+            let is_final = trouble.is_final();
+            if is_final { Answer::new(Verdict::Refused, text) } else { Answer::failed(text) }
+        }
     }
 }

@@ -14,12 +14,13 @@ impl World {
 
     pub(super) fn up(&mut self, number: usize) {
         let now = self.now;
-        let pause = self.pause();
+        // Before its connection is as old as a lease, it takes no lease for abandoned.
+        let settled = self.settings.lease.as_secs_f64() + self.pause() * fastrand::f64();
         let worker = &mut self.workers[number];
         if worker.state != State::Starting {
             return;
         }
-        (worker.state, worker.next_reclaim) = (State::Up, now + pause);
+        (worker.state, worker.next_reclaim) = (State::Up, now + settled);
         if self.scaler.is_none() {
             // It was not there before.
             worker.made = now;

@@ -21,7 +21,8 @@ pub(super) fn look(disks: &Disks) -> Vec<Finding> {
     // Of a folder that is not there tells whoever wants something from it.
     let rooms = folders.into_iter().filter_map(|folder| Some((folder, Room::of(folder)?)));
     let mut findings: Vec<Finding> = rooms.map(|(folder, room)| of_room(folder, room)).collect();
-    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    // Services and workers take all that they may.
+    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     findings.push(of_descriptors(most));
     findings
 }
