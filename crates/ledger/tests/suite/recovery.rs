@@ -192,7 +192,7 @@ async fn is_in_line(bed: &Bed, old: &Bed) {
     assert!(matches!(once_more, Err(RecoveryError::InLine)), "{once_more:?}");
     let zero = Duration::ZERO;
     let hasty = Retention { nameless: zero, unfinished: zero, ..Retention::default() };
-    let swept = Sweeper::new(hasty).sweep(&bed.ledger, &*bed.store).await;
+    let swept = Sweeper::new(hasty).sweep(&bed.ledger, &*bed.store).await.unwrap();
     assert_eq!(
         (swept.purged, swept.orphans),
         (1, 1),
@@ -301,7 +301,7 @@ pub async fn cards_go_with_their_jobs(bed: Bed) {
     });
     let is_there = async |job: JobId| bed.store.head(&ObjectKey::card(job)).await.is_ok();
     while is_there(goes.id).await || is_there(nobodys.id).await {
-        sweeper.sweep(&bed.ledger, &*bed.store).await;
+        sweeper.sweep(&bed.ledger, &*bed.store).await.unwrap();
     }
     assert!(is_there(stays.id).await);
 }
