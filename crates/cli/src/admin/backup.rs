@@ -10,9 +10,9 @@ use tonemill_job::chain;
 use tonemill_ledger::backup::{Backup, BackupError, Header, Since};
 use tonemill_ledger::{Ledger, LedgerConfig};
 
-use self::place::Place;
+use self::place::{Others, Place};
 use super::recover;
-use crate::args::admin::WhereArgs;
+use crate::args::backends::BackendArgs;
 use crate::args::backup::{BackupArgs, RestoreArgs, VerifyArgs};
 use crate::codec::must_read_mp3s;
 use crate::data_folder::DataFolder;
@@ -25,29 +25,41 @@ const TOLD: usize = 100;
 
 /// Makes a backup, and lets old ones go.
 pub(super) async fn back_up(args: &BackupArgs) -> Result<Outcome, Failure> {
-    let place = Place::of(&args.place, &args.at.backends).await?;
+    let place = Place::of(&args.place, &args.bucket.instead_of(&args.at.backends)).await?;
     if (args.keep.is_some() || args.keep_days.is_some()) && !place.keeps_several() {
         return Err(Failure::usage("--keep and --keep-days are for folders and buckets", ""));
     }
     let ledger = Ledger::open_to_look(args.at.ledger_config()?).await?;
-    let mut draft = place.begin(ledger.now_ms())?;
+    let now_ms = ledger.now_ms();
+    let mut draft = place.begin(now_ms)?;
     let header = ledger.back_up(BufWriter::new(draft.file())).await.map_err(of_backup)?;
     ledger.close().await;
     let is_stdout = draft.is_stdout();
     let (name, bytes) = draft.finish().await?;
-    let removed = place.let_go(args.keep, args.keep_days, header.made_ms).await?;
     // Nothing else may come with it.
     if is_stdout {
         return Ok(Outcome::Done);
     }
-    if args.at.json {
-        return Ok(print_json(&serde_json::json!({
+    let others = place.let_go(args.keep, args.keep_days, now_ms).await;
+    // It is there, whatever becomes of the others.
+    let (others, failed) = match others {
+        Ok(others) => (others, None),
+        Err(failure) => (Others::default(), Some(failure)),
+    };
+    let Others { removed, to_come } = others;
+    let told = if args.at.json {
+        print_json(&serde_json::json!({
             "backup": name, "bytes": bytes, "header": header, "removed": removed,
-        })));
-    }
-    let mut lines = vec![format!("{name}: {}, {bytes} bytes", contents(&header))];
-    lines.extend(removed.iter().map(|name| format!("{name} was old, and went")));
-    Ok(print_lines(lines))
+            "to_come": to_come,
+        }))
+    } else {
+        let mut lines = vec![format!("{name}: {}, {bytes} bytes", contents(&header))];
+        lines.extend(removed.iter().map(|name| format!("{name} was old, and went")));
+        let stays = |name| format!("{name} is of a time to come: it does not count, and stays");
+        lines.extend(to_come.iter().map(stays));
+        print_lines(lines)
+    };
+    failed.map_or(Ok(told), Err)
 }
 
 /// Puts a backup into an empty ledger, and brings it in line with its store.
@@ -55,8 +67,8 @@ pub(super) async fn restore(args: &RestoreArgs) -> Result<Outcome, Failure> {
     if !args.is_move {
         must_read_mp3s()?;
     }
-    let backup = open(&args.place, &args.at).await?;
     let at = &args.at;
+    let backup = open(&args.place, &args.bucket.instead_of(&at.backends)).await?;
     let data = if at.database_url.is_none() { Some(DataFolder::lock(&at.data)?) } else { None };
     let store = at.store().await?;
     store.check().await?;
@@ -94,7 +106,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> Result<Outcome, Failure> {
     let mut wrong = Vec::new();
     let mut lines = Vec::new();
     if let Some(place) = &args.place {
-        let backup = open(place, &args.at).await?;
+        let backup = open(place, &args.bucket.instead_of(&args.at.backends)).await?;
         lines.push(format!("the backup is whole: {}", contents(backup.header())));
         let folder = tempfile::tempdir();
         let folder = folder.map_err(|error| Failure::cannot("make a temporary folder", error))?;
@@ -125,8 +137,8 @@ pub(super) async fn verify(args: &VerifyArgs) -> Result<Outcome, Failure> {
     Ok(outcome.max(print_lines(lines)))
 }
 
-async fn open(place: &str, at: &WhereArgs) -> Result<Backup, Failure> {
-    let place = Place::of(place, &at.backends).await?;
+async fn open(place: &str, backends: &BackendArgs) -> Result<Backup, Failure> {
+    let place = Place::of(place, backends).await?;
     let file: File = place.fetch().await?;
     Backup::open(file).map_err(of_backup)
 }
