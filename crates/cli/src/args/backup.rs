@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::admin::WhereArgs;
 use super::backends::BackendArgs;
+use super::serve::MailEventsArgs;
 
 /// What follows the help of each.
 const PLACES: &str = "A place is a file, a folder (then the file is called by the time), \
@@ -106,9 +107,22 @@ pub struct RestoreArgs {
     #[arg(long = "move")]
     pub is_move: bool,
     #[command(flatten)]
+    pub take: TakeStoreArgs,
+    #[command(flatten)]
     pub at: WhereArgs,
     #[command(flatten)]
+    pub mails: MailEventsArgs,
+    #[command(flatten)]
     pub bucket: BucketArgs,
+}
+
+/// Whose the store may be.
+#[derive(Debug, Args)]
+pub struct TakeStoreArgs {
+    /// The store is this ledger's although another backup was restored into it since: whichever
+    /// ledger has it now is to have it no more
+    #[arg(long)]
+    pub take_store: bool,
 }
 
 #[derive(Debug, Args)]
@@ -119,7 +133,11 @@ pub struct RecoverArgs {
     #[arg(long)]
     pub let_go: bool,
     #[command(flatten)]
+    pub take: TakeStoreArgs,
+    #[command(flatten)]
     pub at: WhereArgs,
+    #[command(flatten)]
+    pub mails: MailEventsArgs,
 }
 
 #[derive(Debug, Args)]

@@ -166,6 +166,21 @@ async fn the_day_after() {
     let verified = all.operate(&["verify", "--json"]).await.succeeded().json();
     assert_eq!(verified["wrong"].as_array().unwrap().len(), 0);
     all.end_all().await;
+    once_more(&mut all, file, &night.done, &mp3).await;
+}
+
+/// The store has another mark since the first time.
+async fn once_more(all: &mut Separate, file: &str, done: &str, mp3: &[u8]) {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("again.db");
+    all.database = format!("sqlite://{}?mode=rwc", database.display());
+    let refused = all.operate(&["restore", file]).await.ended_with(3);
+    assert!(refused.stderr.contains("--take-store"), "{}", refused.stderr);
+    assert!(!database.exists());
+    all.operate(&["restore", file, "--take-store"]).await.succeeded();
+    let after = all.start_again().await;
+    assert_same(&after.mp3(done).await, mp3);
+    all.end_all().await;
 }
 
 /// A job is what it was: what its MP3 says of itself is what its worker had said.
@@ -204,13 +219,19 @@ async fn nothing_goes_before_somebody_decides() {
     let refused = tokio::task::spawn_blocking(move || start(&mut api).finish(PATIENCE));
     let refused = refused.await.unwrap().ended_with(3);
     assert!(refused.stderr.contains("tonemill admin recover"), "{}", refused.stderr);
+    let mails = folder.path().join("mails");
+    let mut notifier = all.notifier(&[("TONEMILL_MAIL_FOLDER", mails.to_str().unwrap())]);
+    assert_eq!(notifier.end(PATIENCE).await.code(), Some(3), "{}", notifier.log());
     all.operate(&["reconcile"]).await.ended_with(3);
     all.operate(&["doctor"]).await.ended_with(1);
     all.operate(&["recover"]).await.ended_with(1);
 
-    let added = all.operate(&["users", "add", "eve", "--json"]).await.succeeded().json();
-    all.operate(&["recover"]).await.succeeded();
+    let new = ["users", "add", "eve", "--email", "eve@example.org", "--json"];
+    let added = all.operate(&new).await.succeeded().json();
+    // Of what nobody is mailed about, nobody is.
+    all.operate(&["recover", "--mail-events", "job.failed"]).await.succeeded();
     all.operate(&["recover"]).await.ended_with(2);
+    assert!(all.operate(&["deliveries", "list"]).await.succeeded().stdout.is_empty());
     all.add_api(&[]);
     let eve = all.nobody(0).log_in("eve", added["password"].as_str().unwrap()).await;
     assert_same(&eve.mp3(&job).await, &convert(&clip(), &[]));

@@ -247,6 +247,15 @@ pub async fn a_restored_ledger_is_held_back(bed: Bed) {
     assert!(from.store.head(&upload).await.is_ok());
 }
 
+pub async fn one_that_never_had_a_store_is_held_back(bed: Bed) {
+    let from = Bed::sqlite().await;
+    from.user("ada").await;
+    let bytes = from.back_up().await;
+    bed.ledger.restore(opened(&bytes).unwrap(), Since::Something).await.unwrap();
+    let held = bed.ledger.bind(&*from.store).await;
+    assert!(matches!(held, Err(BondError::Restored)), "{held:?}");
+}
+
 /// Whatever bit of it is another, and wherever it ends too early.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_not_as_it_was_is_no_backup() {
@@ -295,7 +304,7 @@ async fn what_is_sealed_and_makes_no_sense_is_refused() {
         let other = with(&|header| header["migration"] = json!(migration));
         let refused = restore(&other).await;
         let is_told = |error: &BackupError| match error {
-            BackupError::Tables { theirs, program: Some(_), .. } => *theirs == migration,
+            BackupError::OtherVersion { theirs, .. } => *theirs == migration,
             _ => false,
         };
         assert!(refused.as_ref().is_err_and(is_told), "{refused:?}");
