@@ -125,7 +125,8 @@ check() {
     fi
 }
 needs() { readelf -d "$1/usr/bin/tonemill" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }
-lacks() { ! find "$1" -xdev -name "$2" | grep .; }
+# Debian's and distroless' lists of packages are in folders that are called as the manager.
+lacks() { ! find "$1" -xdev -name "$2" ! -type d | grep .; }
 config() { buildah inspect --type image --format "{{.Docker.Config.$2}}" "$1"; }
 is() { [ "$1" = "$2" ] || { echo "  \"$1\" is not \"$2\"" >&2 && false; }; }
 

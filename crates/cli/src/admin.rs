@@ -85,13 +85,13 @@ impl WhereArgs {
 
 /// Sweeps, all of it now. The service sees an hour later whether what nobody names was named
 /// meanwhile; who does not wait for that takes only what has been there for a day.
-async fn sweep(ledger: &Ledger, store: &dyn ObjectStore) -> Swept {
+async fn sweep(ledger: &Ledger, store: &dyn ObjectStore) -> Result<Swept, Failure> {
     let retention = Retention {
         // Nothing expires here that the service would keep: how long that is, is its setting.
         jobs: Duration::MAX,
         ..Retention::default()
     };
-    Sweeper::new(retention).sweep(ledger, store).await
+    Ok(Sweeper::new(retention).sweep(ledger, store).await?)
 }
 
 /// Two looks at the queue, and a sweep.
@@ -109,8 +109,7 @@ async fn reconcile(at: &WhereArgs) -> Result<Outcome, Failure> {
         None => None,
     };
     let store = at.store().await?;
-    ledger.bind(&*store).await?;
-    let swept = sweep(&ledger, &*store).await;
+    let swept = sweep(&ledger, &*store).await?;
     if at.json {
         return Ok(print_json(&serde_json::json!({
             "requeued": requeued,

@@ -61,6 +61,11 @@ pub fn print_line(text: &str) -> Outcome {
     }
 }
 
+/// Prints a line that is told once: that nobody reads any more is a fault as well.
+pub fn print_line_to_somebody(text: &str) -> Outcome {
+    writeln!(io::stdout(), "{text}").map_or_else(|error| lost(&error), |()| Outcome::Done)
+}
+
 /// Prints lines as far as they can be printed.
 pub fn print_lines<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Outcome {
     let mut printed = lines.into_iter().map(|line| print_line(line.as_ref()));

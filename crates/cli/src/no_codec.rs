@@ -38,7 +38,7 @@ pub fn must_read_mp3s() -> Result<(), Failure> {
     Err(Failure::usage("this build has no codec, and cannot tell MP3s from others", advice))
 }
 
-/// Nothing is an MP3 to this build.
+/// This build cannot tell: nobody asks it, after [`must_read_mp3s`].
 pub async fn examine(
     _: &dyn ObjectStore,
     _: &ObjectKey,

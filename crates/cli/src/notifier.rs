@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use lettre::message::Mailbox;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonemill_ledger::Ledger;
 use tonemill_ledger::alerts::{self, Thresholds};
+use tonemill_ledger::{BondError, Ledger};
 use tonemill_notifier::mail::{MailConfig, Outbox};
 use tonemill_notifier::schedule::Schedule;
 use tonemill_notifier::webhook::WebhookConfig;
@@ -38,6 +38,10 @@ pub fn run(args: &NotifierArgs) -> Outcome {
         let folder = args.notify.mail_folder.clone();
         let notify = args.notify.config(url, folder)?;
         let ledger = Arc::new(Ledger::open(config).await?);
+        if ledger.is_restored().await? {
+            // What it says is owed may be old: first it is brought in line.
+            return Err(BondError::Restored.into());
+        }
         let courier = Courier::new(Arc::clone(&ledger), notify).await?;
         let shutdown = told_by_signals()?;
         if let Some(address) = args.admin {

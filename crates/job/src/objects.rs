@@ -139,10 +139,29 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
 pub async fn try_out(store: &dyn ObjectStore) -> Result<()> {
     store.check().await?;
     let key = ObjectKey::output(JobId::new(), 0);
-    let mut upload = store.create(&key, "application/octet-stream", 0).await?;
-    upload.write(Bytes::from(vec![0; TRIAL_BYTES])).await?;
-    upload.finish(Bytes::new()).await?;
+    put_small(store, &key, "application/octet-stream", vec![0; TRIAL_BYTES].into()).await?;
     store.delete(&key).await
+}
+
+/// Makes the object `key` of what is in memory.
+pub async fn put_small(
+    store: &dyn ObjectStore,
+    key: &ObjectKey,
+    content_type: &str,
+    bytes: Bytes,
+) -> Result<()> {
+    let mut upload = store.create(key, content_type, 0).await?;
+    upload.write(bytes).await?;
+    upload.finish(Bytes::new()).await
+}
+
+/// How long an object is, if it is there. Only that it is not there counts as such.
+pub async fn size_of(store: &dyn ObjectStore, key: &ObjectKey) -> Result<Option<u64>> {
+    match store.head(key).await {
+        Ok(info) => Ok(Some(info.bytes)),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// An object on its way in. One that is dropped stays invisible; what it has stored is freed soon

@@ -58,12 +58,22 @@ impl Ledger {
         job: &NewJob,
         idempotency: Option<&Idempotency>,
     ) -> Result<Acceptance> {
-        let accept = || self.try_accept(job, idempotency);
+        let accept = || self.try_accept(job, idempotency, true);
         let acceptance = self.db.run("accept a job", accept).await?;
         if acceptance == Acceptance::Accepted {
             self.wake_dispatcher();
         }
         Ok(acceptance)
+    }
+
+    /// Accepts a job that was accepted before, within the quotas of that time, whatever they are
+    /// now.
+    pub(crate) async fn accept_again(
+        &self,
+        job: &NewJob,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Acceptance> {
+        self.db.run("accept a job", || self.try_accept(job, idempotency, false)).await
     }
 
     /// What the user's idempotency key stands for.
@@ -103,6 +113,7 @@ impl Ledger {
         &self,
         job: &NewJob,
         idempotency: Option<&Idempotency>,
+        is_limited: bool,
     ) -> Result<Acceptance, sqlx::Error> {
         let user = job.user.to_string();
         let mut tx = self.db.begin().await?;
@@ -118,7 +129,7 @@ impl Ledger {
         }
         // What was uploaded before counts already.
         let new_bytes = if job.is_upload { 0 } else { job.input_bytes };
-        if let Some(over) = quotas.exceeded_by(usage, new_bytes) {
+        if is_limited && let Some(over) = quotas.exceeded_by(usage, new_bytes) {
             return Ok(Acceptance::OverQuota(over));
         }
         if job.is_upload && !self.hand_over(&mut tx, job.id).await? {

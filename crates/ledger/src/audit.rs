@@ -3,18 +3,19 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sqlx::Row as _;
-use tonemill_job::objects::{ObjectStore, StoreError};
+use tonemill_job::objects::{ObjectStore, StoreError, size_of};
 use tonemill_job::{JobId, ObjectKey};
 
 use crate::Ledger;
 use crate::error::{LedgerError, Result};
 use crate::job::Job;
 use crate::jobs::Owner;
-use crate::recovery::size_of;
 use crate::state::JobState;
 
 /// Questions to the store on their way at a time.
 const AT_ONCE: usize = 16;
+/// Most of what is wrong that is told.
+const TOLD: usize = 100;
 
 /// Tables, the columns that name rows of another, and that other.
 const REFERENCES: [(&str, &str, &str); 12] = [
@@ -39,8 +40,10 @@ pub struct Objects {
     pub jobs: u64,
     /// Objects that are there as the ledger has them.
     pub whole: u64,
-    /// Jobs whose object is not, and how.
+    /// Jobs whose object is not, and how: the first of them.
     pub wrong: Vec<(JobId, String)>,
+    /// How many more there are.
+    pub more: u64,
 }
 
 /// Why nothing can be said.
@@ -101,8 +104,9 @@ impl Ledger {
             let looks: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
             for (job, wrong) in looks.into_iter().flatten() {
                 match wrong {
-                    Some(wrong) => found.wrong.push((job, wrong)),
                     None => found.whole += 1,
+                    Some(wrong) if found.wrong.len() < TOLD => found.wrong.push((job, wrong)),
+                    Some(_) => found.more += 1,
                 }
             }
         }

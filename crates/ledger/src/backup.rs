@@ -25,9 +25,11 @@ use std::fs::File;
 use std::io::{self, BufReader};
 
 use serde::{Deserialize, Serialize};
+use tonemill_job::objects::ObjectStore;
 
 pub use self::restore::{Restored, Since};
 use self::sealed::Reader;
+use crate::bond::{BondError, check_mark};
 use crate::error::LedgerError;
 
 /// The version of the file's shape.
@@ -93,6 +95,12 @@ impl Backup {
     pub fn header(&self) -> &Header {
         &self.header
     }
+
+    /// Refuses a store that has the mark of another ledger, or of one that was restored since. What
+    /// is restored all the same has to take it over.
+    pub async fn check_store(&self, store: &dyn ObjectStore) -> Result<(), BondError> {
+        check_mark(store, self.header.mark.as_deref()).await
+    }
 }
 
 /// Why there is no backup, or nothing was restored.
@@ -119,17 +127,23 @@ pub enum BackupError {
     /// The file's shape is that of another version.
     #[error("the backup has format {0}, which this version does not know")]
     Format(u32),
-    /// The tables are not those that this version knows.
-    #[error("{whose} tables are at change {theirs}, those of this version at {ours}")]
+    /// The ledger's tables are not those that this version knows.
+    #[error("the ledger's tables are at change {theirs}, those of this version at {ours}")]
     Tables {
-        /// `the ledger's` or `the backup's`.
-        whose: &'static str,
+        /// Theirs.
+        theirs: i64,
+        /// Ours.
+        ours: i64,
+    },
+    /// The backup's tables are not those that this version knows.
+    #[error("the backup's tables are at change {theirs}, those of this version at {ours}")]
+    OtherVersion {
         /// Theirs.
         theirs: i64,
         /// Ours.
         ours: i64,
         /// The version that made the backup.
-        program: Option<String>,
+        program: String,
     },
     /// The ledger that was to take a backup has something in it already.
     #[error("the ledger is not empty: there are {0} in it")]

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use sqlx::Row as _;
 use tonemill_job::ObjectKey;
-use tonemill_job::objects::{ObjectStore, StoreError, StoreErrorKind};
+use tonemill_job::objects::{ObjectStore, StoreError, put_small, size_of};
 use uuid::Uuid;
 
 use crate::Ledger;
@@ -72,15 +72,22 @@ impl Ledger {
         if self.is_restored().await? {
             return Err(BondError::Restored);
         }
-        self.bond_of(store).await
+        self.bond_of(store, false).await
     }
 
-    /// The same, of a ledger that may be held back.
-    pub(crate) async fn bond_of(&self, store: &dyn ObjectStore) -> Result<Bond, BondError> {
+    /// The same, of a ledger that may be held back. If it is to be `taken`, a store that has
+    /// another ledger's mark will do if it has objects of this one: one that was made of an
+    /// earlier backup, and then of a later one, was given another mark with each.
+    pub(crate) async fn bond_of(
+        &self,
+        store: &dyn ObjectStore,
+        taken: bool,
+    ) -> Result<Bond, BondError> {
         // First: a store that is marked by now has a ledger that was marked before it.
         let theirs = mark_of(store).await?;
         match (self.mark().await?, theirs) {
             (Some(ours), Some(theirs)) if ours == theirs => Ok(Bond::Whole),
+            (Some(mark), Some(_)) if taken && self.knows(store).await? => Ok(Bond::Half { mark }),
             (_, Some(_)) => Err(BondError::OtherLedger),
             (Some(mark), None) => {
                 if self.is_new().await? || self.knows(store).await? {
@@ -103,9 +110,10 @@ impl Ledger {
 
     /// Lets a ledger that was made from another have that one's store, and gives both another mark:
     /// the other, should it still be there, is refused by the store from now on. Can end between
-    /// any two steps, and be done again.
-    pub async fn take_over(&self, store: &dyn ObjectStore) -> Result<(), BondError> {
-        self.bond_of(store).await?;
+    /// any two steps, and be done again. `taken` says that a store with the mark of another will do
+    /// if it has objects of this one.
+    pub async fn take_over(&self, store: &dyn ObjectStore, taken: bool) -> Result<(), BondError> {
+        self.bond_of(store, taken).await?;
         if self.mark().await?.is_none() {
             return Ok(());
         }
@@ -162,13 +170,21 @@ impl Ledger {
     }
 }
 
+/// Refuses a store that has another mark than this, before there is a ledger of the backup that has
+/// this one.
+pub(crate) async fn check_mark(
+    store: &dyn ObjectStore,
+    mark: Option<&str>,
+) -> Result<(), BondError> {
+    match mark_of(store).await? {
+        Some(theirs) if mark != Some(theirs.as_str()) => Err(BondError::OtherLedger),
+        _ => Ok(()),
+    }
+}
+
 async fn mark_of(store: &dyn ObjectStore) -> Result<Option<String>, StoreError> {
     let key = ObjectKey::mark();
-    let length = match store.head(&key).await {
-        Ok(info) => info.bytes,
-        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let Some(length) = size_of(store, &key).await? else { return Ok(None) };
     // Whoever writes it by hand ends the line.
     let bytes =
         if length == 0 { Bytes::new() } else { store.get(&key, 0..length.min(100)).await? };
@@ -176,12 +192,8 @@ async fn mark_of(store: &dyn ObjectStore) -> Result<Option<String>, StoreError> 
 }
 
 async fn write_mark(store: &dyn ObjectStore, mark: &str) -> Result<(), BondError> {
-    let write = async {
-        let mut upload = store.create(&ObjectKey::mark(), CONTENT_TYPE, 0).await?;
-        upload.write(Bytes::copy_from_slice(mark.as_bytes())).await?;
-        upload.finish(Bytes::new()).await
-    };
-    let written = write.await;
+    let bytes = Bytes::copy_from_slice(mark.as_bytes());
+    let written = put_small(store, &ObjectKey::mark(), CONTENT_TYPE, bytes).await;
     // Another may have been here at the same time.
     match mark_of(store).await? {
         Some(theirs) if theirs == mark => Ok(()),

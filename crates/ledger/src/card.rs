@@ -2,18 +2,19 @@
 //! accepted. A ledger that comes from a backup finds jobs by their cards that it never heard of
 //! (see `recovery`).
 //!
-//! It is written when the job is accepted and before that is answered, and goes with the job.
+//! It is written when the job is accepted and before that is answered, however often, and goes with
+//! the job.
 //! Nothing in it lets anybody do anything: no secret of a webhook, no password. Workers need
 //! neither read nor write it.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tonemill_job::objects::{ObjectStore, StoreError, StoreErrorKind};
+use tonemill_job::objects::{ObjectStore, StoreError, StoreErrorKind, put_small, size_of};
 use tonemill_job::{JobId, JobOptions, Lane, ObjectKey};
 use uuid::Uuid;
 
 use crate::accept::Idempotency;
-use crate::job::NewJob;
+use crate::job::{Job, NewJob};
 
 /// The version of cards.
 const VERSION: u32 = 1;
@@ -62,19 +63,47 @@ impl Card {
         }
     }
 
-    /// Whose it is.
+    /// The card of a job that is there: whoever accepted it may have died before its card was put.
+    /// `None` if what is asked for can be read by another version alone.
     #[must_use]
-    pub fn job(&self) -> JobId {
-        self.job
+    pub fn of_known(job: &Job, user_name: &str, request: Option<Idempotency>) -> Option<Self> {
+        let known = NewJob {
+            id: job.id,
+            user: job.user,
+            lane: job.lane,
+            label: job.label.clone(),
+            file_name: job.file_name.clone(),
+            media: job.media.clone(),
+            options: JobOptions::deserialize(&job.options).ok()?,
+            traceparent: None,
+            // Where that of a finished job was is not known any more; it is not there either.
+            input: job.input.clone().unwrap_or_else(|| ObjectKey::upload(job.id)),
+            input_bytes: job.input_bytes,
+            input_blake3: job.input_blake3.clone(),
+            is_upload: false,
+            webhook: None,
+        };
+        Some(Self::of(&known, user_name, request))
     }
 
     /// Puts it into the store.
     pub async fn put(&self, store: &dyn ObjectStore) -> Result<(), StoreError> {
         // Its parts are texts and numbers: nothing in it fails.
         let text = serde_json::to_vec(self).unwrap_or_default();
-        let mut upload = store.create(&ObjectKey::card(self.job), "application/json", 0).await?;
-        upload.write(Bytes::from(text)).await?;
-        upload.finish(Bytes::new()).await
+        let key = ObjectKey::card(self.job);
+        match put_small(store, &key, "application/json", Bytes::from(text)).await {
+            Err(error) if error.kind == StoreErrorKind::Exists => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Puts it into the store if the job has none there.
+    pub async fn put_missing(&self, store: &dyn ObjectStore) -> Result<(), StoreError> {
+        // Not every store refuses what would replace it.
+        match size_of(store, &ObjectKey::card(self.job)).await? {
+            Some(_) => Ok(()),
+            None => self.put(store).await,
+        }
     }
 
     /// The card of a job, if it is there and can be read.
@@ -83,10 +112,7 @@ impl Card {
         job: JobId,
     ) -> Result<Option<Self>, StoreError> {
         let key = ObjectKey::card(job);
-        let bytes = match store.head(&key).await {
-            Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
-            head => head?.bytes,
-        };
+        let bytes = size_of(store, &key).await?.unwrap_or_default();
         if !(1..=MAX_BYTES).contains(&bytes) {
             return Ok(None);
         }

@@ -5,21 +5,29 @@
 //! | in the ledger | in the store | then the job |
 //! |---|---|---|
 //! | finished | its output | is as it was |
-//! | unfinished | an output | was finished since: it has this output |
 //! | unfinished | its upload | is done, or done again |
+//! | unfinished | an output alone | was finished since: it has this output |
 //! | failed, cancelled | its upload | is as it was |
+//! | failed | its upload, a later attempt's output | was tried again since: it is done again |
 //! | failed, cancelled | an output alone | was tried again and finished since |
-//! | any of these | nothing | was deleted since, or was too old: it goes |
-//! | nothing | a card and an upload or an output | was accepted since: it comes back |
+//! | any of these | not even its card | was deleted since, or was too old: it goes |
+//! | nothing | a card and its upload | was accepted since: it comes back |
+//! | nothing | a card and an output alone | was finished since as well: it has this output |
 //!
-//! Any output of a job does: each attempt at it makes the same. What nobody can place is left, and
+//! An upload goes when it is written down that its job is finished. An output beside it may be one
+//! that its worker has not held against the upload yet, or has and found wrong: it counts for
+//! nothing. Of those whose upload is gone the last attempt's does: none begins after the one that
+//! was written down.
+//!
+//! Of a job that is deleted the card goes last. One without its objects says that the store is not
+//! whole: another is named, or a copy of it is not done yet. What nobody can place is left, and
 //! the ledger is held back until an operator says otherwise: the sweep would take it. At the end
 //! ledger and store get another mark: whoever still has the ledger of before is not to sweep. All
 //! of it can end between any two steps, and be done again.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tonemill_job::message::{Finished, VERSION, What, now_ms};
-use tonemill_job::objects::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
+use tonemill_job::objects::{ListedObject, ObjectStore, StoreError, size_of};
 use tonemill_job::{JobEvent, JobId, ObjectKey};
 
 use crate::accept::Acceptance;
@@ -27,7 +35,7 @@ use crate::bond::BondError;
 use crate::card::Card;
 use crate::error::{LedgerError, Result};
 use crate::job::{COLUMNS, Job, readable};
-use crate::jobs::Owner;
+use crate::jobs::{Owner, TransitionOutcome};
 use crate::state::JobState;
 use crate::{Ledger, users};
 
@@ -37,6 +45,17 @@ const PAGE: usize = 200;
 const AT_ONCE: usize = 16;
 /// Outputs of one job that are looked at: as many as there can be attempts, and more.
 const OUTPUTS: usize = 100;
+/// What is said of a job that has a card and nothing else.
+const ONLY_CARD: &str = "its card is in the store, and neither upload nor MP3: is the store whole?";
+
+/// What an operator has decided.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Decided {
+    /// What has no place may go.
+    pub let_go: bool,
+    /// The store is the ledger's although it has another mark, if it has objects of it.
+    pub take_store: bool,
+}
 
 /// What an output says of itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,29 +94,32 @@ pub enum RecoveryError {
     /// It was not restored, or is in line already: a service may be at work with it.
     #[error("the ledger is not held back from its store: it is in line with it")]
     InLine,
+    /// Somebody else changes the ledger meanwhile.
+    #[error("the job {0} was changed meanwhile: {1:?}")]
+    NotAlone(JobId, TransitionOutcome),
 }
 
 impl Ledger {
-    /// Brings a restored ledger in line with its store. If all has its place then, or `let_go` says
-    /// that what has none may go, the ledger is not held back any more. `examine` reads an output
-    /// of this length; `None` if it is no MP3 of ours.
+    /// Brings a restored ledger in line with its store. If all has its place then, or what has none
+    /// may go, the ledger is not held back any more. `examine` reads an output of this length;
+    /// `None` if it is no MP3 of ours.
     pub async fn recover(
         &self,
         store: &dyn ObjectStore,
         examine: impl AsyncFn(&ObjectKey, u64) -> Result<Option<Sound>, StoreError>,
-        let_go: bool,
+        Decided { let_go, take_store }: Decided,
     ) -> Result<Recovered, RecoveryError> {
         if !self.is_restored().await? {
             return Err(RecoveryError::InLine);
         }
-        self.bond_of(store).await?;
-        let mut recovery =
-            Recovery { ledger: self, store, examine, recovered: Recovered::default() };
+        self.bond_of(store, take_store).await?;
+        let recovered = Recovered::default();
+        let mut recovery = Recovery { ledger: self, store, examine, let_go, recovered };
         recovery.known_jobs().await?;
         recovery.cards().await?;
         let recovered = recovery.recovered;
         if recovered.left.is_empty() || let_go {
-            self.take_over(store).await?;
+            self.take_over(store, take_store).await?;
         }
         Ok(recovered)
     }
@@ -125,10 +147,18 @@ struct Left {
     outputs: Vec<ListedObject>,
 }
 
+impl Left {
+    /// The number of the last attempt that has an output; 0 if none has.
+    fn last_attempt(&self) -> u32 {
+        self.outputs.first().map_or(0, |output| attempt_of(&output.key))
+    }
+}
+
 struct Recovery<'a, E> {
     ledger: &'a Ledger,
     store: &'a dyn ObjectStore,
     examine: E,
+    let_go: bool,
     recovered: Recovered,
 }
 
@@ -155,25 +185,37 @@ where
     }
 
     async fn known_job(&mut self, job: &Job, left: Left) -> Result<(), RecoveryError> {
-        let is_there = left.input || !left.outputs.is_empty();
         match job.state {
             // Its upload was not needed any more even then.
             JobState::Failed | JobState::Cancelled if job.input.is_none() => Ok(()),
-            JobState::Failed | JobState::Cancelled if left.input => Ok(()),
-            JobState::Finished if is_there => Ok(()),
-            _ if !is_there => self.forget(job).await,
-            _ if left.outputs.is_empty() => Ok(()),
+            JobState::Finished if !left.outputs.is_empty() => Ok(()),
+            _ if !left.input && left.outputs.is_empty() => self.forget(job).await,
+            // Attempts go on counting.
+            JobState::Failed if left.input && left.last_attempt() > job.attempts => {
+                self.try_again(job).await
+            }
+            _ if left.input => Ok(()),
             _ => {
-                if job.state.is_ended() {
-                    self.ledger.replay(Owner::Anyone, job.id).await?;
-                }
-                if self.finish(job.id, &left.outputs).await? {
-                    self.recovered.finished.push(job.id);
-                } else if !left.input {
+                let Some(end) = self.end_of(job.id, &left.outputs).await? else {
                     self.leave(job.id, "its output cannot be read");
+                    return Ok(());
+                };
+                if job.state.is_ended() {
+                    self.try_again(job).await?;
                 }
+                self.ledger.record(&[end]).await?;
+                self.recovered.finished.push(job.id);
                 Ok(())
             }
+        }
+    }
+
+    /// Has a job wait again that was over.
+    async fn try_again(&self, job: &Job) -> Result<(), RecoveryError> {
+        match self.ledger.replay(Owner::Anyone, job.id).await? {
+            TransitionOutcome::Done => Ok(()),
+            // Somebody else changes the ledger.
+            outcome => Err(RecoveryError::NotAlone(job.id, outcome)),
         }
     }
 
@@ -196,16 +238,27 @@ where
     }
 
     async fn card(&mut self, job: JobId) -> Result<(), RecoveryError> {
-        let outputs = outputs(self.store, job).await?;
         let Some(card) = Card::read(self.store, job).await? else {
             self.leave(job, "its card cannot be read");
             return Ok(());
         };
-        let has_input = size_of(self.store, &card.input).await? == Some(card.input_bytes);
-        if !has_input && outputs.is_empty() {
-            // It was deleted, or refused. The sweep takes its card.
-            return Ok(());
-        }
+        let end = match size_of(self.store, &card.input).await? {
+            Some(bytes) if bytes == card.input_bytes => None,
+            Some(bytes) => {
+                self.leave(job, format!("its upload has {bytes} bytes, not {}", card.input_bytes));
+                return Ok(());
+            }
+            None => {
+                let outputs = outputs(self.store, job).await?;
+                let end = self.end_of(job, &outputs).await?;
+                if end.is_none() {
+                    let why = "its output cannot be read";
+                    self.leave(job, if outputs.is_empty() { ONLY_CARD } else { why });
+                    return Ok(());
+                }
+                end
+            }
+        };
         let Some(user) = self.user_of(&card).await? else {
             let why = format!("there is no user {:?}: add it, and do this again", card.user_name);
             self.leave(job, why);
@@ -213,8 +266,8 @@ where
         };
         match self.accept(&card, user).await? {
             Acceptance::Accepted => {}
-            Acceptance::OverQuota(_) => {
-                let why = format!("{:?} would be over its quota: raise it", card.user_name);
+            Acceptance::NoUser => {
+                let why = format!("{:?} is disabled: enable it, and do this again", card.user_name);
                 self.leave(job, why);
                 return Ok(());
             }
@@ -223,11 +276,10 @@ where
                 return Ok(());
             }
         }
-        if self.finish(job, &outputs).await? || has_input {
-            self.recovered.brought_back.push(job);
-        } else {
-            self.leave(job, "its output cannot be read");
+        if let Some(end) = end {
+            self.ledger.record(&[end]).await?;
         }
+        self.recovered.brought_back.push(job);
         Ok(())
     }
 
@@ -246,7 +298,7 @@ where
         job.is_upload = true;
         let mut request = card.request.as_ref();
         loop {
-            match self.ledger.accept(&job, request).await? {
+            match self.ledger.accept_again(&job, request).await? {
                 Acceptance::NoUpload if job.is_upload => job.is_upload = false,
                 // Another job has its key.
                 Acceptance::Known(_) if request.is_some() => request = None,
@@ -255,9 +307,12 @@ where
         }
     }
 
-    /// Writes down that one of these is the job's output, as if its worker had said so; whether one
-    /// can be.
-    async fn finish(&self, job: JobId, outputs: &[ListedObject]) -> Result<bool, RecoveryError> {
+    /// What the worker said whose output is the first of these that is one; `None` if none is.
+    async fn end_of(
+        &self,
+        job: JobId,
+        outputs: &[ListedObject],
+    ) -> Result<Option<JobEvent>, StoreError> {
         for ListedObject { key, bytes, .. } in outputs {
             let Some(sound) = (self.examine)(key, *bytes).await? else { continue };
             let finished = Finished {
@@ -269,7 +324,7 @@ where
                 warnings: vec!["what its worker said of it is lost".to_owned()],
                 report: serde_json::Value::Null,
             };
-            let event = JobEvent {
+            return Ok(Some(JobEvent {
                 v: VERSION,
                 job,
                 attempt: attempt_of(key),
@@ -277,15 +332,17 @@ where
                 at_ms: now_ms(),
                 traceparent: None,
                 what: What::Finished(Box::new(finished)),
-            };
-            self.ledger.record(&[event]).await?;
-            return Ok(true);
+            }));
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Lets a job go of which nothing is left.
     async fn forget(&mut self, job: &Job) -> Result<(), RecoveryError> {
+        if !self.let_go && size_of(self.store, &ObjectKey::card(job.id)).await?.is_some() {
+            self.leave(job.id, ONLY_CARD);
+            return Ok(());
+        }
         if !job.state.is_ended() {
             self.ledger.cancel(Owner::Anyone, job.id).await?;
         }
@@ -327,16 +384,4 @@ async fn outputs(store: &dyn ObjectStore, job: JobId) -> Result<Vec<ListedObject
 fn attempt_of(output: &ObjectKey) -> u32 {
     let name = output.as_str().rsplit('/').next().unwrap_or_default();
     name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or_default()
-}
-
-/// How long an object is, if it is there. Only that it is not there counts as such.
-pub(crate) async fn size_of(
-    store: &dyn ObjectStore,
-    key: &ObjectKey,
-) -> Result<Option<u64>, StoreError> {
-    match store.head(key).await {
-        Ok(info) => Ok(Some(info.bytes)),
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }

@@ -7,6 +7,8 @@
 //! was begun. So until then one goes only if nobody named it the time before either, and never if
 //! somebody names it when it is about to go.
 //!
+//! Nothing goes from a store that is not the ledger's: each time it is looked at first.
+//!
 //! All of it can end between any two steps, and be done again. What one object refuses harms no
 //! other.
 
@@ -20,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tonemill_job::objects::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
 use tonemill_job::{JobId, ObjectKey, chain};
 
-use crate::Ledger;
 use crate::error::Trouble;
 use crate::uploads::{Upload, UploadKind};
+use crate::{BondError, Ledger};
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +62,8 @@ const REMEMBERED: usize = 100_000;
 /// Refusals in a row after which the store is left alone until the next time.
 const REFUSALS: u32 = 5;
 
-/// Sweeps until it is told to end.
+/// Sweeps until it is told to end, or until the store is another ledger's: then whoever serves this
+/// one is to end as well.
 pub async fn run(
     ledger: &Ledger,
     store: &dyn ObjectStore,
@@ -70,7 +73,16 @@ pub async fn run(
     let mut sweeper = Sweeper::new(retention);
     let sweeps = async {
         loop {
-            ledger.while_leading(DUTY, sweeper.sweep(ledger, store)).await;
+            match ledger.while_leading(DUTY, sweeper.sweep(ledger, store)).await {
+                Some(Err(error @ (BondError::Ledger(_) | BondError::Store(_)))) => {
+                    tracing::warn!(error = chain(&error), "nothing can be swept");
+                }
+                Some(Err(error)) => {
+                    tracing::error!(error = chain(&error), "nothing is swept");
+                    return;
+                }
+                Some(Ok(_)) | None => {}
+            }
             sleep(LOOK).await;
         }
     };
@@ -114,8 +126,13 @@ impl Sweeper {
         Self { retention, swept: None, is_looked_through: false, nameless: HashSet::new() }
     }
 
-    /// Sweeps what is due.
-    pub async fn sweep(&mut self, ledger: &Ledger, store: &dyn ObjectStore) -> Swept {
+    /// Sweeps what is due, if the store is the ledger's.
+    pub async fn sweep(
+        &mut self,
+        ledger: &Ledger,
+        store: &dyn ObjectStore,
+    ) -> Result<Swept, BondError> {
+        ledger.bind(store).await?;
         let mut sweep = Sweep {
             ledger,
             store,
@@ -143,15 +160,10 @@ impl Sweeper {
         if sweep.swept != Swept::default() {
             tracing::info!(swept = ?sweep.swept, "swept");
         }
-        sweep.swept
+        Ok(sweep.swept)
     }
 
     async fn look_through(&mut self, sweep: &mut Sweep<'_>) {
-        if let Err(error) = sweep.ledger.bind(sweep.store).await {
-            sweep.all_done = false;
-            tracing::error!(error = chain(&error), "the store is not looked through");
-            return;
-        }
         let before = std::mem::take(&mut self.nameless);
         for prefix in [ObjectKey::UPLOADS, ObjectKey::OUTPUTS, ObjectKey::CARDS] {
             let outcome = sweep.orphans(prefix, &before, &mut self.nameless).await;

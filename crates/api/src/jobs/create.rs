@@ -12,10 +12,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize as _;
 use tokio::time::timeout;
+use tonemill_job::objects::StoreError;
 use tonemill_job::{JobId, JobOptions, ObjectKey, chain};
 use tonemill_ledger::accept::KnownRequest;
 use tonemill_ledger::card::Card;
-use tonemill_ledger::{Acceptance, Idempotency, Job, NewJob, Owner};
+use tonemill_ledger::{Acceptance, Idempotency, Job, NewJob};
 use tonemill_telemetry::trace;
 use tracing::Instrument as _;
 
@@ -193,37 +194,48 @@ impl Api {
         key: Option<String>,
     ) -> Answer<Submitted> {
         let request_hash = request_hash(new)?;
-        let idempotency = key.map(|key| Idempotency { key, request_hash: request_hash.clone() });
+        let idempotency = key.map(|key| Idempotency { key, request_hash });
         match self.ledger.accept(new, idempotency.as_ref()).await? {
             Acceptance::Accepted => {
                 metrics::counter!("tonemill_jobs_accepted_total", "lane" => new.lane.name())
                     .increment(1);
-                self.put_card(&Card::of(new, &caller.user.name, idempotency)).await;
+                let card = Card::of(new, &caller.user.name, idempotency);
+                put_card(new.id, card.put(&*self.store)).await;
                 Ok(Submitted { id: new.id, new: Some(Box::new(new.clone())) })
             }
-            Acceptance::Known(known) => of_key(&known, &request_hash),
+            Acceptance::Known(known) => self.of_key(caller, &known, idempotency).await,
             Acceptance::OverQuota(over) => Err(over_quota(over)),
             // Another request has made it a job in this moment, or nobody.
-            Acceptance::NoUpload => match self.ledger.job(Owner::User(new.user), new.id).await? {
-                Some(job) => self.of_upload(new, &job).await,
+            Acceptance::NoUpload => match self.ledger.job(caller.own(), new.id).await? {
+                Some(job) => self.of_upload(caller, new, &job).await,
                 None => Err(Problem::conflict("the upload is not there any more")),
             },
             Acceptance::NoUser => Err(no_user()),
         }
     }
 
-    /// The job is accepted, whatever becomes of its card.
-    async fn put_card(&self, card: &Card) {
-        let failed = match timeout(CARD, card.put(&*self.store)).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => chain(&error),
-            Err(_) => format!("no answer within {} s", CARD.as_secs()),
-        };
-        tracing::warn!(
-            job = %card.job(),
-            error = failed,
-            "the job has no card: a ledger from a backup older than it will not know it"
-        );
+    /// The job of a request that came before, under the same key.
+    pub(crate) async fn of_key(
+        &self,
+        caller: &Caller,
+        known: &KnownRequest,
+        request: Option<Idempotency>,
+    ) -> Answer<Submitted> {
+        if request.as_ref().is_none_or(|request| request.request_hash != known.request_hash) {
+            let why = "this Idempotency-Key was used for another file or other options";
+            return Err(Problem::key_reused(why).field("Idempotency-Key"));
+        }
+        if let Some(job) = self.ledger.job(caller.own(), known.job).await? {
+            self.put_missing_card(caller, &job, request).await;
+        }
+        Ok(Submitted { id: known.job, new: None })
+    }
+
+    /// Who accepted the job may have died before it could put its card.
+    async fn put_missing_card(&self, caller: &Caller, job: &Job, request: Option<Idempotency>) {
+        if let Some(card) = Card::of_known(job, &caller.user.name, request) {
+            put_card(job.id, card.put_missing(&*self.store)).await;
+        }
     }
 
     /// Refuses a body that there is no room for before it is sent, unless its request came before:
@@ -263,7 +275,12 @@ impl Api {
     }
 
     /// The job that an upload has become, if it is the one that is asked for.
-    pub(crate) async fn of_upload(&self, new: &NewJob, job: &Job) -> Answer<Submitted> {
+    pub(crate) async fn of_upload(
+        &self,
+        caller: &Caller,
+        new: &NewJob,
+        job: &Job,
+    ) -> Answer<Submitted> {
         // What is in the ledger went through JSON, which not every fraction survives.
         let asked = serde_json::to_string(&new.options).map_err(|error| Problem::defect(&error))?;
         let asked: Option<JobOptions> = serde_json::from_str(&asked).ok();
@@ -275,6 +292,7 @@ impl Api {
             && asked == JobOptions::deserialize(&job.options).ok()
             && told == new.webhook.as_ref().map(|new| (&new.url, &new.events));
         if is_same {
+            self.put_missing_card(caller, job, None).await;
             return Ok(Submitted { id: job.id, new: None });
         }
         let why =
@@ -290,13 +308,18 @@ impl Api {
     }
 }
 
-/// The job of a request that came before, under the same key.
-pub(crate) fn of_key(known: &KnownRequest, request_hash: &str) -> Answer<Submitted> {
-    if known.request_hash == request_hash {
-        return Ok(Submitted { id: known.job, new: None });
-    }
-    let why = "this Idempotency-Key was used for another file or other options";
-    Err(Problem::key_reused(why).field("Idempotency-Key"))
+/// The job is accepted, whatever becomes of its card.
+async fn put_card(job: JobId, putting: impl Future<Output = Result<(), StoreError>>) {
+    let failed = match timeout(CARD, putting).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => chain(&error),
+        Err(_) => format!("no answer within {} s", CARD.as_secs()),
+    };
+    tracing::warn!(
+        %job,
+        error = failed,
+        "the job has no card: a ledger from a backup older than it will not know it"
+    );
 }
 
 /// Counts what became of an upload that came this `way`.

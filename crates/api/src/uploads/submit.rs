@@ -4,11 +4,11 @@
 use tonemill_job::objects::StoreErrorKind;
 use tonemill_job::{JobId, ObjectKey};
 use tonemill_ledger::uploads::{Upload, UploadKind};
-use tonemill_ledger::{Job, NewJob};
+use tonemill_ledger::{Idempotency, Job, NewJob};
 
 use crate::Api;
 use crate::auth::Caller;
-use crate::jobs::create::{Submitted, count_upload, of_key};
+use crate::jobs::create::{Submitted, count_upload};
 use crate::jobs::idempotency::request_hash;
 use crate::jobs::intake::not_media;
 use crate::jobs::request::{JobRequest, clean_file_name};
@@ -33,7 +33,7 @@ impl Api {
             // It has become a job already: this request came before, and its answer was lost.
             Err(problem) => {
                 return match self.ledger.job(caller.own(), id).await? {
-                    Some(job) => self.submit_again(&job, &request, key).await,
+                    Some(job) => self.submit_again(caller, &job, &request, key).await,
                     None => Err(problem.field("upload")),
                 };
             }
@@ -85,6 +85,7 @@ impl Api {
     /// The answer to a request for the job of an upload that is one already.
     async fn submit_again(
         &self,
+        caller: &Caller,
         job: &Job,
         request: &JobRequest,
         key: Option<String>,
@@ -109,9 +110,10 @@ impl Api {
         if let Some(key) = key
             && let Some(known) = self.ledger.known_request(job.user, &key).await?
         {
-            return of_key(&known, &request_hash(&again)?);
+            let request = Idempotency { key, request_hash: request_hash(&again)? };
+            return self.of_key(caller, &known, Some(request)).await;
         }
-        self.of_upload(&again, job).await
+        self.of_upload(caller, &again, job).await
     }
 
     /// Looks at what came past us.

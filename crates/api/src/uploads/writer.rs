@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep};
 use tonemill_job::ObjectKey;
-use tonemill_job::objects::{PART_BYTES, PartTag, PartsId, StoreError};
+use tonemill_job::objects::{PART_BYTES, PartTag, PartsId, StoreError, put_small};
 use tonemill_ledger::uploads::{Growth, StoredPart, Upload};
 use uuid::Uuid;
 
@@ -279,9 +279,7 @@ impl<'a> Writer<'a> {
             return self.write_down(to_bytes, None).await;
         }
         let key = ObjectKey::upload(self.upload.id);
-        let mut tail = self.api.store.create(&key, "application/octet-stream", 0).await?;
-        tail.write(bytes).await?;
-        tail.finish(Bytes::new()).await?;
+        put_small(&*self.api.store, &key, "application/octet-stream", bytes).await?;
         self.write_down(to_bytes, Some(key)).await
     }
 

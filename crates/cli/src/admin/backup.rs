@@ -3,51 +3,64 @@
 mod place;
 mod retention;
 
-use std::fs::File;
-use std::io::BufWriter;
+use std::fs::{File, Permissions};
+use std::io::{self, BufWriter};
+use std::os::unix::fs::PermissionsExt as _;
 
+use tempfile::TempDir;
 use tonemill_job::chain;
 use tonemill_ledger::backup::{Backup, BackupError, Header, Since};
+use tonemill_ledger::recovery::Decided;
 use tonemill_ledger::{Ledger, LedgerConfig};
 
-use self::place::Place;
+use self::place::{Others, Place};
 use super::recover;
-use crate::args::admin::WhereArgs;
+use crate::args::backends::BackendArgs;
 use crate::args::backup::{BackupArgs, RestoreArgs, VerifyArgs};
 use crate::codec::must_read_mp3s;
 use crate::data_folder::DataFolder;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::json::{print_json, print_lines};
-
-/// Most of what is wrong that is told.
-const TOLD: usize = 100;
+use crate::text::plain;
 
 /// Makes a backup, and lets old ones go.
 pub(super) async fn back_up(args: &BackupArgs) -> Result<Outcome, Failure> {
-    let place = Place::of(&args.place, &args.at.backends).await?;
+    let place = Place::of(&args.place, &args.bucket.instead_of(&args.at.backends)).await?;
     if (args.keep.is_some() || args.keep_days.is_some()) && !place.keeps_several() {
         return Err(Failure::usage("--keep and --keep-days are for folders and buckets", ""));
     }
     let ledger = Ledger::open_to_look(args.at.ledger_config()?).await?;
-    let mut draft = place.begin(ledger.now_ms())?;
+    let now_ms = ledger.now_ms();
+    let mut draft = place.begin(now_ms)?;
     let header = ledger.back_up(BufWriter::new(draft.file())).await.map_err(of_backup)?;
     ledger.close().await;
     let is_stdout = draft.is_stdout();
     let (name, bytes) = draft.finish().await?;
-    let removed = place.let_go(args.keep, args.keep_days, header.made_ms).await?;
     // Nothing else may come with it.
     if is_stdout {
         return Ok(Outcome::Done);
     }
-    if args.at.json {
-        return Ok(print_json(&serde_json::json!({
+    let others = place.let_go(args.keep, args.keep_days, now_ms).await;
+    // It is there, whatever becomes of the others.
+    let (others, failed) = match others {
+        Ok(others) => (others, None),
+        Err(failure) => (Others::default(), Some(failure)),
+    };
+    let Others { removed, to_come } = others;
+    let told = if args.at.json {
+        print_json(&serde_json::json!({
             "backup": name, "bytes": bytes, "header": header, "removed": removed,
-        })));
-    }
-    let mut lines = vec![format!("{name}: {}, {bytes} bytes", contents(&header))];
-    lines.extend(removed.iter().map(|name| format!("{name} was old, and went")));
-    Ok(print_lines(lines))
+            "to_come": to_come,
+        }))
+    } else {
+        let mut lines = vec![format!("{name}: {}, {bytes} bytes", contents(&header))];
+        lines.extend(removed.iter().map(|name| format!("{name} was old, and went")));
+        let stays = |name| format!("{name} is of a time to come: it does not count, and stays");
+        lines.extend(to_come.iter().map(stays));
+        print_lines(lines)
+    };
+    failed.map_or(Ok(told), Err)
 }
 
 /// Puts a backup into an empty ledger, and brings it in line with its store.
@@ -55,16 +68,23 @@ pub(super) async fn restore(args: &RestoreArgs) -> Result<Outcome, Failure> {
     if !args.is_move {
         must_read_mp3s()?;
     }
-    let backup = open(&args.place, &args.at).await?;
     let at = &args.at;
+    let backup = open(&args.place, &args.bucket.instead_of(&at.backends)).await?;
     let data = if at.database_url.is_none() { Some(DataFolder::lock(&at.data)?) } else { None };
     let store = at.store().await?;
     store.check().await?;
+    let take_store = args.take.take_store;
+    if !take_store {
+        // Before there is anything to clear away.
+        backup.check_store(&*store).await.map_err(recover::of_bond)?;
+    }
     let url = match &data {
         Some(data) => data.ledger()?,
         None => at.database_url.clone().unwrap_or_default(),
     };
-    let ledger = Ledger::open(LedgerConfig { connections: 2, ..LedgerConfig::new(url) }).await?;
+    let mail_events = args.mails.mail_events.clone();
+    let config = LedgerConfig { connections: 2, mail_events, ..LedgerConfig::new(url) };
+    let ledger = Ledger::open(config).await?;
     let since = if args.is_move { Since::Nothing } else { Since::Something };
     let restored = ledger.restore(backup, since).await.map_err(of_backup)?;
     let told = if at.json {
@@ -74,14 +94,14 @@ pub(super) async fn restore(args: &RestoreArgs) -> Result<Outcome, Failure> {
     } else {
         let mut lines = vec![format!("restored: {}", contents(&restored.header))];
         if since == Since::Something {
-            lines.extend(what_is_old(&restored.header, restored.log_ins_ended));
+            lines.extend(what_is_old(restored.log_ins_ended));
         }
         print_lines(lines)
     };
     let in_line = if ledger.is_restored().await? {
-        recover::bring(at, &ledger, false).await?
+        recover::bring(at, &ledger, Decided { let_go: false, take_store }).await?
     } else {
-        ledger.take_over(&*store).await?;
+        ledger.take_over(&*store, take_store).await.map_err(recover::of_bond)?;
         Outcome::Done
     };
     ledger.close().await;
@@ -91,13 +111,13 @@ pub(super) async fn restore(args: &RestoreArgs) -> Result<Outcome, Failure> {
 
 /// Looks at a backup, or at the ledger and its store.
 pub(super) async fn verify(args: &VerifyArgs) -> Result<Outcome, Failure> {
-    let mut wrong = Vec::new();
+    let (mut wrong, mut more) = (Vec::new(), 0);
     let mut lines = Vec::new();
     if let Some(place) = &args.place {
-        let backup = open(place, &args.at).await?;
+        let backup = open(place, &args.bucket.instead_of(&args.at.backends)).await?;
         lines.push(format!("the backup is whole: {}", contents(backup.header())));
-        let folder = tempfile::tempdir();
-        let folder = folder.map_err(|error| Failure::cannot("make a temporary folder", error))?;
+        let folder =
+            closed_folder().map_err(|error| Failure::cannot("make a temporary folder", error))?;
         let url = format!("sqlite://{}?mode=rwc", folder.path().join("ledger.db").display());
         let trial = Ledger::open(LedgerConfig::new(url)).await?;
         trial.restore(backup, Since::Nothing).await.map_err(of_backup)?;
@@ -113,40 +133,46 @@ pub(super) async fn verify(args: &VerifyArgs) -> Result<Outcome, Failure> {
         let objects = objects.map_err(|error| Failure::fault(chain(&error), ""))?;
         lines.push(format!("{} jobs, {} objects as they should be", objects.jobs, objects.whole));
         wrong.extend(objects.wrong.into_iter().map(|(job, wrong)| format!("{job}: {wrong}")));
+        more = objects.more;
         ledger.close().await;
     }
     let outcome = if wrong.is_empty() { Outcome::Done } else { Outcome::BadInput };
     if args.at.json {
-        return Ok(outcome.max(print_json(&serde_json::json!({ "says": lines, "wrong": wrong }))));
+        let told = serde_json::json!({ "says": lines, "wrong": wrong, "more_wrong": more });
+        return Ok(outcome.max(print_json(&told)));
     }
-    let more = wrong.len().saturating_sub(TOLD);
-    lines.extend(wrong.into_iter().take(TOLD).map(|wrong| format!("WRONG: {wrong}")));
+    lines.extend(wrong.into_iter().map(|wrong| format!("WRONG: {wrong}")));
     lines.extend((more > 0).then(|| format!("and {more} more")));
     Ok(outcome.max(print_lines(lines)))
 }
 
-async fn open(place: &str, at: &WhereArgs) -> Result<Backup, Failure> {
-    let place = Place::of(place, &at.backends).await?;
+async fn open(place: &str, backends: &BackendArgs) -> Result<Backup, Failure> {
+    let place = Place::of(place, backends).await?;
     let file: File = place.fetch().await?;
     Backup::open(file).map_err(of_backup)
 }
 
 /// What comes back with a backup although it may have ended since.
-fn what_is_old(header: &Header, log_ins: u64) -> Vec<String> {
-    let mut lines = vec![format!("{log_ins} log-ins are ended: everybody logs in again")];
-    let keys = header.rows_of("credentials");
-    lines.extend((keys > 0).then(|| {
+fn what_is_old(log_ins: u64) -> [String; 2] {
+    [
+        format!("{log_ins} log-ins are ended: everybody logs in again"),
         "passwords, API keys, webhooks and who is disabled are as they were then: what was changed \
          or ended since has to be once more"
-            .to_owned()
-    }));
-    lines
+            .to_owned(),
+    ]
+}
+
+/// A folder for a ledger, with its hashes and keys: nobody else's business.
+fn closed_folder() -> io::Result<TempDir> {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir()
 }
 
 fn contents(header: &Header) -> String {
     let made = jiff::Timestamp::from_millisecond(header.made_ms).unwrap_or_default();
     let (users, jobs) = (header.rows_of("users"), header.rows_of("jobs"));
-    format!("{users} users and {jobs} jobs of {}, as of {made:.0}", header.database)
+    // Anybody may have made it.
+    let database = plain(&header.database);
+    format!("{users} users and {jobs} jobs of {database}, as of {made:.0}")
 }
 
 fn of_backup(error: BackupError) -> Failure {
@@ -160,7 +186,8 @@ fn of_backup(error: BackupError) -> Failure {
         BackupError::NotOne => Failure::input(message, ""),
         BackupError::Broken | BackupError::Damaged(_) => Failure::input(message, "take another"),
         BackupError::Format(_) => Failure::input(message, "update this program"),
-        BackupError::Tables { program: Some(program), .. } => {
+        BackupError::OtherVersion { program, .. } => {
+            let program = plain(&program);
             let advice = format!("restore it with Tonemill {program}, and start this version then");
             Failure::input(message, advice)
         }
@@ -170,5 +197,16 @@ fn of_backup(error: BackupError) -> Failure {
         BackupError::NotEmpty(_) => {
             Failure::usage(message, "name a new database, or another --data")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_reads_a_backup_that_is_tried() {
+        let folder = closed_folder().unwrap();
+        assert_eq!(folder.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

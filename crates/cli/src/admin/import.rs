@@ -21,7 +21,7 @@ use tonemill_ledger::users::{NewUser, Role};
 use crate::args::admin::ImportArgs;
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::json::{print_json, print_line};
+use crate::json::{print_line, print_line_to_somebody};
 use crate::text::plain;
 
 use super::users::refused;
@@ -53,6 +53,7 @@ pub(super) async fn run(args: &ImportArgs) -> Result<Outcome, Failure> {
         {
             user.end = End::There;
         }
+        // Passwords are told once: who is added when nobody reads them any more is the last.
         let told = user.tell(args);
         if told != Outcome::Done {
             return Ok(told);
@@ -198,7 +199,8 @@ async fn prepare(
 
 impl User {
     fn tell(&self, args: &ImportArgs) -> Outcome {
-        if args.at.json { print_json(&self.as_json(args)) } else { print_line(&self.text(args)) }
+        let text = if args.at.json { self.as_json(args).to_string() } else { self.text(args) };
+        print_line_to_somebody(&text)
     }
 
     fn as_json(&self, args: &ImportArgs) -> serde_json::Value {
@@ -294,7 +296,20 @@ fn is_hash(text: &str) -> bool {
     let is_mysqls = text.len() == 41 && text.strip_prefix('*').is_some_and(is_hex);
     let is_bytes = text.strip_prefix("\\x").is_some_and(is_hex);
     let is_named = text.starts_with('{') && text.contains('}');
-    is_method && text.matches('$').count() >= 2 || is_digest || is_mysqls || is_bytes || is_named
+    is_method && text.matches('$').count() >= 2
+        || is_digest
+        || is_base64_digest(text)
+        || is_mysqls
+        || is_bytes
+        || is_named
+}
+
+/// Whether a text is as long as MD5, SHA-1, SHA-256 or SHA-512 is in base64, and ends like it.
+fn is_base64_digest(text: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
+    let digits = text.trim_end_matches('=');
+    let lengths = (digits.len(), text.len() - digits.len());
+    matches!(lengths, (22 | 86, 2) | (27 | 43, 1)) && digits.bytes().all(is_digit)
 }
 
 #[cfg(test)]
@@ -316,6 +331,9 @@ mod tests {
             "{SSHA}aGFzaA==",
             "{bcrypt}$2a$10$hash",
             "\\x24326224",
+            "X03MO1qnZdYdgyfeuILPmQ==",
+            "W6ph5Mm5Pz8GgiULbPgzG37mj9g=",
+            "XohImNooBHFR0OVvjcYpJ3NgPQ1qq73WKhHvch0VQtg=",
         ] {
             assert!(is_hash(hash), "{hash}");
         }
@@ -335,6 +353,9 @@ mod tests {
             "{",
             "*0a",
             "äö",
+            "X03MO1qnZdYdgyfeuILPmQ",
+            "a b c d e f g h i j k ==",
+            "==",
         ] {
             assert!(!is_hash(password), "{password}");
         }

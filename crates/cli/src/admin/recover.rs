@@ -3,8 +3,8 @@
 //! out of it.
 
 use tonemill_job::{ObjectKey, chain};
-use tonemill_ledger::Ledger;
-use tonemill_ledger::recovery::{Recovered, RecoveryError};
+use tonemill_ledger::recovery::{Decided, Recovered, RecoveryError};
+use tonemill_ledger::{BondError, Ledger, LedgerConfig};
 
 use crate::args::admin::WhereArgs;
 use crate::args::backup::RecoverArgs;
@@ -15,13 +15,14 @@ use crate::failure::Failure;
 use crate::json::{print_json, print_lines};
 
 pub(super) async fn run(args: &RecoverArgs) -> Result<Outcome, Failure> {
-    must_read_mp3s()?;
     let at = &args.at;
     // A file that is not there is told of before its folder is made.
-    at.ledger_config()?;
+    let mail_events = args.mails.mail_events.clone();
+    let config = LedgerConfig { mail_events, ..at.ledger_config()? };
     let data = if at.database_url.is_none() { Some(DataFolder::lock(&at.data)?) } else { None };
-    let ledger = at.ledger().await?;
-    let outcome = bring(at, &ledger, args.let_go).await;
+    let ledger = Ledger::open(config).await?;
+    let decided = Decided { let_go: args.let_go, take_store: args.take.take_store };
+    let outcome = bring(at, &ledger, decided).await;
     ledger.close().await;
     drop(data);
     outcome
@@ -31,12 +32,13 @@ pub(super) async fn run(args: &RecoverArgs) -> Result<Outcome, Failure> {
 pub(super) async fn bring(
     at: &WhereArgs,
     ledger: &Ledger,
-    let_go: bool,
+    decided: Decided,
 ) -> Result<Outcome, Failure> {
+    must_read_mp3s()?;
     let store = at.store().await?;
     let look = async |key: &ObjectKey, bytes: u64| examine(&*store, key, bytes).await;
-    let recovered = ledger.recover(&*store, look, let_go).await.map_err(of_recovery)?;
-    let is_held = !recovered.left.is_empty() && !let_go;
+    let recovered = ledger.recover(&*store, look, decided).await.map_err(of_recovery)?;
+    let is_held = !recovered.left.is_empty() && !decided.let_go;
     let told =
         if at.json { print_json(&as_json(&recovered)) } else { print_lines(lines(&recovered)) };
     if !is_held {
@@ -74,9 +76,23 @@ fn as_json(recovered: &Recovered) -> serde_json::Value {
 
 fn of_recovery(error: RecoveryError) -> Failure {
     match error {
-        RecoveryError::Bond(error) => error.into(),
+        RecoveryError::Bond(error) => of_bond(error),
         RecoveryError::Ledger(error) => error.into(),
         RecoveryError::Store(error) => error.into(),
         RecoveryError::InLine => Failure::usage(chain(&error), ""),
+        RecoveryError::NotAlone(..) => Failure::fault(chain(&error), "do this again"),
+    }
+}
+
+/// The store of a backup goes to another ledger with each that is restored.
+pub(super) fn of_bond(error: BondError) -> Failure {
+    let message = error.to_string();
+    match error {
+        BondError::OtherLedger => Failure::fault(
+            message,
+            "name this one's; if that was restored before, or moved, and this one is to have its \
+             store from now on, say --take-store, which wants objects of this ledger there",
+        ),
+        error => error.into(),
     }
 }

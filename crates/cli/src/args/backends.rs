@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 /// Where the queue and the store are.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Queue and store")]
 #[command(group = ArgGroup::new("store").args(["s3_bucket", "folder"]))]
 pub struct BackendArgs {

@@ -146,6 +146,14 @@ pub struct DatabaseArgs {
           value_parser = clap::value_parser!(u32).range(1..=1000),
           env = "TONEMILL_DATABASE_CONNECTIONS")]
     pub database_connections: u32,
+    #[command(flatten)]
+    pub mails: MailEventsArgs,
+}
+
+/// What all that write down the end of a job have to know.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Ledger")]
+pub struct MailEventsArgs {
     /// What users are mailed about who have not said
     #[arg(long, value_name = "EVENT", value_delimiter = ',', value_parser = JOB_EVENTS,
           default_value = "job.finished,job.failed", env = "TONEMILL_MAIL_EVENTS")]

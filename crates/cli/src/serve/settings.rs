@@ -53,7 +53,8 @@ impl DatabaseArgs {
     }
 
     fn at(&self, url: String) -> LedgerConfig {
-        let (connections, mail_events) = (self.database_connections, self.mail_events.clone());
+        let mail_events = self.mails.mail_events.clone();
+        let connections = self.database_connections;
         LedgerConfig { connections, mail_events, ..LedgerConfig::new(url) }
     }
 }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tonemill_job::ObjectKey;
 use tonemill_job::objects::{ObjectStore as _, S3Store};
 use tonemill_testbed::postgres::Postgres;
+use tonemill_testbed::s3::S3Server;
 
 use crate::PATIENCE;
 use crate::bucket::s3_config;
@@ -165,6 +166,21 @@ async fn the_day_after() {
     let verified = all.operate(&["verify", "--json"]).await.succeeded().json();
     assert_eq!(verified["wrong"].as_array().unwrap().len(), 0);
     all.end_all().await;
+    once_more(&mut all, file, &night.done, &mp3).await;
+}
+
+/// The store has another mark since the first time.
+async fn once_more(all: &mut Separate, file: &str, done: &str, mp3: &[u8]) {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("again.db");
+    all.database = format!("sqlite://{}?mode=rwc", database.display());
+    let refused = all.operate(&["restore", file]).await.ended_with(3);
+    assert!(refused.stderr.contains("--take-store"), "{}", refused.stderr);
+    assert!(!database.exists());
+    all.operate(&["restore", file, "--take-store"]).await.succeeded();
+    let after = all.start_again().await;
+    assert_same(&after.mp3(done).await, mp3);
+    all.end_all().await;
 }
 
 /// A job is what it was: what its MP3 says of itself is what its worker had said.
@@ -203,13 +219,19 @@ async fn nothing_goes_before_somebody_decides() {
     let refused = tokio::task::spawn_blocking(move || start(&mut api).finish(PATIENCE));
     let refused = refused.await.unwrap().ended_with(3);
     assert!(refused.stderr.contains("tonemill admin recover"), "{}", refused.stderr);
+    let mails = folder.path().join("mails");
+    let mut notifier = all.notifier(&[("TONEMILL_MAIL_FOLDER", mails.to_str().unwrap())]);
+    assert_eq!(notifier.end(PATIENCE).await.code(), Some(3), "{}", notifier.log());
     all.operate(&["reconcile"]).await.ended_with(3);
     all.operate(&["doctor"]).await.ended_with(1);
     all.operate(&["recover"]).await.ended_with(1);
 
-    let added = all.operate(&["users", "add", "eve", "--json"]).await.succeeded().json();
-    all.operate(&["recover"]).await.succeeded();
+    let new = ["users", "add", "eve", "--email", "eve@example.org", "--json"];
+    let added = all.operate(&new).await.succeeded().json();
+    // Of what nobody is mailed about, nobody is.
+    all.operate(&["recover", "--mail-events", "job.failed"]).await.succeeded();
     all.operate(&["recover"]).await.ended_with(2);
+    assert!(all.operate(&["deliveries", "list"]).await.succeeded().stdout.is_empty());
     all.add_api(&[]);
     let eve = all.nobody(0).log_in("eve", added["password"].as_str().unwrap()).await;
     assert_same(&eve.mp3(&job).await, &convert(&clip(), &[]));
@@ -242,7 +264,7 @@ async fn a_service_that_moves_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn backups_are_kept_by_number_in_folders_and_buckets() {
+async fn backups_are_kept_by_number_in_folders() {
     let all = Separate::start(None, 1, 0);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
@@ -251,15 +273,31 @@ async fn backups_are_kept_by_number_in_folders_and_buckets() {
         fs::write(folder.path().join(format!("ledger-2026010{day}-000000.gz")), "old").unwrap();
     }
     fs::write(folder.path().join("mine.gz"), "mine").unwrap();
+    let to_come = "ledger-20990101-000000.gz";
+    fs::write(folder.path().join(to_come), "of a wrong clock").unwrap();
     let made = all.operate(&["backup", path, "--keep", "3", "--json"]).await.succeeded().json();
     assert_eq!(names(&made["removed"]), ["ledger-20260101-000000.gz"]);
+    assert_eq!(names(&made["to_come"]), [to_come]);
     assert_eq!(made["bytes"], fs::metadata(made["backup"].as_str().unwrap()).unwrap().len());
-    assert_eq!(count(&folder), 4);
+    assert_eq!(count(&folder), 5);
     all.operate(&["backup", path, "--keep", "0"]).await.ended_with(2);
     all.operate(&["backup", "-", "--keep", "1"]).await.ended_with(2);
     // The newest of them.
-    all.operate(&["verify", path]).await.succeeded();
+    let told = all.operate(&["verify", path]).await.succeeded();
+    assert!(told.stderr.contains(&format!("{to_come} is of a time to come")), "{}", told.stderr);
+    // What cannot be removed takes nothing from what was made.
+    fs::create_dir(folder.path().join("ledger-20250101-000000.gz")).unwrap();
+    let told = crate::until("another second", async || {
+        let made = all.operate(&["backup", path, "--keep", "1"]).await;
+        (made.code == Some(3)).then_some(made)
+    })
+    .await;
+    assert!(String::from_utf8(told.stdout).unwrap().contains("0 jobs of SQLite"));
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backups_are_kept_in_buckets() {
+    let all = Separate::start(None, 1, 0);
     let bucket = format!("s3://{}/backups/ledger", all.s3.bucket);
     let made = all.operate(&["backup", &bucket, "--keep", "1", "--json"]).await.succeeded().json();
     let name = made["backup"].as_str().unwrap().to_owned();
@@ -281,6 +319,22 @@ async fn backups_are_kept_by_number_in_folders_and_buckets() {
     .await;
     let left = store.list("backups/", None, 10).await.expect("a list");
     assert!(left.len() == 1 && left[0].key != old, "{left:?}");
+    // An object of its own, and a server to which the service's keys are nobody's.
+    let one = format!("s3://{}/mine/one.gz", all.s3.bucket);
+    all.operate(&["backup", &one, "--keep", "1"]).await.ended_with(2);
+    let made = all.operate(&["backup", &one, "--json"]).await.succeeded().json();
+    assert_eq!(made["backup"], one);
+    all.operate(&["verify", &one]).await.succeeded();
+    let other = S3Server::start();
+    let place = format!("s3://{}/ledger", other.bucket);
+    let there = ["--backup-s3-endpoint", &other.endpoint, "--backup-s3-region", &other.region];
+    let keys = ["--backup-s3-access-key-id", &other.access_key_id];
+    let secret = ["--backup-s3-secret-access-key", &other.secret_access_key];
+    let all_of_it = [&there[..], &keys, &secret].concat();
+    all.operate(&[&["backup", &place], &there[..]].concat()).await.ended_with(3);
+    for command in ["backup", "verify"] {
+        all.operate(&[&[command, &place], &all_of_it[..]].concat()).await.succeeded();
+    }
 }
 
 /// Through pipes, and damaged on the way.

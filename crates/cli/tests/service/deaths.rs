@@ -150,6 +150,8 @@ impl Scene {
         })
         .await;
         assert_eq!(files(&bucket.join("outputs")).len(), due);
+        // Also of those whose API died before it could put it: they were asked for again.
+        assert_eq!(files(&bucket.join("cards")).len(), due);
         assert_eq!(off(&mut ledger).await, 0, "users whose quotas are off");
         println!("swept: {before} objects of the dead, {begun} uploads that nobody went on with");
     }

@@ -15,7 +15,7 @@ use crate::jobs::clip;
 use crate::ledger::Ledger;
 use crate::separate::NOWHERE;
 use crate::service::Service;
-use crate::support::process::Finished;
+use crate::support::process::{Finished, program};
 
 /// The table of the tutorial, and its kind of password: too short for a new one of ours.
 const TUTORIAL: [&str; 2] = [
@@ -179,6 +179,30 @@ async fn each_user_of_a_strange_table_is_told_of() {
     assert!(
         !told.contains('\u{1b}') && told.ends_with("7 there already; 1 left out; 7 not taken\n")
     );
+}
+
+/// As with `| head`: who was added would have a password that nobody knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_added_when_nobody_reads() {
+    let service = Service::embedded();
+    let from = format!("sqlite://{}", service.scratch("users.db").display());
+    made(
+        &format!("{from}?mode=rwc"),
+        &[
+            "CREATE TABLE user (email TEXT, password TEXT)",
+            "INSERT INTO user VALUES ('a@example.org', NULL), ('b@example.org', NULL), \
+             ('c@example.org', NULL)",
+        ],
+    )
+    .await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = program();
+    command.args(["admin", "import", "--from", &from, "--data"]).arg(service.data());
+    let ended = tokio::task::spawn_blocking(move || command.stdout(writer).output().unwrap());
+    assert_eq!(ended.await.unwrap().status.code(), Some(3));
+    let mut ledger = Ledger::of(&service).await;
+    assert_eq!(ledger.number("SELECT COUNT(*) FROM users").await, 2, "and the administrator");
 }
 
 /// Forks keep them in PostgreSQL, hashed and with a role; small ones in a file.

@@ -28,6 +28,7 @@ mod service;
 
 mod auth;
 mod backups;
+mod cards;
 mod crash;
 mod crowd;
 mod deaths;

@@ -6,13 +6,14 @@ use std::io::BufReader;
 use serde::Deserialize;
 use serde_json::Value;
 use sqlx::Row as _;
+use uuid::Uuid;
 
 use super::sealed::Reader;
 use super::tables::{Kind, TABLES, Table};
 use super::{Backup, BackupError, Header, of_database};
-use crate::Ledger;
 use crate::database::Tx;
 use crate::dialect::marks;
+use crate::{Condition, Ledger};
 
 const OPERATION: &str = "be restored";
 /// Rows that are written at a time. SQLite takes 32,766 values in a statement.
@@ -68,26 +69,20 @@ impl Ledger {
         }
         let log_ins_ended = match since {
             Since::Nothing => 0,
-            Since::Something => self.let_go(&mut tx).await.map_err(&failed)?,
+            Since::Something => self.hold_back(&mut tx).await.map_err(&failed)?,
         };
         tx.commit().await.map_err(&failed)?;
         Ok(Restored { header, log_ins_ended })
     }
 
     async fn check_tables(&self, header: &Header) -> Result<(), BackupError> {
-        let ours = self.condition().await?;
-        for (whose, theirs) in
-            [("the ledger's", ours.migration), ("the backup's", header.migration)]
-        {
-            if theirs != ours.known_migration {
-                let program = (whose == "the backup's").then(|| header.program.clone());
-                return Err(BackupError::Tables {
-                    whose,
-                    theirs,
-                    ours: ours.known_migration,
-                    program,
-                });
-            }
+        let Condition { migration, known_migration: ours, .. } = self.condition().await?;
+        if migration != ours {
+            return Err(BackupError::Tables { theirs: migration, ours });
+        }
+        if header.migration != ours {
+            let (theirs, program) = (header.migration, header.program.clone());
+            return Err(BackupError::OtherVersion { theirs, ours, program });
         }
         match header.rows.keys().find(|name| TABLES.iter().all(|table| table.name != *name)) {
             Some(name) => Err(BackupError::Damaged(format!("a table {name:?}"))),
@@ -166,7 +161,11 @@ impl Ledger {
     }
 
     /// Ends log-ins, and holds the ledger back from its store; how many log-ins.
-    async fn let_go(&self, tx: &mut Tx) -> Result<u64, sqlx::Error> {
+    async fn hold_back(&self, tx: &mut Tx) -> Result<u64, sqlx::Error> {
+        // One that never had a store has no mark.
+        let mark = self.db.dialect.insert_ignore("INTO stores (one, mark) VALUES (1, ?)");
+        let mark = self.db.dialect.query_of(mark).bind(Uuid::new_v4().to_string());
+        mark.execute(&mut **tx).await?;
         let hold = self.db.query("UPDATE stores SET restored_ms = ?").bind(self.now_ms());
         hold.execute(&mut **tx).await?;
         let count = "SELECT COUNT(DISTINCT family) FROM credentials WHERE kind = 'refresh' AND \

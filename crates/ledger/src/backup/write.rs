@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use futures_util::TryStreamExt as _;
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _};
@@ -24,13 +25,11 @@ impl Ledger {
     pub async fn back_up(&self, out: impl Write + Send) -> Result<Header, BackupError> {
         let condition = self.condition().await?;
         if condition.migration != condition.known_migration || condition.missing_migrations > 0 {
-            return Err(BackupError::Tables {
-                whose: "the ledger's",
-                theirs: condition.migration,
-                ours: condition.known_migration,
-                program: None,
-            });
+            let (theirs, ours) = (condition.migration, condition.known_migration);
+            return Err(BackupError::Tables { theirs, ours });
         }
+        // Before the snapshot: all that is older is in it.
+        let made_ms = self.now_ms();
         let failed = of_database(OPERATION);
         let mut connection = self.db.read.acquire().await.map_err(&failed)?;
         let (first, begin) = self.db.dialect.snapshot();
@@ -44,15 +43,15 @@ impl Ledger {
             migration: condition.migration,
             database: format!("{} {}", condition.server.name, condition.server.version),
             mark: self.marked(&mut snapshot).await.map_err(&failed)?,
-            made_ms: self.now_ms(),
+            made_ms,
             rows: self.count(&mut snapshot).await.map_err(&failed)?,
         };
-        let mut out = Writer::new(out);
-        write_line(&mut out, &header)?;
+        let mut out = Lines { out: Writer::new(out), line: Vec::new() };
+        out.write(&header)?;
         for table in &TABLES {
             self.write_table(&mut snapshot, table, &header, &mut out).await?;
         }
-        out.finish().map_err(BackupError::Write)?;
+        out.out.finish().map_err(BackupError::Write)?;
         snapshot.rollback().await.map_err(&failed)?;
         Ok(header)
     }
@@ -80,15 +79,15 @@ impl Ledger {
         connection: &mut AnyConnection,
         table: &Table,
         header: &Header,
-        out: &mut Writer<impl Write>,
+        out: &mut Lines<impl Write>,
     ) -> Result<(), BackupError> {
         let (columns, failed) = (table.names(), of_database(OPERATION));
-        write_line(out, &serde_json::json!({ "table": table.name, "columns": columns }))?;
+        out.write(&serde_json::json!({ "table": table.name, "columns": columns }))?;
         let query = format!("SELECT {} FROM {}", columns.join(", "), table.name);
         let mut rows = self.db.dialect.query_of(query).fetch(connection);
         let mut written = 0;
         while let Some(row) = rows.try_next().await.map_err(&failed)? {
-            write_line(out, &values(table, &row).map_err(&failed)?)?;
+            out.write(&values(table, &row).map_err(&failed)?)?;
             written += 1;
         }
         if written != header.rows_of(table.name) {
@@ -113,10 +112,18 @@ fn values(table: &Table, row: &AnyRow) -> Result<Vec<Value>, sqlx::Error> {
     table.columns().enumerate().map(value).collect()
 }
 
-fn write_line(
-    out: &mut Writer<impl Write>,
-    line: &impl serde::Serialize,
-) -> Result<(), BackupError> {
-    serde_json::to_writer(&mut *out, line).map_err(|error| BackupError::Write(error.into()))?;
-    out.write_all(b"\n").map_err(BackupError::Write)
+/// The backup, a line at a time: the compressor has a price for each piece that it is given.
+struct Lines<W: Write> {
+    out: Writer<W>,
+    line: Vec<u8>,
+}
+
+impl<W: Write> Lines<W> {
+    fn write(&mut self, value: &impl Serialize) -> Result<(), BackupError> {
+        self.line.clear();
+        let written = serde_json::to_writer(&mut self.line, value);
+        written.map_err(|error| BackupError::Write(error.into()))?;
+        self.line.push(b'\n');
+        self.out.write_all(&self.line).map_err(BackupError::Write)
+    }
 }

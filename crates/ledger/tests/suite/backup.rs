@@ -11,7 +11,7 @@ use tonemill_job::message::{FailureKind, What};
 use tonemill_job::{Lane, ObjectKey};
 use tonemill_ledger::backup::{Backup, BackupError, Since};
 use tonemill_ledger::credentials::{ApiKeyMade, Refreshed};
-use tonemill_ledger::sweep::{Retention, Sweeper, Swept};
+use tonemill_ledger::sweep::{Retention, Sweeper};
 use tonemill_ledger::uploads::{NewUpload, UploadKind};
 use tonemill_ledger::users::{Role, User};
 use tonemill_ledger::{BondError, Idempotency, JobFilter, Ledger, LedgerConfig, Owner, Quotas};
@@ -241,9 +241,19 @@ pub async fn a_restored_ledger_is_held_back(bed: Bed) {
         Retention { nameless: zero, unfinished: zero, sweep_every: zero, ..Retention::default() };
     let mut sweeper = Sweeper::new(hasty);
     for _ in 0..3 {
-        assert_eq!(sweeper.sweep(&bed.ledger, &*from.store).await, Swept::default());
+        let held = sweeper.sweep(&bed.ledger, &*from.store).await;
+        assert!(matches!(held, Err(BondError::Restored)), "{held:?}");
     }
     assert!(from.store.head(&upload).await.is_ok());
+}
+
+pub async fn one_that_never_had_a_store_is_held_back(bed: Bed) {
+    let from = Bed::sqlite().await;
+    from.user("ada").await;
+    let bytes = from.back_up().await;
+    bed.ledger.restore(opened(&bytes).unwrap(), Since::Something).await.unwrap();
+    let held = bed.ledger.bind(&*from.store).await;
+    assert!(matches!(held, Err(BondError::Restored)), "{held:?}");
 }
 
 /// Whatever bit of it is another, and wherever it ends too early.
@@ -294,7 +304,7 @@ async fn what_is_sealed_and_makes_no_sense_is_refused() {
         let other = with(&|header| header["migration"] = json!(migration));
         let refused = restore(&other).await;
         let is_told = |error: &BackupError| match error {
-            BackupError::Tables { theirs, program: Some(_), .. } => *theirs == migration,
+            BackupError::OtherVersion { theirs, .. } => *theirs == migration,
             _ => false,
         };
         assert!(refused.as_ref().is_err_and(is_told), "{refused:?}");

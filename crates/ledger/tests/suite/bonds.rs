@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 use tonemill_job::{JobId, Lane, ObjectKey};
-use tonemill_ledger::BondError;
-use tonemill_ledger::sweep::{Retention, Sweeper, Swept};
+use tonemill_ledger::sweep::{self, Retention, Sweeper};
+use tonemill_ledger::{BondError, Owner};
 
 use crate::bed::Bed;
 
@@ -36,12 +37,29 @@ pub async fn a_store_has_one_ledger(bed: Bed) {
     assert!(matches!(refused, Err(BondError::OtherLedger)), "{refused:?}");
     let mut sweeper = Sweeper::new(NOTHING);
     for _ in 0..3 {
-        assert_eq!(sweeper.sweep(&other.ledger, &*bed.store).await, Swept::default());
+        let refused = sweeper.sweep(&other.ledger, &*bed.store).await;
+        assert!(matches!(refused, Err(BondError::OtherLedger)), "{refused:?}");
     }
     assert!(bed.store.head(&upload).await.is_ok(), "it is nobody's for the other ledger alone");
     other.ledger.bind(&*other.store).await.unwrap();
     let refused = other.ledger.bind(&*bed.store).await;
     assert!(matches!(refused, Err(BondError::OtherLedger)), "{refused:?}");
+}
+
+/// The store went to another ledger while a service with this one was at work, as after a recovery.
+pub async fn a_store_that_is_anothers_by_now_is_left_alone(bed: Bed) {
+    bed.ledger.bind(&*bed.store).await.unwrap();
+    let user = bed.user("u").await;
+    let job = bed.accept(&user, Lane::Normal).await;
+    let input = bed.job(job).await.input.unwrap();
+    bed.put(&input).await;
+    bed.ledger.cancel(Owner::Anyone, job).await.unwrap();
+    bed.ledger.delete_job(Owner::Anyone, job).await.unwrap();
+    bed.store.delete(&ObjectKey::mark()).await.unwrap();
+    mark(&bed, "another").await;
+    // It ends by itself, and with it the service.
+    sweep::run(&bed.ledger, &*bed.store, NOTHING, &CancellationToken::new()).await;
+    assert!(bed.store.head(&input).await.is_ok());
 }
 
 pub async fn a_ledger_has_one_store(bed: Bed) {

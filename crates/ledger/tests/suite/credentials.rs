@@ -56,7 +56,7 @@ pub async fn log_ins_are_renewed_and_end(bed: Bed) {
 
     // Its first token is forgotten long before its last.
     bed.sql(&format!("UPDATE credentials SET expires_ms = 1 WHERE id = '{}'", session.id)).await;
-    Sweeper::new(Retention::default()).sweep(&bed.ledger, &*bed.store).await;
+    Sweeper::new(Retention::default()).sweep(&bed.ledger, &*bed.store).await.unwrap();
     let outcome = bed.ledger.refresh(&session.refresh, HOUR_MS).await.unwrap();
     assert!(matches!(outcome, Refreshed::Unknown), "it is forgotten");
     assert_eq!(bed.ledger.session_user(session.id).await.unwrap(), Some(user.clone()));

@@ -104,6 +104,6 @@ pub async fn what_cannot_be_read_keeps_nothing_else_from_going(bed: Bed) {
         }
     }
     bed.sql("UPDATE jobs SET ended_ms = 1").await;
-    let swept = Sweeper::new(Retention::default()).sweep(&bed.ledger, &*bed.store).await;
+    let swept = Sweeper::new(Retention::default()).sweep(&bed.ledger, &*bed.store).await.unwrap();
     assert_eq!((swept.expired, swept.uploads, swept.purged), (2, 2, 2));
 }

@@ -14,6 +14,7 @@ mod reconciling;
 mod recorder;
 mod recording;
 mod recovery;
+mod remains;
 mod sweeping;
 mod users;
 
@@ -50,10 +51,14 @@ on_every_database! {
         a_job_that_is_replayed_has_not_waited_since_it_was_accepted
         what_a_webhook_that_is_gone_was_owed_is_no_trouble;
     backup: a_backup_is_of_one_moment a_ledger_that_is_not_empty_takes_none
-        two_who_restore_at_once_make_one_ledger a_restored_ledger_is_held_back;
+        two_who_restore_at_once_make_one_ledger a_restored_ledger_is_held_back
+        one_that_never_had_a_store_is_held_back;
     recovery: what_the_store_has_comes_back what_has_no_place_is_left
         a_recovery_can_be_done_again cards_go_with_their_jobs;
-    bonds: a_store_has_one_ledger a_ledger_has_one_store;
+    remains: outputs_beside_their_uploads_count_for_nothing what_has_a_card_was_not_deleted
+        a_backup_can_be_restored_again;
+    bonds: a_store_has_one_ledger a_store_that_is_anothers_by_now_is_left_alone
+        a_ledger_has_one_store;
     credentials: log_ins_are_renewed_and_end no_log_in_outlives_its_password
         reuse_ends_the_family who_logs_out_meets_every_refresh a_made_up_token_waits_for_no_writer
         api_keys_do_until_revoked api_keys_have_a_number_and_an_end signing_keys_follow_each_other;

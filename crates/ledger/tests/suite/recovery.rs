@@ -7,7 +7,7 @@ use tonemill_job::objects::{ListedObject, StoreError};
 use tonemill_job::{JobId, ObjectKey};
 use tonemill_ledger::backup::Since;
 use tonemill_ledger::card::Card;
-use tonemill_ledger::recovery::{Recovered, RecoveryError, Sound};
+use tonemill_ledger::recovery::{Decided, Recovered, RecoveryError, Sound};
 use tonemill_ledger::sweep::{Retention, Sweeper};
 use tonemill_ledger::uploads::{NewUpload, UploadKind};
 use tonemill_ledger::users::{NewUser, Role, User, UserChange};
@@ -16,9 +16,12 @@ use tonemill_ledger::{Acceptance, BondError, Idempotency, JobState, NewJob, Owne
 use crate::backup::opened;
 use crate::bed::{Bed, PASSWORD_HASH, failure, finished, new_job};
 
+pub const NOTHING: Decided = Decided { let_go: false, take_store: false };
+pub const LET_GO: Decided = Decided { let_go: true, take_store: false };
+
 impl Bed {
     /// Accepts a job as the service does, with its upload and its card.
-    async fn accepted(&self, user: &User) -> NewJob {
+    pub async fn accepted(&self, user: &User) -> NewJob {
         self.accept_as(NewJob { input_bytes: 5, ..new_job(user) }, user, None).await
     }
 
@@ -33,7 +36,7 @@ impl Bed {
     }
 
     /// Finishes a job as workers and the recorder do; its output.
-    async fn finish(&self, job: JobId, attempt: u32) -> ObjectKey {
+    pub async fn finish(&self, job: JobId, attempt: u32) -> ObjectKey {
         let What::Finished(mut facts) = finished(job, attempt) else { panic!("it is finished") };
         let output = facts.output.clone();
         facts.bytes = 5;
@@ -56,14 +59,14 @@ impl Bed {
     }
 
     /// Another ledger, as this one was when `bytes` were made, with the same store.
-    async fn as_of(bytes: &[u8], before: &Self, mut bed: Self) -> Self {
+    pub async fn as_of(bytes: &[u8], before: &Self, mut bed: Self) -> Self {
         bed.ledger.restore(opened(bytes).unwrap(), Since::Something).await.unwrap();
         bed.store = before.store.clone();
         bed
     }
 
-    async fn recover(&self, let_go: bool) -> Recovered {
-        let recovered = self.ledger.recover(&*self.store, examine, let_go).await.unwrap();
+    pub async fn recover(&self, decided: Decided) -> Recovered {
+        let recovered = self.ledger.recover(&*self.store, examine, decided).await.unwrap();
         assert_eq!(self.ledger.audit_rows().await.unwrap(), [""; 0]);
         recovered
     }
@@ -71,7 +74,7 @@ impl Bed {
 
 /// Takes every output but that of the ninth attempt.
 #[allow(clippy::unused_async, reason = "who really examines reads the store")]
-async fn examine(key: &ObjectKey, bytes: u64) -> Result<Option<Sound>, StoreError> {
+pub async fn examine(key: &ObjectKey, bytes: u64) -> Result<Option<Sound>, StoreError> {
     assert_eq!(bytes, 5);
     let audio_blake3 = "cd".repeat(32);
     Ok((!key.as_str().contains("/9-")).then_some(Sound { duration_seconds: 1.5, audio_blake3 }))
@@ -147,7 +150,7 @@ pub async fn what_the_store_has_comes_back(bed: Bed) {
     old.put(&ObjectKey::output(known.cancelled.id, 1)).await;
 
     let bed = Bed::as_of(&bytes, &old, bed).await;
-    let mut recovered = bed.recover(false).await;
+    let mut recovered = bed.recover(NOTHING).await;
     assert_eq!(recovered.finished, [known.ends.id, known.retried.id]);
     assert_eq!(recovered.gone, [known.gone.id]);
     let mut back = [new.id, new_done.id, known.tus.id];
@@ -188,11 +191,11 @@ async fn is_in_line(bed: &Bed, old: &Bed) {
     // The ledger of before, should it come to life again, is not to sweep.
     let before = old.ledger.bind(&*old.store).await;
     assert!(matches!(before, Err(BondError::OtherLedger)), "{before:?}");
-    let once_more = bed.ledger.recover(&*bed.store, examine, false).await;
+    let once_more = bed.ledger.recover(&*bed.store, examine, NOTHING).await;
     assert!(matches!(once_more, Err(RecoveryError::InLine)), "{once_more:?}");
     let zero = Duration::ZERO;
     let hasty = Retention { nameless: zero, unfinished: zero, ..Retention::default() };
-    let swept = Sweeper::new(hasty).sweep(&bed.ledger, &*bed.store).await;
+    let swept = Sweeper::new(hasty).sweep(&bed.ledger, &*bed.store).await.unwrap();
     assert_eq!(
         (swept.purged, swept.orphans),
         (1, 1),
@@ -206,16 +209,25 @@ pub async fn what_has_no_place_is_left(bed: Bed) {
     let user = old.user("ada").await;
     old.ledger.bind(&*old.store).await.unwrap();
     let unreadable = old.accepted(&user).await;
+    // Quotas were held when its jobs were accepted.
     let quotas = Quotas { unfinished_jobs: Some(2), ..Quotas::default() };
     let limited = UserChange { quotas: Some(quotas), ..UserChange::default() };
     old.ledger.change_user(user.id, &limited).await.unwrap();
+    let bob = old.user("bob").await;
+    let off = UserChange { disabled: Some(true), ..UserChange::default() };
+    old.ledger.change_user(bob.id, &off).await.unwrap();
     let bytes = old.back_up().await;
+    let on = UserChange { disabled: Some(false), ..UserChange::default() };
+    old.ledger.change_user(bob.id, &on).await.unwrap();
     let key = ObjectKey::output(unreadable.id, 9);
     old.remove(unreadable.id).await;
     old.put(&key).await;
     let eve = old.user("eve").await;
     let (of_eve, fits, too_many) =
         (old.accepted(&eve).await, old.accepted(&user).await, new_job(&user));
+    let disabled = old.accepted(&bob).await;
+    // Another wrote it since, or it is not all there yet.
+    let short = old.accept_as(NewJob { input_bytes: 6, ..new_job(&eve) }, &eve, None).await;
     let too_many = NewJob { input_bytes: 5, ..too_many };
     old.put(&too_many.input).await;
     Card::of(&too_many, "ada", None).put(&*old.store).await.unwrap();
@@ -227,14 +239,15 @@ pub async fn what_has_no_place_is_left(bed: Bed) {
     Card::of(&forged, "ada", None).put(&*old.store).await.unwrap();
 
     let bed = Bed::as_of(&bytes, &old, bed).await;
-    let recovered = bed.recover(false).await;
-    assert_eq!(recovered.brought_back, [fits.id]);
+    let recovered = bed.recover(NOTHING).await;
+    assert_eq!(recovered.brought_back, [fits.id, too_many.id]);
     let left: Vec<JobId> = recovered.left.iter().map(|(job, _)| *job).collect();
-    let due = [unreadable.id, of_eve.id, too_many.id, damaged, forged.id];
+    let due = [unreadable.id, of_eve.id, disabled.id, short.id, damaged, forged.id];
     assert!(left.len() == due.len() && due.iter().all(|job| left.contains(job)), "{recovered:?}");
     let why = |job: JobId| &recovered.left.iter().find(|(left, _)| *left == job).unwrap().1;
     assert!(why(of_eve.id).contains("no user \"eve\""), "{}", why(of_eve.id));
-    assert!(why(too_many.id).contains("over its quota"), "{}", why(too_many.id));
+    assert!(why(disabled.id).contains("\"bob\" is disabled"), "{}", why(disabled.id));
+    assert!(why(short.id).contains("5 bytes, not 6"), "{}", why(short.id));
     let held = bed.ledger.bind(&*bed.store).await;
     assert!(matches!(held, Err(BondError::Restored)), "{held:?}");
 
@@ -242,13 +255,13 @@ pub async fn what_has_no_place_is_left(bed: Bed) {
     let (name, password_hash) = ("eve".to_owned(), PASSWORD_HASH.to_owned());
     let new = NewUser { name, role: Role::User, password_hash, email: None };
     let eve = bed.ledger.add_user(&new).await.unwrap().unwrap();
-    let unlimited = UserChange { quotas: Some(Quotas::default()), ..UserChange::default() };
-    bed.ledger.change_user(user.id, &unlimited).await.unwrap();
-    let recovered = bed.recover(false).await;
-    assert_eq!((recovered.brought_back.len(), recovered.left.len()), (2, 3), "{recovered:?}");
+    bed.ledger.change_user(bob.id, &on).await.unwrap();
+    let recovered = bed.recover(NOTHING).await;
+    let of_eves = [of_eve.id, disabled.id];
+    assert_eq!((&recovered.brought_back[..], recovered.left.len()), (&of_eves[..], 4));
     assert_eq!(bed.job(of_eve.id).await.user, eve.id);
     assert!(matches!(bed.ledger.bind(&*bed.store).await, Err(BondError::Restored)));
-    assert_eq!(bed.recover(true).await.left.len(), 3);
+    assert_eq!(bed.recover(LET_GO).await.left.len(), 4);
     bed.ledger.bind(&*bed.store).await.unwrap();
 }
 
@@ -265,7 +278,7 @@ pub async fn a_recovery_can_be_done_again(bed: Bed) {
     let bed = Bed::as_of(&bytes, &old, bed).await;
     // It was accepted, and that it is finished was not written down.
     bed.ledger.accept(&new, None).await.unwrap();
-    let recovered = bed.recover(false).await;
+    let recovered = bed.recover(NOTHING).await;
     assert_eq!(recovered.finished, [ends.id, new.id]);
     assert_eq!(bed.job(new.id).await.output.unwrap().key, output);
 
@@ -273,10 +286,10 @@ pub async fn a_recovery_can_be_done_again(bed: Bed) {
     let bed = Bed::as_of(&bytes, &old, Bed::sqlite().await).await;
     let other = Bed::sqlite().await;
     other.ledger.bind(&*other.store).await.unwrap();
-    let refused = bed.ledger.recover(&*other.store, examine, true).await;
+    let refused = bed.ledger.recover(&*other.store, examine, LET_GO).await;
     assert!(matches!(refused, Err(RecoveryError::Bond(BondError::OtherLedger))), "{refused:?}");
     let empty = Bed::sqlite().await;
-    let refused = bed.ledger.recover(&*empty.store, examine, true).await;
+    let refused = bed.ledger.recover(&*empty.store, examine, LET_GO).await;
     assert!(
         matches!(refused, Err(RecoveryError::Bond(BondError::OtherStore { .. }))),
         "{refused:?}"
@@ -301,7 +314,7 @@ pub async fn cards_go_with_their_jobs(bed: Bed) {
     });
     let is_there = async |job: JobId| bed.store.head(&ObjectKey::card(job)).await.is_ok();
     while is_there(goes.id).await || is_there(nobodys.id).await {
-        sweeper.sweep(&bed.ledger, &*bed.store).await;
+        sweeper.sweep(&bed.ledger, &*bed.store).await.unwrap();
     }
     assert!(is_there(stays.id).await);
 }

@@ -23,7 +23,7 @@ async fn sweep_until(bed: &Bed, retention: Retention, is_done: impl Fn(Swept) ->
     let mut sweeper = Sweeper::new(retention);
     let mut all = Swept::default();
     while !is_done(all) {
-        let swept = sweeper.sweep(&bed.ledger, &*bed.store).await;
+        let swept = sweeper.sweep(&bed.ledger, &*bed.store).await.unwrap();
         all.expired += swept.expired;
         all.uploads += swept.uploads;
         all.purged += swept.purged;
@@ -47,12 +47,12 @@ pub async fn what_is_old_goes_with_its_objects(bed: Bed) {
     let waiting = bed.accept(&user, Lane::Normal).await;
 
     let mut keeps = Sweeper::new(Retention::default());
-    assert_eq!(keeps.sweep(&bed.ledger, &*bed.store).await, Swept::default());
+    assert_eq!(keeps.sweep(&bed.ledger, &*bed.store).await.unwrap(), Swept::default());
     assert!(bed.store.head(&output).await.is_ok() && bed.store.head(&input).await.is_ok());
 
     // A millisecond, so that "before now" is true of what was just over.
     tokio::time::sleep(Duration::from_millis(5)).await;
-    let swept = Sweeper::new(NOTHING).sweep(&bed.ledger, &*bed.store).await;
+    let swept = Sweeper::new(NOTHING).sweep(&bed.ledger, &*bed.store).await.unwrap();
     assert_eq!((swept.expired, swept.purged), (2, 2));
     assert!(bed.store.head(&output).await.is_err() && bed.store.head(&input).await.is_err());
     assert_eq!(bed.ledger.job(Owner::Anyone, done).await.unwrap(), None);
@@ -78,7 +78,7 @@ pub async fn orphans_go_and_named_objects_stay(bed: Bed) {
     upload.write(bytes::Bytes::from_static(b"begun")).await.unwrap();
 
     let patient = Retention { sweep_every: Duration::ZERO, ..Retention::default() };
-    let swept = Sweeper::new(patient).sweep(&bed.ledger, &*bed.store).await;
+    let swept = Sweeper::new(patient).sweep(&bed.ledger, &*bed.store).await.unwrap();
     assert_eq!(swept, Swept::default(), "all of it is young");
 
     let week = Duration::from_hours(7 * 24);
@@ -121,13 +121,13 @@ pub async fn what_is_named_meanwhile_stays(bed: Bed) {
     bed.put(&job.input).await;
     bed.put(&nobodys).await;
     assert_eq!(
-        sweeper.sweep(&bed.ledger, &*bed.store).await.orphans,
+        sweeper.sweep(&bed.ledger, &*bed.store).await.unwrap().orphans,
         0,
         "the first time says little"
     );
     bed.ledger.accept(&job, None).await.unwrap();
     while bed.store.head(&nobodys).await.is_ok() {
-        sweeper.sweep(&bed.ledger, &*bed.store).await;
+        sweeper.sweep(&bed.ledger, &*bed.store).await.unwrap();
     }
     assert!(bed.store.head(&job.input).await.is_ok());
 }
@@ -163,16 +163,16 @@ pub async fn what_comes_late_to_an_address_goes_and_inputs_stay(bed: Bed) {
     bed.ledger.cancel(Owner::Anyone, deleted.id).await.unwrap();
     bed.ledger.delete_job(Owner::Anyone, deleted.id).await.unwrap();
     let mut sweeper = Sweeper::new(Retention::default());
-    sweeper.sweep(&bed.ledger, &*bed.store).await;
+    sweeper.sweep(&bed.ledger, &*bed.store).await.unwrap();
     for job in &jobs {
         bed.put(&job.input).await;
     }
     let usage = async || bed.ledger.usage(user.id).await.unwrap().unwrap().0.stored_bytes;
     assert_eq!(usage().await, 1400, "an input and an output");
-    assert_eq!(sweeper.sweep(&bed.ledger, &*bed.store).await, Swept::default());
+    assert_eq!(sweeper.sweep(&bed.ledger, &*bed.store).await.unwrap(), Swept::default());
 
     bed.sql("UPDATE uploads SET expires_ms = expires_ms - 15 * 60 * 1000").await;
-    assert_eq!(sweeper.sweep(&bed.ledger, &*bed.store).await.uploads, 3);
+    assert_eq!(sweeper.sweep(&bed.ledger, &*bed.store).await.unwrap().uploads, 3);
     assert!(bed.store.head(&waiting.input).await.is_ok());
     for job in [done, deleted] {
         assert!(bed.store.head(&job.input).await.is_err(), "{}", job.input);
@@ -200,7 +200,7 @@ pub async fn what_cannot_go_stops_nothing_else(bed: Bed) {
     }
     let mut sweeper = Sweeper::new(Retention::default());
     for purged in [2, 0] {
-        assert_eq!(sweeper.sweep(&bed.ledger, &*bed.store).await.purged, purged);
+        assert_eq!(sweeper.sweep(&bed.ledger, &*bed.store).await.unwrap().purged, purged);
     }
     for (job, key) in &jobs {
         assert!(bed.store.head(key).await.is_err());

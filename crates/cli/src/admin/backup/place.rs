@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tonemill_job::ObjectKey;
+use tonemill_job::message::now_ms;
 use tonemill_job::objects::{ObjectStore as _, S3Store};
 
-use super::retention::{is_name, name_at, outdated};
+use super::retention::{is_name, name_at, outdated, until_now};
 use crate::args::backends::BackendArgs;
 use crate::exit::CancelToken;
 use crate::failure::Failure;
-use crate::output::{Output, temporary_file, unwritable};
+use crate::output::{Output, folder_of, temporary_file, unwritable};
 use crate::target::Target;
 use crate::text::shown;
 
@@ -27,7 +28,16 @@ pub(super) enum Place {
     Stdio,
     File(PathBuf),
     Folder(PathBuf),
+    Object(Box<Bucket>, ObjectKey),
     Bucket(Box<Bucket>),
+}
+
+/// What became of other backups when one was made.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    pub(super) removed: Vec<String>,
+    /// Those of a time to come, which are neither counted nor removed.
+    pub(super) to_come: Vec<String>,
 }
 
 /// A bucket, or a part of one.
@@ -55,7 +65,13 @@ impl Place {
             return Err(Failure::usage(what, ""));
         }
         let store = backends.bucket_called(name).await?;
-        Ok(Self::Bucket(Box::new(Bucket { store, name: name.to_owned(), prefix })))
+        let is_object = Path::new(&prefix).extension().is_some_and(|end| end == "gz");
+        let bucket = Box::new(Bucket { store, name: name.to_owned(), prefix });
+        if !is_object {
+            return Ok(Self::Bucket(bucket));
+        }
+        let key = key(&bucket.prefix)?;
+        Ok(Self::Object(bucket, key))
     }
 
     /// Whether it has room for several, by their times.
@@ -69,7 +85,10 @@ impl Place {
             Self::Stdio => (Target::Stdout, None),
             Self::File(path) => (Target::File(path.clone()), None),
             Self::Folder(path) => (Target::File(path.join(name_at(now_ms))), None),
-            Self::Bucket(bucket) => (Target::Stdout, Some((&**bucket, name_at(now_ms)))),
+            Self::Object(bucket, key) => (Target::Stdout, Some((&**bucket, key.clone()))),
+            Self::Bucket(bucket) => {
+                (Target::Stdout, Some((&**bucket, bucket.key(&name_at(now_ms))?)))
+            }
         };
         let name = target.name();
         let output = Output::create(&target, false).map_err(|error| unwritten(&name, &error))?;
@@ -89,39 +108,44 @@ impl Place {
                 if file.metadata().map_err(unread)?.is_file() { Ok(file) } else { spool(&mut file) }
             }
             Self::Folder(path) => {
-                let newest = names_in(path)?.pop().ok_or_else(|| nothing_in(&shown(path)))?;
-                let path = path.join(newest);
+                let path = path.join(newest(names_in(path)?, &shown(path))?);
                 File::open(&path).map_err(|error| Failure::cannot("read the backup", error))
             }
-            Self::Bucket(bucket) => bucket.fetch().await,
+            Self::Object(bucket, key) => bucket.fetch(key).await,
+            Self::Bucket(bucket) => {
+                let place = format!("s3://{}/{}", bucket.name, bucket.prefix);
+                let newest = newest(bucket.names().await?, &place)?;
+                bucket.fetch(&bucket.key(&newest)?).await
+            }
         }
     }
 
-    /// Removes what is neither among the newest nor young; its names.
+    /// Removes what is neither among the newest nor young, nor the one that was made at `now_ms`.
     pub(super) async fn let_go(
         &self,
         keep: Option<u32>,
         days: Option<u32>,
         now_ms: i64,
-    ) -> Result<Vec<String>, Failure> {
-        let mut removed = Vec::new();
-        match self {
-            Self::Stdio | Self::File(_) => {}
-            Self::Folder(path) => {
-                for name in outdated(names_in(path)?, keep, days, now_ms) {
-                    let gone = fs::remove_file(path.join(&name));
-                    gone.map_err(|error| Failure::cannot(format!("remove {name}"), error))?;
-                    removed.push(name);
-                }
-            }
-            Self::Bucket(bucket) => {
-                for name in outdated(bucket.names().await?, keep, days, now_ms) {
-                    bucket.store.delete(&bucket.key(&name)?).await?;
-                    removed.push(name);
-                }
+    ) -> Result<Others, Failure> {
+        if keep.is_none() && days.is_none() {
+            return Ok(Others::default());
+        }
+        let names = match self {
+            Self::Folder(path) => names_in(path)?,
+            Self::Bucket(bucket) => bucket.names().await?,
+            Self::Stdio | Self::File(_) | Self::Object(..) => Vec::new(),
+        };
+        let (names, to_come) = until_now(names, now_ms);
+        let removed = outdated(names, keep, days, now_ms);
+        for name in &removed {
+            match self {
+                Self::Bucket(bucket) => bucket.store.delete(&bucket.key(name)?).await?,
+                Self::Folder(path) => fs::remove_file(path.join(name))
+                    .map_err(|error| Failure::cannot(format!("remove {name}"), error))?,
+                Self::Stdio | Self::File(_) | Self::Object(..) => {}
             }
         }
-        Ok(removed)
+        Ok(Others { removed, to_come })
     }
 }
 
@@ -129,7 +153,7 @@ impl Place {
 pub(super) struct Draft<'a> {
     output: Output,
     target: Target,
-    goes_to: Option<(&'a Bucket, String)>,
+    goes_to: Option<(&'a Bucket, ObjectKey)>,
 }
 
 impl Draft<'_> {
@@ -148,11 +172,16 @@ impl Draft<'_> {
         // It has to outlive this machine's next loss of power.
         let length = file.sync_all().and_then(|()| file.metadata());
         let length = length.map_err(|error| unwritten(&name, &error))?.len();
-        if let Some((bucket, name)) = self.goes_to {
+        if let Some((bucket, key)) = self.goes_to {
             file.rewind().map_err(|error| Failure::cannot("read the backup", error))?;
-            return Ok((bucket.put(&name, file).await?, length));
+            return Ok((bucket.put(&key, file).await?, length));
         }
         let placed = self.output.finish(false, &CancelToken::new());
+        // And so has its name.
+        let placed = placed.and_then(|()| match &self.target {
+            Target::File(path) if path.is_file() => File::open(folder_of(path))?.sync_all(),
+            _ => Ok(()),
+        });
         placed.map_err(|error| unwritten(&name, &error))?;
         Ok((name, length))
     }
@@ -160,17 +189,15 @@ impl Draft<'_> {
 
 impl Bucket {
     fn key(&self, name: &str) -> Result<ObjectKey, Failure> {
-        let key = format!("{}/{name}", self.prefix).trim_start_matches('/').to_owned();
-        key.try_into().map_err(|error| Failure::usage(format!("{error}"), ""))
+        key(format!("{}/{name}", self.prefix).trim_start_matches('/'))
     }
 
     fn shown(&self, key: &ObjectKey) -> String {
         format!("s3://{}/{key}", self.name)
     }
 
-    async fn put(&self, name: &str, file: &File) -> Result<String, Failure> {
-        let key = self.key(name)?;
-        let mut upload = self.store.create(&key, "application/gzip", 0).await?;
+    async fn put(&self, key: &ObjectKey, file: &File) -> Result<String, Failure> {
+        let mut upload = self.store.create(key, "application/gzip", 0).await?;
         loop {
             let mut part = Vec::new();
             let read = file.take(STEP).read_to_end(&mut part);
@@ -180,7 +207,7 @@ impl Bucket {
             upload.write(Bytes::from(part)).await?;
         }
         upload.finish(Bytes::new()).await?;
-        Ok(self.shown(&key))
+        Ok(self.shown(key))
     }
 
     /// The backups in it, oldest first.
@@ -197,21 +224,13 @@ impl Bucket {
         }
     }
 
-    async fn fetch(&self) -> Result<File, Failure> {
-        let key = if Path::new(&self.prefix).extension().is_some_and(|end| end == "gz") {
-            ObjectKey::try_from(self.prefix.clone())
-                .map_err(|error| Failure::usage(format!("{error}"), ""))?
-        } else {
-            let newest = self.names().await?.pop();
-            let shown = format!("s3://{}/{}", self.name, self.prefix);
-            self.key(&newest.ok_or_else(|| nothing_in(&shown))?)?
-        };
-        let bytes = self.store.head(&key).await?.bytes;
+    async fn fetch(&self, key: &ObjectKey) -> Result<File, Failure> {
+        let bytes = self.store.head(key).await?.bytes;
         let mut file = spooled(temporary_file())?;
         let mut at = 0;
         while at < bytes {
             let end = bytes.min(at + STEP);
-            let part = self.store.get(&key, at..end).await?;
+            let part = self.store.get(key, at..end).await?;
             let written = file.write_all(&part);
             written.map_err(|error| Failure::cannot("keep the backup for a moment", error))?;
             at = end;
@@ -231,8 +250,18 @@ fn names_in(folder: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-fn nothing_in(place: &str) -> Failure {
-    Failure::input(format!("there is no backup in {place}"), "")
+/// The newest of what is in a place; what is of a time to come is told of.
+fn newest(names: Vec<String>, place: &str) -> Result<String, Failure> {
+    let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+    let (mut names, to_come) = until_now(names, now_ms);
+    for name in to_come {
+        eprintln!("tonemill: {name} is of a time to come, and not taken unless it is named");
+    }
+    names.pop().ok_or_else(|| Failure::input(format!("there is no backup in {place}"), ""))
+}
+
+fn key(text: &str) -> Result<ObjectKey, Failure> {
+    text.to_owned().try_into().map_err(|error| Failure::usage(format!("{error}"), ""))
 }
 
 /// A copy of what cannot seek.

@@ -7,6 +7,8 @@ use jiff::tz::TimeZone;
 /// In the order of their times.
 const NAME: &str = "ledger-%Y%m%d-%H%M%S.gz";
 const DAY_MS: i64 = 24 * 3_600_000;
+/// How far clocks may be apart.
+const SLACK_MS: i64 = DAY_MS;
 
 /// The name of one that is made at a time, in milliseconds since 1970.
 pub(super) fn name_at(now_ms: i64) -> String {
@@ -25,8 +27,14 @@ fn made_ms(name: &str) -> Option<i64> {
     (name_at(made) == name).then_some(made)
 }
 
+/// The names of what was made until now, and those of a time to come: by a wrong clock, or by hand.
+pub(super) fn until_now(names: Vec<String>, now_ms: i64) -> (Vec<String>, Vec<String>) {
+    let limit = now_ms.saturating_add(SLACK_MS);
+    names.into_iter().partition(|name| made_ms(name).is_some_and(|made| made <= limit))
+}
+
 /// Those of the names, oldest first, that are not among the newest `keep`, and not as young as so
-/// many days. Nothing is, if neither is said; the newest never is.
+/// many days. Nothing is, if neither is said; the newest never is, nor what was made now.
 pub(super) fn outdated(
     mut names: Vec<String>,
     keep: Option<u32>,
@@ -40,7 +48,7 @@ pub(super) fn outdated(
     names.truncate(names.len().saturating_sub(kept));
     let is_old = |name: &String| {
         let limit = now_ms.saturating_sub(i64::from(days.unwrap_or(0)) * DAY_MS);
-        made_ms(name).is_some_and(|made| made < limit)
+        made_ms(name).is_some_and(|made| made < limit) && *name != name_at(now_ms)
     };
     names.retain(is_old);
     names
@@ -83,5 +91,15 @@ mod tests {
         let late = NOON + 100 * DAY_MS;
         assert_eq!(outdated(names(10), None, Some(1), late).len(), 9, "the newest stays");
         assert_eq!(outdated(names(10), Some(3), None, NOON), names(10)[..7]);
+    }
+
+    #[test]
+    fn what_is_of_a_time_to_come_does_not_count() {
+        let of_2030 = "ledger-20300101-000000.gz".to_owned();
+        let all = [names(3), vec![name_at(NOON + 60_000), of_2030.clone()]].concat();
+        let (known, to_come) = until_now(all, NOON);
+        assert_eq!((known.len(), to_come), (4, vec![of_2030]));
+        // Another's clock is a minute ahead: what was made now is not the newest, and stays.
+        assert_eq!(outdated(known, Some(1), None, NOON), names(3)[..2]);
     }
 }

@@ -44,7 +44,7 @@ impl Lifecycle {
         let aborts = |rule: &LifecycleRule| rule.abort_incomplete_multipart_upload.is_some();
         let begun = [ObjectKey::UPLOADS, ObjectKey::OUTPUTS];
         let mark = ObjectKey::mark();
-        let all = [ObjectKey::UPLOADS, ObjectKey::OUTPUTS, mark.as_str()];
+        let all = [ObjectKey::UPLOADS, ObjectKey::OUTPUTS, ObjectKey::CARDS, mark.as_str()];
         let rules: Vec<&LifecycleRule> = rules.iter().filter(is_on).collect();
         Self {
             removes_objects: rules.iter().any(|rule| {
@@ -131,6 +131,7 @@ mod tests {
             ("uploads", expires().filter(below("uploads/")), true),
             ("outputs, by what they start with", expires().filter(below("out")), true),
             ("some outputs", expires().filter(below("outputs/0")), true),
+            ("cards", expires().filter(below("cards/")), true),
             ("the mark", expires().filter(below("tonemill")), true),
             ("others", expires().filter(below("logs/")), false),
             ("others that look like ours", expires().filter(below("uploads-of-mine/")), false),
