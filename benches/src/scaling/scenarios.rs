@@ -147,7 +147,7 @@ fn row(what: &str, kills: Kills, outcome: &Outcome) -> String {
 }
 
 fn crowd_row(most: usize, kills: Kills, outcome: &Outcome) -> String {
-    let minutes = |percent| Outcome::percentile(&outcome.waits, percent) / 60.0;
+    let minutes = |percent| Outcome::percentile(&outcome.waits_of_the_crowd, percent) / 60.0;
     let beside = outcome.waits_beside_the_crowd();
     let others = |percent| Outcome::percentile(&beside, percent);
     // The others come for an hour, but nobody takes as long as the last of the crowd.

@@ -67,7 +67,7 @@ pub(super) async fn measure(
     }
     let learned = learning::learn(&servers, place, &inputs).await?;
     let mut text = report::introduction(&learned, jobs);
-    let mut wrong = Vec::new();
+    let mut wrong = Vec::from_iter(report::is_disturbed(&learned));
     for round in 1..=rounds {
         let plan = Plan::draw(&learned.work, jobs, round);
         let course = really(&servers, place, &plan, &inputs).await?;

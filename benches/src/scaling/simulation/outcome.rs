@@ -13,6 +13,8 @@ pub struct Outcome {
     pub waits: Vec<f32>,
     /// From coming to the end, in s, in no order.
     pub times: Vec<f32>,
+    /// Waits of user 0 alone.
+    pub waits_of_the_crowd: Vec<f32>,
     /// When everybody but user 0 came, and how long they waited, in s.
     pub others: Vec<[f32; 2]>,
     /// When the last job of user 0 was begun, in s.
@@ -38,6 +40,7 @@ impl Outcome {
         self.waits.push(wait);
         if user == 0 {
             self.crowd_begun = now;
+            self.waits_of_the_crowd.push(wait);
         } else {
             self.others.push([came as f32, wait]);
         }

@@ -24,6 +24,14 @@ const NEAR: [usize; 3] = [4, 5, 7];
 const FACTOR: f64 = 1.5;
 /// Times below this, in s, say nothing about each other.
 const NOTHING: f64 = 0.05;
+/// A film that gets less of its core than this shares it with more than what belongs here.
+const QUIET: f64 = 0.8;
+
+/// Why nothing that follows says much: others used the machine while it was measured what jobs take.
+pub(super) fn is_disturbed(learned: &Learned) -> Option<String> {
+    let cores = learned.cores;
+    (cores < QUIET).then(|| format!("the machine is not quiet: a film got {cores:.2} of its core"))
+}
 
 pub(super) fn introduction(learned: &Learned, jobs: usize) -> String {
     let Learned { work, cores } = learned;
