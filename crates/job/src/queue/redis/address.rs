@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::cluster::ClusterClientBuilder;
+use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, TlsMode};
 use tokio::sync::Mutex;
@@ -58,8 +59,9 @@ impl Address {
         };
         match (base, kind) {
             (_, "") | ("redis", "unix") => {
-                let client = Client::open(text).map_err(AddressError::Refused)?;
-                Ok(Self::Server(Box::new(client)))
+                let server = text.into_connection_info().map_err(AddressError::Refused)?;
+                let client = Client::open(server.set_tcp_settings(at_once()));
+                Ok(Self::Server(Box::new(client.map_err(AddressError::Refused)?)))
             }
             ("redis" | "rediss", "sentinel") => Nodes::parse(rest, SENTINEL_PORT)?.sentinel(tls),
             ("redis" | "rediss", "cluster") => Nodes::parse(rest, REDIS_PORT)?.cluster(tls),
@@ -76,6 +78,12 @@ impl fmt::Debug for Address {
             Self::Cluster(_) => "Cluster",
         })
     }
+}
+
+/// No command waits until an earlier one is acknowledged, which servers may take 40 ms for while
+/// they have nothing to answer.
+fn at_once() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }
 
 /// What a URL with several hosts says.
@@ -143,7 +151,8 @@ impl Nodes {
         let mut builder =
             SentinelClientBuilder::new(self.hosts.iter().map(address), master, servers)
                 .map_err(AddressError::Refused)?
-                .set_client_to_redis_db(database);
+                .set_client_to_redis_db(database)
+                .set_client_to_redis_tcp_settings(at_once());
         if tls {
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
@@ -179,6 +188,7 @@ impl Nodes {
         }
         // Commands that block wait as long as `Link` lets them.
         let client = builder
+            .tcp_settings(at_once())
             .response_timeout(Duration::from_mins(1))
             .overall_response_timeout(None)
             .retries(1)
