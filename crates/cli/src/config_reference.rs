@@ -39,7 +39,7 @@ fn reference() -> Vec<String> {
     let mut lines = Vec::new();
     for heading in headings {
         lines.extend([String::new(), format!("### {heading}"), String::new()]);
-        lines.push("| flag | variable | default | is said to | meaning |".to_owned());
+        lines.push("| flag | variable | default | taken by | meaning |".to_owned());
         lines.push("|---|---|---|---|---|".to_owned());
         lines.extend(settings.iter().filter(|one| one.heading == heading).map(Setting::row));
     }

@@ -112,8 +112,9 @@ impl From<BondError> for Failure {
             BondError::OtherLedger => Self::fault(
                 format!("{message}: with this one, all that is in it would be removed"),
                 format!(
-                    "name its ledger, or another store; if nothing in this one is needed any \
-                     more, remove the object {} from it",
+                    "name its ledger, or another store; if its ledger was lost, restore a backup \
+                     with `tonemill admin restore`; if nothing in the store is needed any more, \
+                     remove the object {} from it",
                     ObjectKey::mark()
                 ),
             ),

@@ -260,14 +260,14 @@ where
             }
         };
         let Some(user) = self.user_of(&card).await? else {
-            let why = format!("there is no user {:?}: add it, and do this again", card.user_name);
+            let why = format!("there is no user {:?}: add it", card.user_name);
             self.leave(job, why);
             return Ok(());
         };
         match self.accept(&card, user).await? {
             Acceptance::Accepted => {}
             Acceptance::NoUser => {
-                let why = format!("{:?} is disabled: enable it, and do this again", card.user_name);
+                let why = format!("{:?} is disabled: enable it", card.user_name);
                 self.leave(job, why);
                 return Ok(());
             }

@@ -28,7 +28,8 @@ use crate::text::plain;
 pub(super) async fn back_up(args: &BackupArgs) -> Result<Outcome, Failure> {
     let place = Place::of(&args.place, &args.bucket.instead_of(&args.at.backends)).await?;
     if (args.keep.is_some() || args.keep_days.is_some()) && !place.keeps_several() {
-        return Err(Failure::usage("--keep and --keep-days are for folders and buckets", ""));
+        let message = "--keep and --keep-days are for folders and buckets";
+        return Err(Failure::usage(message, "make the folder first"));
     }
     let ledger = Ledger::open_to_look(args.at.ledger_config()?).await?;
     let now_ms = ledger.now_ms();
@@ -93,8 +94,12 @@ pub(super) async fn restore(args: &RestoreArgs) -> Result<Outcome, Failure> {
         }))
     } else {
         let mut lines = vec![format!("restored: {}", contents(&restored.header))];
-        if since == Since::Something {
-            lines.extend(what_is_old(restored.log_ins_ended));
+        match since {
+            Since::Something => lines.extend(what_is_old(restored.log_ins_ended)),
+            Since::Nothing => lines.push(
+                "put the old ledger away: commands that are not told of this one go on with it"
+                    .to_owned(),
+            ),
         }
         print_lines(lines)
     };

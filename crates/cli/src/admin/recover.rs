@@ -46,8 +46,11 @@ pub(super) async fn bring(
     }
     let message =
         format!("{} jobs have no place yet, and the service does not start", recovered.left.len());
-    let advice =
-        "do what is said of each and `tonemill admin recover`, or let them go with --let-go";
+    let take_store = if decided.take_store { " --take-store" } else { "" };
+    let advice = format!(
+        "do what is said of each, then `tonemill admin recover{take_store}`, or let them go with \
+         --let-go"
+    );
     Ok(told.max(Failure::input(message, advice).tell()))
 }
 
