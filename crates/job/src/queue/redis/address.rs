@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::cluster::ClusterClientBuilder;
-use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, TlsMode};
 use tokio::sync::Mutex;
@@ -59,9 +58,8 @@ impl Address {
         };
         match (base, kind) {
             (_, "") | ("redis", "unix") => {
-                let server = text.into_connection_info().map_err(AddressError::Refused)?;
-                let client = Client::open(server.set_tcp_settings(at_once()));
-                Ok(Self::Server(Box::new(client.map_err(AddressError::Refused)?)))
+                let client = Client::open(text).map_err(AddressError::Refused)?;
+                Ok(Self::Server(Box::new(client)))
             }
             ("redis" | "rediss", "sentinel") => Nodes::parse(rest, SENTINEL_PORT)?.sentinel(tls),
             ("redis" | "rediss", "cluster") => Nodes::parse(rest, REDIS_PORT)?.cluster(tls),
@@ -78,12 +76,6 @@ impl fmt::Debug for Address {
             Self::Cluster(_) => "Cluster",
         })
     }
-}
-
-/// No command waits until an earlier one is acknowledged, which servers may take 40 ms for while
-/// they have nothing to answer.
-fn at_once() -> TcpSettings {
-    TcpSettings::default().set_nodelay(true)
 }
 
 /// What a URL with several hosts says.
@@ -151,8 +143,7 @@ impl Nodes {
         let mut builder =
             SentinelClientBuilder::new(self.hosts.iter().map(address), master, servers)
                 .map_err(AddressError::Refused)?
-                .set_client_to_redis_db(database)
-                .set_client_to_redis_tcp_settings(at_once());
+                .set_client_to_redis_db(database);
         if tls {
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
@@ -188,7 +179,6 @@ impl Nodes {
         }
         // Commands that block wait as long as `Link` lets them.
         let client = builder
-            .tcp_settings(at_once())
             .response_timeout(Duration::from_mins(1))
             .overall_response_timeout(None)
             .retries(1)
