@@ -4,10 +4,13 @@
 //! which ends it in time and tries it again when it got into another's way.
 
 use std::fmt;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use sqlx::any::{AnyArguments, AnyPoolOptions};
 use sqlx::query::Query;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _};
 use tokio::time::{sleep, timeout};
 
@@ -80,6 +83,9 @@ impl Database {
             });
             options.after_release(|connection, _| Box::pin(is_usable(connection)))
         };
+        if dialect == Dialect::Sqlite {
+            make_for_us_alone(url);
+        }
         let failed = |error| during(OPENED, error);
         // A pool would try for a while and then say that it had no time.
         timeout(ACQUIRE, first_greeting(url, dialect, greeting))
@@ -165,6 +171,17 @@ impl Database {
     pub(crate) async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
+    }
+}
+
+/// Makes the file of a ledger that is to be made: keys and hashes of passwords will be in it, and
+/// SQLite makes it, and others beside it, as readable as all that its process makes.
+fn make_for_us_alone(url: &str) {
+    let is_made = url.split_once('?').is_some_and(|(_, options)| options.contains("mode=rwc"));
+    if is_made && let Ok(options) = url.parse::<SqliteConnectOptions>() {
+        let mut open = OpenOptions::new();
+        // If it cannot be made, SQLite says why.
+        let _ = open.append(true).create(true).mode(0o600).open(options.get_filename());
     }
 }
 

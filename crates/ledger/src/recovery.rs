@@ -20,16 +20,20 @@
 //! was written down.
 //!
 //! Of a job that is deleted the card goes last. One without its objects says that the store is not
-//! whole: another is named, or a copy of it is not done yet. What nobody can place is left, and
+//! whole: another is named, or a copy of it is not done yet. So does one of which most jobs have
+//! nothing. What goes does so last, when all else has its place. What nobody can place is left, and
 //! the ledger is held back until an operator says otherwise: the sweep would take it. At the end
 //! ledger and store get another mark: whoever still has the ledger of before is not to sweep. All
 //! of it can end between any two steps, and be done again.
+
+mod left;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tonemill_job::message::{Finished, VERSION, What, now_ms};
 use tonemill_job::objects::{ListedObject, ObjectStore, StoreError, size_of};
 use tonemill_job::{JobEvent, JobId, ObjectKey};
 
+use self::left::{Left, attempt_of, look, outputs};
 use crate::accept::Acceptance;
 use crate::bond::BondError;
 use crate::card::Card;
@@ -43,10 +47,11 @@ use crate::{Ledger, users};
 const PAGE: usize = 200;
 /// Questions to the store on their way at a time.
 const AT_ONCE: usize = 16;
-/// Outputs of one job that are looked at: as many as there can be attempts, and more.
-const OUTPUTS: usize = 100;
 /// What is said of a job that has a card and nothing else.
 const ONLY_CARD: &str = "its card is in the store, and neither upload nor MP3: is the store whole?";
+
+/// What is said of a job of which nothing is left, as of most.
+const MOSTLY_NOTHING: &str = "nothing of it is in the store, as of most jobs: is the store whole?";
 
 /// What an operator has decided.
 #[derive(Debug, Clone, Copy, Default)]
@@ -113,10 +118,18 @@ impl Ledger {
             return Err(RecoveryError::InLine);
         }
         self.bond_of(store, take_store).await?;
-        let recovered = Recovered::default();
-        let mut recovery = Recovery { ledger: self, store, examine, let_go, recovered };
+        let mut recovery = Recovery {
+            ledger: self,
+            store,
+            examine,
+            let_go,
+            known: 0,
+            nothing_left: Vec::new(),
+            recovered: Recovered::default(),
+        };
         recovery.known_jobs().await?;
         recovery.cards().await?;
+        recovery.forget().await?;
         let recovered = recovery.recovered;
         if recovered.left.is_empty() || let_go {
             self.take_over(store, take_store).await?;
@@ -139,26 +152,15 @@ impl Ledger {
     }
 }
 
-/// What is in the store of a job.
-struct Left {
-    /// Whether its upload is, if the ledger or its card names one.
-    input: bool,
-    /// Outputs, the last attempt's first; of a finished job, its own.
-    outputs: Vec<ListedObject>,
-}
-
-impl Left {
-    /// The number of the last attempt that has an output; 0 if none has.
-    fn last_attempt(&self) -> u32 {
-        self.outputs.first().map_or(0, |output| attempt_of(&output.key))
-    }
-}
-
 struct Recovery<'a, E> {
     ledger: &'a Ledger,
     store: &'a dyn ObjectStore,
     examine: E,
     let_go: bool,
+    /// Jobs of the backup that were looked at.
+    known: usize,
+    /// Those that have not even a card in the store, and whether they are over.
+    nothing_left: Vec<(JobId, bool)>,
     recovered: Recovered,
 }
 
@@ -185,11 +187,20 @@ where
     }
 
     async fn known_job(&mut self, job: &Job, left: Left) -> Result<(), RecoveryError> {
+        self.known += 1;
         match job.state {
             // Its upload was not needed any more even then.
             JobState::Failed | JobState::Cancelled if job.input.is_none() => Ok(()),
-            JobState::Finished if !left.outputs.is_empty() => Ok(()),
-            _ if !left.input && left.outputs.is_empty() => self.forget(job).await,
+            _ if !left.input && left.outputs.is_empty() => self.nothing_left_of(job).await,
+            JobState::Finished => {
+                let due = job.output.as_ref().map(|output| output.bytes);
+                if let (Some(output), Some(due)) = (left.outputs.first(), due)
+                    && output.bytes != due
+                {
+                    self.leave(job.id, format!("its MP3 has {} bytes, not {due}", output.bytes));
+                }
+                Ok(())
+            }
             // Attempts go on counting.
             JobState::Failed if left.input && left.last_attempt() > job.attempts => {
                 self.try_again(job).await
@@ -337,51 +348,37 @@ where
         Ok(None)
     }
 
-    /// Lets a job go of which nothing is left.
-    async fn forget(&mut self, job: &Job) -> Result<(), RecoveryError> {
+    async fn nothing_left_of(&mut self, job: &Job) -> Result<(), RecoveryError> {
         if !self.let_go && size_of(self.store, &ObjectKey::card(job.id)).await?.is_some() {
             self.leave(job.id, ONLY_CARD);
-            return Ok(());
+        } else {
+            self.nothing_left.push((job.id, job.state.is_ended()));
         }
-        if !job.state.is_ended() {
-            self.ledger.cancel(Owner::Anyone, job.id).await?;
+        Ok(())
+    }
+
+    /// Lets jobs go of which nothing is left, if the store is whole as far as one can see.
+    async fn forget(&mut self) -> Result<(), RecoveryError> {
+        let nothing_left = std::mem::take(&mut self.nothing_left);
+        if !self.let_go {
+            if nothing_left.len() * 2 > self.known {
+                nothing_left.iter().for_each(|(job, _)| self.leave(*job, MOSTLY_NOTHING));
+            }
+            if !self.recovered.left.is_empty() {
+                return Ok(());
+            }
         }
-        self.ledger.delete_job(Owner::Anyone, job.id).await?;
-        self.recovered.gone.push(job.id);
+        for (job, is_ended) in nothing_left {
+            if !is_ended {
+                self.ledger.cancel(Owner::Anyone, job).await?;
+            }
+            self.ledger.delete_job(Owner::Anyone, job).await?;
+            self.recovered.gone.push(job);
+        }
         Ok(())
     }
 
     fn leave(&mut self, job: JobId, why: impl Into<String>) {
         self.recovered.left.push((job, why.into()));
     }
-}
-
-async fn look(store: &dyn ObjectStore, job: &Job) -> Result<Left, StoreError> {
-    if let (JobState::Finished, Some(output)) = (job.state, &job.output) {
-        let bytes = size_of(store, &output.key).await?;
-        let own = |bytes| ListedObject {
-            key: output.key.clone(),
-            bytes,
-            modified: std::time::SystemTime::UNIX_EPOCH,
-        };
-        return Ok(Left { input: false, outputs: bytes.map(own).into_iter().collect() });
-    }
-    let input = match &job.input {
-        Some(key) => size_of(store, key).await?.is_some(),
-        None => false,
-    };
-    Ok(Left { input, outputs: outputs(store, job.id).await? })
-}
-
-/// Outputs of a job, the last attempt's first.
-async fn outputs(store: &dyn ObjectStore, job: JobId) -> Result<Vec<ListedObject>, StoreError> {
-    let mut found = store.list(&ObjectKey::outputs_of(job), None, OUTPUTS).await?;
-    found.sort_by_key(|object| std::cmp::Reverse(attempt_of(&object.key)));
-    Ok(found)
-}
-
-/// The attempt in the key of an output.
-fn attempt_of(output: &ObjectKey) -> u32 {
-    let name = output.as_str().rsplit('/').next().unwrap_or_default();
-    name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }

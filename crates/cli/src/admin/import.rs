@@ -288,19 +288,24 @@ fn is_hash(text: &str) -> bool {
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     // crypt(3) and PHC: $2b$12$…; Werkzeug: scrypt:32768:8:1$salt$hash; Django:
     // pbkdf2_sha256$1000$salt$hash.
-    let methods = ["$", "pbkdf2", "scrypt", "bcrypt", "argon2", "sha", "md5"];
+    let methods = ["$", "pbkdf2", "scrypt", "bcrypt", "argon2", "sha", "md5", "SCRAM"];
     let is_method = methods.iter().any(|method| text.starts_with(method));
     // MD5, SHA-1, SHA-2, SHA-3.
     let is_digest = matches!(text.len(), 32 | 40 | 56 | 64 | 96 | 128) && is_hex(text);
     // MySQL's own, PostgreSQL's way to show bytes, LDAP's and Spring's {SSHA}…
     let is_mysqls = text.len() == 41 && text.strip_prefix('*').is_some_and(is_hex);
-    let is_bytes = text.strip_prefix("\\x").is_some_and(is_hex);
+    let is_bytes = ["\\x", "0x"].iter().any(|x| text.strip_prefix(x).is_some_and(is_hex));
+    // PostgreSQL's own; and MD5 with its salt, as Joomla has it.
+    let is_md5 = |text: &str| text.len() == 32 && is_hex(text);
+    let is_md5 = text.strip_prefix("md5").is_some_and(is_md5)
+        || text.split_once(':').is_some_and(|(digest, _)| is_md5(digest));
     let is_named = text.starts_with('{') && text.contains('}');
     is_method && text.matches('$').count() >= 2
         || is_digest
         || is_base64_digest(text)
         || is_mysqls
         || is_bytes
+        || is_md5
         || is_named
 }
 
@@ -331,6 +336,10 @@ mod tests {
             "{SSHA}aGFzaA==",
             "{bcrypt}$2a$10$hash",
             "\\x24326224",
+            "0x24326224",
+            "md55f4dcc3b5aa765d61d8327deb882cf99",
+            "5f4dcc3b5aa765d61d8327deb882cf99:salt",
+            "SCRAM-SHA-256$4096:c2FsdA==$a2V5:a2V5",
             "X03MO1qnZdYdgyfeuILPmQ==",
             "W6ph5Mm5Pz8GgiULbPgzG37mj9g=",
             "XohImNooBHFR0OVvjcYpJ3NgPQ1qq73WKhHvch0VQtg=",

@@ -8,7 +8,8 @@ use tonemill_ledger::recovery::Sound;
 /// What of an output is read at a time, in bytes.
 const STEP: u64 = 8 << 20;
 
-/// What an MP3 of ours says of itself, and the hash of its audio; `None` if it is none.
+/// What an MP3 of ours says of itself, and the hash of its audio; `None` if it is none, or not
+/// whole.
 pub async fn examine(
     store: &dyn ObjectStore,
     key: &ObjectKey,
@@ -25,6 +26,9 @@ pub async fn examine(
     }
     let Some(found) = outline(&store.get(key, frames..end).await?) else { return Ok(None) };
     let mut at = frames + found.tag_frame_bytes as u64;
+    if bytes - at.min(bytes) != found.audio_bytes {
+        return Ok(None);
+    }
     let mut hasher = blake3::Hasher::new();
     while at < bytes {
         let end = bytes.min(at + STEP);

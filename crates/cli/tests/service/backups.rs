@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tempfile::TempDir;
 use tonemill_job::ObjectKey;
-use tonemill_job::objects::{ObjectStore as _, S3Store};
+use tonemill_job::objects::{ObjectStore as _, S3Store, put_small};
 use tonemill_testbed::postgres::Postgres;
 use tonemill_testbed::s3::S3Server;
 
@@ -224,6 +224,7 @@ async fn nothing_goes_before_somebody_decides() {
     assert_eq!(notifier.end(PATIENCE).await.code(), Some(3), "{}", notifier.log());
     all.operate(&["reconcile"]).await.ended_with(3);
     all.operate(&["doctor"]).await.ended_with(1);
+    assert_cut_mp3s_are_none(&all, &job).await;
     all.operate(&["recover"]).await.ended_with(1);
 
     let new = ["users", "add", "eve", "--email", "eve@example.org", "--json"];
@@ -236,6 +237,25 @@ async fn nothing_goes_before_somebody_decides() {
     let eve = all.nobody(0).log_in("eve", added["password"].as_str().unwrap()).await;
     assert_same(&eve.mp3(&job).await, &convert(&clip(), &[]));
     all.end_all().await;
+}
+
+/// Half of an MP3, as of a copy that was interrupted, is not taken for it.
+async fn assert_cut_mp3s_are_none(all: &Separate, job: &str) {
+    let store = S3Store::new(s3_config(&all.s3)).await.expect("a store");
+    let outputs = ObjectKey::outputs_of(job.parse().unwrap());
+    let key = store.list(&outputs, None, 1).await.unwrap().remove(0).key;
+    let bytes = store.head(&key).await.unwrap().bytes;
+    let mp3 = store.get(&key, 0..bytes).await.unwrap();
+    for (mp3, why) in [
+        (mp3.slice(..mp3.len() / 2), "its output cannot be read"),
+        (mp3.clone(), "there is no user"),
+    ] {
+        store.delete(&key).await.unwrap();
+        put_small(&store, &key, "audio/mpeg", mp3).await.unwrap();
+        let said = all.operate(&["recover"]).await.ended_with(1).stdout;
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains(&format!("{job} has no place: {why}")), "{said}");
+    }
 }
 
 /// One that was stopped goes on elsewhere as if nothing had been.

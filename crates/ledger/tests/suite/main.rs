@@ -56,6 +56,7 @@ on_every_database! {
     recovery: what_the_store_has_comes_back what_has_no_place_is_left
         a_recovery_can_be_done_again cards_go_with_their_jobs;
     remains: outputs_beside_their_uploads_count_for_nothing what_has_a_card_was_not_deleted
+        a_store_that_may_not_be_whole_takes_no_jobs_along
         a_backup_can_be_restored_again;
     bonds: a_store_has_one_ledger a_store_that_is_anothers_by_now_is_left_alone
         a_ledger_has_one_store;

@@ -69,6 +69,40 @@ pub async fn what_has_a_card_was_not_deleted(bed: Bed) {
     bed.ledger.bind(&*bed.store).await.unwrap();
 }
 
+/// As in a copy of a bucket that has begun: there is next to nothing.
+pub async fn a_store_that_may_not_be_whole_takes_no_jobs_along(bed: Bed) {
+    let old = Bed::sqlite().await;
+    let user = old.user("ada").await;
+    old.ledger.bind(&*old.store).await.unwrap();
+    let mut outputs = Vec::new();
+    for _ in 0..4 {
+        let job = old.accepted(&user).await.id;
+        outputs.push((job, old.finish(job, 1).await));
+        old.store.delete(&ObjectKey::card(job)).await.unwrap();
+    }
+    let bytes = old.back_up().await;
+    for (_, output) in &outputs {
+        old.store.delete(output).await.unwrap();
+    }
+    let bed = Bed::as_of(&bytes, &old, bed).await;
+    let left = async |many: usize| {
+        let recovered = bed.recover(NOTHING).await;
+        assert_eq!((recovered.left.len(), recovered.gone.len()), (many, 0), "{recovered:?}");
+    };
+    left(4).await;
+    bed.put(&outputs[0].1).await;
+    left(3).await;
+    // As few as this may have been deleted, but not while something else has no place.
+    bed.put(&outputs[1].1).await;
+    bed.put_bytes(&outputs[2].1, b"another length").await;
+    left(1).await;
+    bed.store.delete(&outputs[2].1).await.unwrap();
+    let recovered = bed.recover(NOTHING).await;
+    let gone = outputs[2..].iter().map(|(job, _)| *job).collect();
+    assert_eq!(recovered, Recovered { gone, ..Recovered::default() });
+    assert_eq!(bed.state(outputs[0].0).await, JobState::Finished);
+}
+
 /// Each recovery gives the store another mark than the backup has.
 pub async fn a_backup_can_be_restored_again(bed: Bed) {
     let old = Bed::sqlite().await;

@@ -244,7 +244,9 @@ fn names_in(folder: &Path) -> Result<Vec<String>, Failure> {
     let entries = fs::read_dir(folder);
     let entries =
         entries.map_err(|error| Failure::cannot(format!("read {}", shown(folder)), error))?;
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    // Whoever waits for a pipe waits for ever.
+    let files = entries.flatten().filter(|entry| entry.path().is_file());
+    let names = files.filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<String> = names.filter(|name| is_name(name)).collect();
     names.sort_unstable();
     Ok(names)

@@ -71,9 +71,9 @@ fn read_row(row: &AnyRow) -> Result<Row, sqlx::Error> {
         words.iter().any(|word| word.as_bytes() == value)
     };
     // MySQL's BIT is the byte itself.
-    let is_admin =
-        says(flag, &["1", "t", "true", "\u{1}"]) || says(role, &["admin", "administrator"]);
-    let is_active = !says(active, &["0", "f", "false", "\0"]);
+    let is_admin = says(flag, &["1", "t", "true", "y", "yes", "on", "\u{1}"])
+        || says(role, &["admin", "administrator"]);
+    let is_active = !says(active, &["0", "f", "false", "n", "no", "off", "\0"]);
     Ok(Row { name, password, email, is_admin, is_active })
 }
 
