@@ -22,6 +22,7 @@ use crate::data_folder::DataFolder;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::json::{print_json, print_lines};
+use crate::runtime::told_by_signals;
 use crate::text::plain;
 
 /// Makes a backup, and lets old ones go.
@@ -121,13 +122,8 @@ pub(super) async fn verify(args: &VerifyArgs) -> Result<Outcome, Failure> {
     if let Some(place) = &args.place {
         let backup = open(place, &args.bucket.instead_of(&args.at.backends)).await?;
         lines.push(format!("the backup is whole: {}", contents(backup.header())));
-        let folder =
-            closed_folder().map_err(|error| Failure::cannot("make a temporary folder", error))?;
-        let url = format!("sqlite://{}?mode=rwc", folder.path().join("ledger.db").display());
-        let trial = Ledger::open(LedgerConfig::new(url)).await?;
-        trial.restore(backup, Since::Nothing).await.map_err(of_backup)?;
-        wrong.extend(trial.audit_rows().await?);
-        trial.close().await;
+        let Some(tried) = try_out(backup).await? else { return Ok(Outcome::Cancelled) };
+        wrong.extend(tried);
         lines.push("it can be restored".to_owned());
     } else {
         let ledger = Ledger::open_to_look(args.at.ledger_config()?).await?;
@@ -149,6 +145,26 @@ pub(super) async fn verify(args: &VerifyArgs) -> Result<Outcome, Failure> {
     lines.extend(wrong.into_iter().map(|wrong| format!("WRONG: {wrong}")));
     lines.extend((more > 0).then(|| format!("and {more} more")));
     Ok(outcome.max(print_lines(lines)))
+}
+
+/// Restores a backup into a ledger that is thrown away; what is wrong in it. `None` if it was
+/// interrupted, which leaves nothing of it behind.
+async fn try_out(backup: Backup) -> Result<Option<Vec<String>>, Failure> {
+    let told = told_by_signals()?;
+    let folder =
+        closed_folder().map_err(|error| Failure::cannot("make a temporary folder", error))?;
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("ledger.db").display());
+    let tried = async {
+        let trial = Ledger::open(LedgerConfig::new(url)).await?;
+        trial.restore(backup, Since::Nothing).await.map_err(of_backup)?;
+        let wrong = trial.audit_rows().await?;
+        trial.close().await;
+        Ok(Some(wrong))
+    };
+    tokio::select! {
+        tried = tried => tried,
+        () = told.draining() => Ok(None),
+    }
 }
 
 async fn open(place: &str, backends: &BackendArgs) -> Result<Backup, Failure> {
