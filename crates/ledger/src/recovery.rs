@@ -362,7 +362,9 @@ where
         let nothing_left = std::mem::take(&mut self.nothing_left);
         if !self.let_go {
             if nothing_left.len() * 2 > self.known {
-                nothing_left.iter().for_each(|(job, _)| self.leave(*job, MOSTLY_NOTHING));
+                for (job, _) in &nothing_left {
+                    self.leave(*job, MOSTLY_NOTHING);
+                }
             }
             if !self.recovered.left.is_empty() {
                 return Ok(());
