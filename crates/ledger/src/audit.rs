@@ -88,6 +88,13 @@ impl Ledger {
         if count > 0 {
             wrong.push(format!("{count} users are charged for more or less than they have"));
         }
+        let known = JobState::ALL.map(|state| format!("'{}'", state.name())).join(", ");
+        let text = format!("SELECT COUNT(*) FROM jobs WHERE state NOT IN ({known})");
+        let row = self.db.dialect.query_of(text).fetch_one(&self.db.read).await;
+        let count: i64 = row.and_then(|row| row.try_get(0)).map_err(failed)?;
+        if count > 0 {
+            wrong.push(format!("{count} jobs are in a state that there is not"));
+        }
         Ok(wrong)
     }
 

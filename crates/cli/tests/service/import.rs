@@ -244,7 +244,7 @@ async fn other_databases_will_do() {
         &[
             "CREATE TABLE users (name TEXT, password_hash BLOB)",
             "INSERT INTO users VALUES ('d@example.org', 'plain enough'), (X'ff', 'plain enough'), \
-             (12, X'ff')",
+             (12, X'ff'), ('e' || char(0), 'plain enough')",
         ],
     )
     .await;
@@ -257,6 +257,8 @@ async fn other_databases_will_do() {
         (json!("refused"), json!("its name is no text"))
     );
     assert_eq!((made(2).0, done[2]["name"].clone()), (json!("added"), json!("12")));
+    // Not as "e".
+    assert_eq!(made(3).0, json!("refused"));
     assert!(!logs_in(&service, "d@example.org", "plain enough").await);
     assert!(logs_in(&service, "d@example.org", done[0]["password"].as_str().unwrap()).await);
 }

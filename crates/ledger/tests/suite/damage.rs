@@ -52,6 +52,10 @@ pub async fn a_job_that_cannot_be_sent_fails_and_stops_no_other(bed: Bed) {
     bed.ledger.replay(Owner::User(user.id), later).await.unwrap();
     dispatch(&bed, 1).await;
     assert_eq!(bed.receive_all().await, [later]);
+
+    set(&bed, later, "state", "dreaming").await;
+    let wrong = bed.ledger.audit_rows().await.unwrap();
+    assert!(wrong.iter().any(|wrong| wrong.starts_with("1 jobs are in a state")), "{wrong:?}");
 }
 
 pub async fn what_cannot_be_read_is_listed_watched_and_reconciled(bed: Bed) {

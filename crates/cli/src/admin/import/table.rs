@@ -145,7 +145,8 @@ impl Dialect {
         match self {
             Self::MySql => format!("SUBSTR({column}, 1, {most})"),
             Self::Postgres => format!("SUBSTR(CAST({column} AS TEXT), 1, {most})"),
-            Self::Sqlite => format!("CAST(SUBSTR({column}, 1, {most}) AS BLOB)"),
+            // Of a text it would take what is before a NUL.
+            Self::Sqlite => format!("SUBSTR(CAST({column} AS BLOB), 1, {most})"),
         }
     }
 }
