@@ -1,14 +1,15 @@
 //! The folder of everything that has no other place, for one process at a time.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::failure::Failure;
+use crate::output::folder_of;
 use crate::text::shown;
 
 /// What means nothing but itself in the path of an address, besides letters and digits.
@@ -44,23 +45,19 @@ impl<'a> DataFolder<'a> {
         self.path
     }
 
-    /// The ledger's address. Readable for nobody else, in whatever folder; SQLite's other files
-    /// become as this one is.
+    /// The ledger's address: it is made if there is none.
     pub fn ledger(&self) -> Result<String, Failure> {
-        let file = self.path.join("ledger.db");
-        let mut options = OpenOptions::new();
-        let open = options.append(true).create(true).mode(0o600).open(&file);
-        open.map_err(|error| Failure::cannot(format!("write {}", shown(&file)), error))?;
-        sqlite_url(&file)
+        Ok(format!("{}?mode=rwc", sqlite_url(&self.path.join("ledger.db"))?))
     }
 }
 
-/// The address of a ledger in a file that is there.
+/// The address of a ledger in a file whose folder is there.
 pub fn sqlite_url(file: &Path) -> Result<String, Failure> {
     // An address would take the first part of a relative path for a host, and `..` for the folder
     // that a link is in.
-    let path = file.canonicalize();
-    let path = path.map_err(|error| Failure::cannot(format!("read {}", shown(file)), error))?;
+    let folder = folder_of(file).canonicalize();
+    let folder = folder.map_err(|error| Failure::cannot(format!("find {}", shown(file)), error))?;
+    let path = folder.join(file.file_name().unwrap_or_default());
     Ok(format!("sqlite://{}", percent_encode(path.as_os_str().as_encoded_bytes(), NAME)))
 }
 

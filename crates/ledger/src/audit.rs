@@ -61,7 +61,6 @@ impl Ledger {
     /// What is wrong with the rows: those that name others that are not there, and users who are
     /// charged for other jobs than they have. Takes its time.
     pub async fn audit_rows(&self) -> Result<Vec<String>> {
-        let failed = |error| crate::database::during("be looked through", error);
         let mut wrong = Vec::new();
         for (table, column, other) in REFERENCES {
             let key = if other == "lanes" { "lane" } else { "id" };
@@ -69,8 +68,7 @@ impl Ledger {
                 "SELECT COUNT(*) FROM {table} WHERE {column} IS NOT NULL AND NOT EXISTS \
                  (SELECT 1 FROM {other} WHERE {other}.{key} = {table}.{column})"
             );
-            let row = self.db.dialect.query_of(text).fetch_one(&self.db.read).await;
-            let count: i64 = row.and_then(|row| row.try_get(0)).map_err(failed)?;
+            let count = self.number_of(text).await?;
             if count > 0 {
                 wrong.push(format!("{count} {table} name {other} that are not there ({column})"));
             }
@@ -83,19 +81,23 @@ impl Ledger {
              uploads WHERE user_id = users.id)",
             number = self.db.dialect.whole_number()
         );
-        let row = self.db.dialect.query_of(text).fetch_one(&self.db.read).await;
-        let count: i64 = row.and_then(|row| row.try_get(0)).map_err(failed)?;
+        let count = self.number_of(text).await?;
         if count > 0 {
             wrong.push(format!("{count} users are charged for more or less than they have"));
         }
         let known = JobState::ALL.map(|state| format!("'{}'", state.name())).join(", ");
         let text = format!("SELECT COUNT(*) FROM jobs WHERE state NOT IN ({known})");
-        let row = self.db.dialect.query_of(text).fetch_one(&self.db.read).await;
-        let count: i64 = row.and_then(|row| row.try_get(0)).map_err(failed)?;
+        let count = self.number_of(text).await?;
         if count > 0 {
             wrong.push(format!("{count} jobs are in a state that there is not"));
         }
         Ok(wrong)
+    }
+
+    async fn number_of(&self, text: String) -> Result<i64> {
+        let row = self.db.dialect.query_of(text).fetch_one(&self.db.read).await;
+        let count = row.and_then(|row| row.try_get(0));
+        count.map_err(|error| crate::database::during("be looked through", error))
     }
 
     /// Looks in the store for what the jobs have there: each finished one its output, the others

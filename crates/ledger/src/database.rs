@@ -250,7 +250,23 @@ pub(crate) fn is_taken(error: &sqlx::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn nobody_else_reads_a_ledger_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("ledger.db").display());
+        let database = Database::open(&url, 1).await.unwrap();
+        let files: Vec<_> = folder.path().read_dir().unwrap().flatten().collect();
+        assert!(files.len() > 1, "SQLite has others beside it");
+        for file in files {
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{file:?}");
+        }
+        database.close().await;
+    }
 
     #[tokio::test]
     async fn a_transaction_that_sqlite_has_ended_ends_no_other() {

@@ -26,7 +26,7 @@ pub async fn examine(
     }
     let Some(found) = outline(&store.get(key, frames..end).await?) else { return Ok(None) };
     let mut at = frames + found.tag_frame_bytes as u64;
-    if bytes - at.min(bytes) != found.audio_bytes {
+    if found.audio_bytes.is_some_and(|due| bytes.checked_sub(at) != Some(due)) {
         return Ok(None);
     }
     let mut hasher = blake3::Hasher::new();

@@ -27,6 +27,7 @@ mod separate;
 mod service;
 
 mod auth;
+mod backup_places;
 mod backups;
 mod cards;
 mod crash;

@@ -14,8 +14,8 @@ pub const MAX_TAG_FRAME_BYTES: usize = 1441;
 pub struct Outline {
     /// Bytes of the tag frame: after it come the audio frames.
     pub tag_frame_bytes: usize,
-    /// Bytes of the audio frames.
-    pub audio_bytes: u64,
+    /// Bytes of the audio frames; `None` if they are more than the tag can say: 4 GiB.
+    pub audio_bytes: Option<u64>,
     /// How long it plays.
     pub duration_seconds: f64,
 }
@@ -39,9 +39,10 @@ pub fn outline(frames: &[u8]) -> Option<Outline> {
     let samples = u64::from(tag.frames) * header.samples() as u64;
     let heard = samples.checked_sub(u64::from(tag.delay) + u64::from(tag.padding))?;
     let tag_frame_bytes = header.frame_bytes();
+    let audio_bytes = u64::from(tag.bytes).checked_sub(tag_frame_bytes as u64)?;
     Some(Outline {
         tag_frame_bytes,
-        audio_bytes: u64::from(tag.bytes).checked_sub(tag_frame_bytes as u64)?,
+        audio_bytes: (tag.bytes < u32::MAX).then_some(audio_bytes),
         duration_seconds: heard as f64 / f64::from(header.sample_rate_hz),
     })
 }
